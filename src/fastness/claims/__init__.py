@@ -1,0 +1,1 @@
+"""What a verifier may say, in one shape for every TEE. No TEE is named here."""

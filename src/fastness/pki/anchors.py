@@ -1,0 +1,78 @@
+"""Anchors: the roots that may vouch, as data. Pinned by SHA-256 of the root's SubjectPublicKeyInfo, never by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from fastness.errors import UsageError
+from fastness.pki import keys
+from fastness.wire import x509
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """One root: ``tee`` it may vouch for (``snp`` …), ``name`` for people, ``spki`` SHA-256 in hexadecimal.
+
+    ``key`` is the key itself where evidence carries no root certificate and a bare key is the anchor (CCA, TPM, nil).
+    ``simulated`` marks roots that protect nothing: the software root of ``nil``, and the vendors of ``forge``.
+    """
+
+    tee: str
+    name: str
+    spki: str
+    source: str = ""
+    line: str = ""
+    simulated: bool = False
+    key: x509.PublicKey | None = None
+    certificate: x509.Certificate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """A set of anchors. Empty by default: nothing is trusted that was not named."""
+
+    items: tuple[Anchor, ...] = ()
+
+    def of(self, tee: str) -> tuple[Anchor, ...]:
+        """The anchors that may vouch for ``tee`` (those named for every TEE, ``*``, included)."""
+        return tuple(item for item in self.items if item.tee in (tee, "*"))
+
+    def find(self, tee: str, key: x509.PublicKey) -> Anchor | None:
+        """The anchor of ``tee`` that pins ``key``."""
+        digest = keys.fingerprint(key)
+        return next((item for item in self.of(tee) if item.spki == digest), None)
+
+    def __add__(self, other: Anchors) -> Anchors:
+        return Anchors(self.items + other.items)
+
+
+def from_key(tee: str, name: str, key: x509.PublicKey, *, simulated: bool = False) -> Anchor:
+    """An anchor for a bare public key."""
+    return Anchor(tee, name, keys.fingerprint(key), simulated=simulated, key=key)
+
+
+def from_certificate(tee: str, certificate: x509.Certificate, *, simulated: bool = False) -> Anchor:
+    """An anchor for a root certificate somebody named."""
+    digest = keys.fingerprint(certificate.key)
+    return Anchor(
+        tee, certificate.subject_cn, digest, simulated=simulated, key=certificate.key, certificate=certificate
+    )
+
+
+@cache
+def vendor() -> Anchors:
+    """The silicon vendors' roots, from ``anchors.toml`` next to this module."""
+    import tomllib
+    from importlib.resources import files
+
+    document: dict[str, Any] = tomllib.loads(files("fastness.pki").joinpath("anchors.toml").read_text("utf-8"))
+    return Anchors(tuple(_row(row) for row in document["anchor"]))
+
+
+def _row(row: dict[str, Any]) -> Anchor:
+    spki = str(row["spki"])
+    if len(spki) != 64 or set(spki) - set("0123456789abcdef"):
+        raise UsageError(f"anchor {row.get('name')}: spki must be 64 hexadecimal digits", where="anchors.toml")
+    return Anchor(row["tee"], row["name"], spki, row["source"], row.get("line", ""))

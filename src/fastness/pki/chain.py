@@ -1,0 +1,184 @@
+"""Chains: from a leaf, over certificates in any order, to a key that an anchor pins (RFC 5280 section 6, restricted).
+
+Checked on every link: issuer and subject names equal as bytes, signature, validity at the time asked about, cA and
+pathLenConstraint, keyCertSign where KeyUsage is present, no unknown critical extension. Extended key usage is not
+consulted: it speaks of TLS roles, which attestation certificates do not have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+
+from fastness.errors import MissingCollateral, NotGenuine
+from fastness.pki import keys
+from fastness.pki.anchors import Anchor, Anchors
+from fastness.wire import x509
+
+MAX_CHAIN = 6
+"""Longest chain of any vendor is NVIDIA's: five certificates."""
+
+_UNDERSTOOD = {x509.BASIC_CONSTRAINTS, x509.KEY_USAGE, x509.EXTENDED_KEY_USAGE, x509.SUBJECT_ALT_NAME}
+
+
+class SignatureMemo:
+    """Remembers which (key, algorithm, message, signature) held, so that shared issuers are verified once.
+
+    Only successes are kept, keyed by a SHA-256 over everything that decides the answer: an entry cannot speak for
+    another root. Bounded; validity dates and revocation are not its business and are checked on every call.
+    """
+
+    def __init__(self, limit: int = 4096) -> None:
+        self._held: OrderedDict[bytes, None] = OrderedDict()
+        self._limit = limit
+        self._lock = Lock()
+
+    def verify(self, key: x509.PublicKey, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
+        """Like :func:`fastness.pki.keys.verify` for a SubjectPublicKeyInfo, remembering successes."""
+        parts = (key.raw, algorithm.oid.encode(), algorithm.parameters, signature, data)
+        digest = hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
+        with self._lock:
+            if digest in self._held:
+                self._held.move_to_end(digest)
+                return True
+        if not keys.verify(keys.load(key), algorithm, signature, data):
+            return False
+        with self._lock:
+            self._held[digest] = None
+            while len(self._held) > self._limit:
+                self._held.popitem(last=False)
+        return True
+
+
+memo = SignatureMemo()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A verified chain: ``certificates`` from the leaf to the last one below or at the root, and who vouches."""
+
+    certificates: tuple[x509.Certificate, ...]
+    anchor: Anchor
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The certificate that was asked about."""
+        return self.certificates[0]
+
+
+def valid_at(certificate: x509.Certificate, at: datetime) -> bool:
+    """Whether ``at`` lies within the certificate's validity, both ends included (RFC 5280 section 4.1.2.5)."""
+    return certificate.not_before <= at <= certificate.not_after
+
+
+def signed_by(certificate: x509.Certificate, issuer: x509.PublicKey) -> bool:
+    """Whether ``issuer`` signed ``certificate``."""
+    return memo.verify(issuer, certificate.algorithm, certificate.signature, certificate.tbs)
+
+
+def build(
+    leaf: x509.Certificate,
+    pool: Iterable[x509.Certificate],
+    anchors: Anchors,
+    tee: str,
+    *,
+    at: datetime,
+    extra_critical: Iterable[str] = (),
+    understood: Callable[[x509.Certificate], None] | None = None,
+) -> Chain:
+    """The chain from ``leaf`` to an anchor of ``tee``, every link checked.
+
+    Args:
+        leaf: the certificate that signed the evidence.
+        pool: other certificates, in any order; those that do not belong are ignored.
+        anchors: the roots that count. A root certificate in ``pool`` counts only if an anchor pins its key.
+        at: the time to judge validity at.
+        extra_critical: further critical extensions the caller understands.
+        understood: called with each certificate, to apply a vendor's own profile; raises what it likes.
+
+    Raises:
+        NotGenuine: check ``<tee>.chain`` (signature, names, constraints, unpinned root) or ``<tee>.validity``.
+        MissingCollateral: an issuer is absent and no anchor carries it.
+    """
+    critical = _UNDERSTOOD | set(extra_critical)
+    candidates = [*pool, *(item.certificate for item in anchors.of(tee) if item.certificate is not None)]
+    path = [leaf]
+    while True:
+        current = path[-1]
+        _usable(current, tee, at, critical)
+        if understood is not None:
+            understood(current)
+        anchor = anchors.find(tee, current.key)
+        if anchor is not None and (current.issuer == current.subject or len(path) > 1):
+            _self_consistent(current, tee)
+            return Chain(tuple(path), anchor)
+        bare = _anchored_issuer(current, anchors, tee)
+        if bare is not None:
+            return Chain(tuple(path), bare)
+        if current.issuer == current.subject:
+            raise NotGenuine(
+                f"{tee}.chain",
+                f"root {x509.rfc4514(current.subject)!r} is not pinned",
+                where=f"certificate {current.subject_cn}, public key sha-256 {keys.fingerprint(current.key)}",
+                hint="name it with --anchors if you trust it; roots are never taken from the evidence",
+            )
+        if len(path) >= MAX_CHAIN:
+            raise NotGenuine(f"{tee}.chain", f"chain is longer than {MAX_CHAIN} certificates")
+        path.append(_issuer(current, candidates, tee, depth=len(path) - 1))
+
+
+def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set[str]) -> None:
+    if not valid_at(certificate, at):
+        raise NotGenuine(
+            f"{tee}.validity",
+            f"certificate {certificate.subject_cn!r} is not valid at {at:%Y-%m-%dT%H:%M:%SZ}",
+            where=f"valid {certificate.not_before:%Y-%m-%dT%H:%M:%SZ} to {certificate.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            hint="judge old evidence at its own time with --at; otherwise fetch a current certificate",
+        )
+    for item in certificate.extensions:
+        if item.critical and item.oid not in critical:
+            what = f"certificate {certificate.subject_cn!r} has an unknown critical extension {item.oid}"
+            raise NotGenuine(f"{tee}.chain", what)
+
+
+def _self_consistent(root: x509.Certificate, tee: str) -> None:
+    if root.issuer == root.subject and not signed_by(root, root.key):
+        raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key")
+
+
+def _anchored_issuer(certificate: x509.Certificate, anchors: Anchors, tee: str) -> Anchor | None:
+    """An anchor given as a bare key that signed ``certificate``."""
+    for item in anchors.of(tee):
+        if item.key is not None and item.certificate is None and signed_by(certificate, item.key):
+            return item
+    return None
+
+
+def _issuer(child: x509.Certificate, pool: list[x509.Certificate], tee: str, depth: int) -> x509.Certificate:
+    named = [item for item in pool if item.subject == child.issuer and item.raw != child.raw]
+    if not named:
+        raise MissingCollateral(f"certificate of {x509.rfc4514(child.issuer)}", check=f"{tee}.chain")
+    for item in named:
+        if signed_by(child, item.key):
+            _may_issue(item, tee, depth)
+            return item
+    raise NotGenuine(
+        f"{tee}.chain",
+        f"certificate {child.subject_cn!r} is not signed by {x509.rfc4514(child.issuer)!r}",
+        hint="the chain mixes certificates of different issuers or was altered; get the one that belongs to this leaf",
+    )
+
+
+def _may_issue(issuer: x509.Certificate, tee: str, depth: int) -> None:
+    limit = issuer.path_length
+    if limit is None:
+        raise NotGenuine(f"{tee}.chain", f"certificate {issuer.subject_cn!r} is not a CA")
+    if depth > limit:
+        raise NotGenuine(f"{tee}.chain", f"certificate {issuer.subject_cn!r} allows {limit} CAs below it, has {depth}")
+    usage = issuer.key_usage
+    if usage is not None and not usage & x509.KEY_CERT_SIGN:
+        raise NotGenuine(f"{tee}.chain", f"certificate {issuer.subject_cn!r} may not sign certificates")

@@ -1,0 +1,73 @@
+"""Certificate revocation lists: looked up for issuers, judged at a time, signed by the CA that speaks for the serial.
+
+A CRL counts only if its issuer's key signed it and ``at`` lies between thisUpdate and nextUpdate. A missing CRL is not
+an error here: the verifier turns it into the finding ``<tee>.revocation`` (not checked).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastness.errors import NotGenuine
+from fastness.pki.chain import memo
+from fastness.wire import x509
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What the lists said of one certificate: ``checked`` with a good list, or why not."""
+
+    subject: str
+    checked: bool = False
+    why: str = ""
+    until: datetime | None = None
+
+
+def look_up(
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    lists: Iterable[x509.Crl],
+    tee: str,
+    *,
+    at: datetime,
+) -> Lookup:
+    """Looks ``certificate`` up in the lists of its ``issuer``.
+
+    Raises:
+        NotGenuine: check ``<tee>.revocation``: the certificate is on a good list; or a list of this issuer carries a
+            signature that does not hold (somebody lies).
+    """
+    subject = certificate.subject_cn
+    named = [item for item in lists if item.issuer == issuer.subject]
+    if not named:
+        return Lookup(subject, why=f"no CRL of {issuer.subject_cn!r} was supplied")
+    stale = ""
+    for item in sorted(named, key=lambda entry: entry.this_update, reverse=True):
+        _authentic(item, issuer, tee)
+        if item.next_update is None or not item.this_update <= at <= item.next_update:
+            until = f"{item.next_update:%Y-%m-%dT%H:%M:%SZ}" if item.next_update else "no nextUpdate"
+            span = f"{item.this_update:%Y-%m-%dT%H:%M:%SZ} to {until}"
+            stale = f"the CRL of {issuer.subject_cn!r} ({span}) does not cover the time"
+            continue
+        if certificate.serial in item.revoked:
+            raise NotGenuine(
+                f"{tee}.revocation",
+                f"certificate {subject!r} (serial {certificate.serial:x}) is revoked since "
+                f"{item.revoked[certificate.serial]:%Y-%m-%dT%H:%M:%SZ}",
+                hint="do not use this machine: its vendor withdrew the certificate",
+            )
+        return Lookup(subject, checked=True, until=item.next_update)
+    return Lookup(subject, why=stale)
+
+
+def _authentic(item: x509.Crl, issuer: x509.Certificate, tee: str) -> None:
+    usage = issuer.key_usage
+    allowed = usage is None or bool(usage & x509.CRL_SIGN)
+    if not allowed or not memo.verify(issuer.key, item.algorithm, item.signature, item.tbs):
+        raise NotGenuine(
+            f"{tee}.revocation",
+            f"a CRL that names {issuer.subject_cn!r} is not signed by it",
+            hint="fetch the CRL again from the vendor",
+        )

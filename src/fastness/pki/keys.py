@@ -1,0 +1,144 @@
+"""Public keys and signature verification, over `cryptography`'s primitives.
+
+Keys are built from numbers, not by a general loader: `serialization` costs 20 ms to import and the formats are few.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import TypeAlias
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
+
+from fastness.errors import MalformedEvidence
+from fastness.wire import der, x509
+
+Key: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+
+EC_KEY, RSA_KEY, RSA_PSS, ED25519 = "1.2.840.10045.2.1", "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10", "1.3.101.112"
+_CURVES: dict[str, tuple[type[ec.EllipticCurve], int]] = {
+    "1.2.840.10045.3.1.7": (ec.SECP256R1, 32),
+    "1.3.132.0.34": (ec.SECP384R1, 48),
+    "1.3.132.0.35": (ec.SECP521R1, 66),
+}
+_Hash: TypeAlias = type[SHA256] | type[SHA384] | type[SHA512]
+_ECDSA: dict[str, _Hash] = {"1.2.840.10045.4.3.2": SHA256, "1.2.840.10045.4.3.3": SHA384, "1.2.840.10045.4.3.4": SHA512}
+_PKCS1: dict[str, _Hash] = {
+    "1.2.840.113549.1.1.11": SHA256,
+    "1.2.840.113549.1.1.12": SHA384,
+    "1.2.840.113549.1.1.13": SHA512,
+}
+_HASHES: dict[str, _Hash] = {
+    "2.16.840.1.101.3.4.2.1": SHA256,
+    "2.16.840.1.101.3.4.2.2": SHA384,
+    "2.16.840.1.101.3.4.2.3": SHA512,
+}
+MIN_RSA_BITS = 2048
+
+
+def fingerprint(key: x509.PublicKey) -> str:
+    """SHA-256 over the DER SubjectPublicKeyInfo, in hexadecimal: how anchors name keys."""
+    return hashlib.sha256(key.raw).hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def load(key: x509.PublicKey) -> Key:
+    """A SubjectPublicKeyInfo as a key to verify with.
+
+    Raises:
+        MalformedEvidence: unknown algorithm or curve, point off the curve, RSA modulus under 2048 bits.
+    """
+    oid = key.algorithm.oid
+    try:
+        if oid == EC_KEY:
+            curve = der.oid(der.one(key.algorithm.parameters, der.OID, "ecParameters"), "ecParameters")
+            if curve not in _CURVES:
+                raise MalformedEvidence("ecParameters", 0, "P-256, P-384 or P-521", curve)
+            return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve][0](), key.bits)
+        if oid in (RSA_KEY, RSA_PSS):
+            parts = der.children(der.one(key.bits, der.SEQUENCE, "RSAPublicKey"), "RSAPublicKey")
+            modulus, exponent = (der.integer(part, "RSAPublicKey") for part in parts)
+            return rsa_key(modulus, exponent)
+        if oid == ED25519:
+            return ed25519.Ed25519PublicKey.from_public_bytes(key.bits)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise MalformedEvidence("subjectPublicKey", 0, "a usable public key", error) from None
+    raise MalformedEvidence("subjectPublicKeyInfo.algorithm", 0, "an EC, RSA or Ed25519 key", oid)
+
+
+def rsa_key(modulus: int, exponent: int) -> rsa.RSAPublicKey:
+    """An RSA key from its numbers; at least 2048 bits."""
+    if modulus.bit_length() < MIN_RSA_BITS:
+        raise MalformedEvidence("RSA modulus", 0, f"at least {MIN_RSA_BITS} bits", modulus.bit_length())
+    try:
+        return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    except ValueError as error:
+        raise MalformedEvidence("RSA key", 0, "a usable public key", error) from None
+
+
+def ec_point(curve: type[ec.EllipticCurve], point: bytes, field: str, offset: int = 0) -> ec.EllipticCurvePublicKey:
+    """An elliptic-curve key from its uncompressed point without the leading 0x04 (x ‖ y, big endian)."""
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(curve(), b"\x04" + point)
+    except ValueError as error:
+        raise MalformedEvidence(field, offset, f"a point of {curve.name}", error) from None
+
+
+def verify_ecdsa(key: ec.EllipticCurvePublicKey, r: int, s: int, digest: bytes, algorithm: HashAlgorithm) -> bool:
+    """Whether (r, s) is a signature of ``digest`` (already hashed with ``algorithm``) by ``key``."""
+    try:
+        key.verify(utils.encode_dss_signature(r, s), digest, ec.ECDSA(utils.Prehashed(algorithm)))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def verify(key: Key, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
+    """Whether ``signature`` over ``data`` holds under an X.509 ``algorithm``; unknown algorithms never hold."""
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            chosen = _ECDSA.get(algorithm.oid)
+            if chosen is None:
+                return False
+            key.verify(signature, data, ec.ECDSA(chosen()))
+        elif isinstance(key, rsa.RSAPublicKey):
+            if algorithm.oid == RSA_PSS:
+                hashing, salt = _pss(algorithm)
+                key.verify(signature, data, padding.PSS(padding.MGF1(hashing()), salt), hashing())
+            elif algorithm.oid in _PKCS1:
+                key.verify(signature, data, padding.PKCS1v15(), _PKCS1[algorithm.oid]())
+            else:
+                return False
+        elif algorithm.oid == ED25519:
+            key.verify(signature, data)
+        else:
+            return False
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _pss(algorithm: x509.Algorithm) -> tuple[_Hash, int]:
+    """Hash and salt length of RSASSA-PSS-params (RFC 4055 section 3.1); MGF1 must use the same hash."""
+    found: dict[int, der.Node] = {}
+    for part in der.children(der.one(algorithm.parameters, der.SEQUENCE, "PSS"), "PSS"):
+        found[part.tag] = der.read(part.value, 0, part.inner, "PSS")[0]
+    if not {0xA0, 0xA1, 0xA2} <= found.keys():
+        raise ValueError("PSS parameters must state hash, mask and salt: the defaults are SHA-1")
+    digest = der.oid(der.children(found[0xA0], "PSS.hash")[0])
+    mask = der.children(found[0xA1], "PSS.mask")
+    inner = der.oid(der.children(mask[1], "PSS.mask.hash")[0])
+    if digest != inner or digest not in _HASHES:
+        raise ValueError("PSS hash and mask must be the same SHA-2")
+    return _HASHES[digest], der.unsigned(found[0xA2], "PSS.salt", 512)
+
+
+def common_bits(key: Key) -> str:
+    """Kind and size of a key for people: ``"P-384"``, ``"RSA-4096"``."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}.get(key.curve.name, key.curve.name)
+    return f"RSA-{key.key_size}" if isinstance(key, rsa.RSAPublicKey) else "Ed25519"

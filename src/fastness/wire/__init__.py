@@ -1,0 +1,1 @@
+"""Bytes ⇄ values, and nothing else: no cryptography, no policy, no input or output."""

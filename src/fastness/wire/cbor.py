@@ -1,0 +1,223 @@
+"""Strict CBOR (RFC 8949): what evidence and the keep protocol use, and no more.
+
+Ours rather than a library's because a general decoder accepts what a verifier must not: duplicate keys, leftovers,
+unbounded nesting; and because errors here name offsets. `cbor2` is the oracle in the tests.
+
+Understood: unsigned and negative integers of 64 bits, byte and text strings, arrays, maps, tags, false, true, null and
+undefined (as None), floats of 16, 32 and 64 bits. Indefinite lengths are understood when decoding foreign evidence
+(some producers use them) and refused in canonical input.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from fastness.errors import MalformedEvidence
+
+MAX_DEPTH = 16
+"""Deepest nesting accepted. The deepest real evidence (CCA collections) nests six levels."""
+
+MAX_ITEMS = 65_536
+"""Most data items in one input: bounds time and memory whatever the lengths claim."""
+
+Value = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tagged value (major type 6)."""
+
+    number: int
+    value: Value
+
+
+_FLOATS = {25: (2, ">e"), 26: (4, ">f"), 27: (8, ">d")}
+_SIMPLE: dict[int, bool | None] = {20: False, 21: True, 22: None, 23: None}
+_BREAK = object()
+
+
+class _Decoder:
+    __slots__ = ("canonical", "data", "items", "position")
+
+    def __init__(self, data: bytes, canonical: bool) -> None:
+        self.data = data
+        self.position = 0
+        self.items = 0
+        self.canonical = canonical
+
+    def take(self, size: int, field: str) -> bytes:
+        end = self.position + size
+        if end > len(self.data):
+            have = f"{len(self.data) - self.position} bytes"
+            raise MalformedEvidence(field, self.position, f"{size} bytes", have)
+        value = self.data[self.position : end]
+        self.position = end
+        return value
+
+    def argument(self, info: int, at: int) -> int:
+        if info < 24:
+            return info
+        if info > 27:
+            raise MalformedEvidence("cbor head", at, "a length of 0 to 8 bytes", f"additional information {info}")
+        value = int.from_bytes(self.take(1 << (info - 24), "cbor head"), "big")
+        if self.canonical and value < (24, 1 << 8, 1 << 16, 1 << 32)[info - 24]:
+            raise MalformedEvidence("cbor head", at, "the shortest form", f"{value} in {1 << (info - 24)} bytes")
+        return value
+
+    def item(self, depth: int, *, stop: bool = False) -> Value:
+        at = self.position
+        if depth > MAX_DEPTH:
+            raise MalformedEvidence("cbor item", at, f"nesting of at most {MAX_DEPTH}", "deeper")
+        self.items += 1
+        if self.items > MAX_ITEMS:
+            raise MalformedEvidence("cbor item", at, f"at most {MAX_ITEMS} items", "more")
+        head = self.take(1, "cbor head")[0]
+        major, info = head >> 5, head & 0x1F
+        if major == 7:
+            return self.simple(info, at, stop)
+        if info == 31:
+            return self.indefinite(major, depth, at)
+        return self.definite(major, self.argument(info, at), depth, at)
+
+    def definite(self, major: int, value: int, depth: int, at: int) -> Value:
+        if major == 0:
+            return value
+        if major == 1:
+            return -1 - value
+        if major == 2:
+            return self.take(value, "cbor byte string")
+        if major == 3:
+            return self.text(self.take(value, "cbor text string"), at)
+        if major == 6:
+            return Tag(value, self.item(depth + 1))
+        if value > len(self.data) - self.position:
+            raise MalformedEvidence("cbor length", at, "no more items than bytes left", value)
+        if major == 4:
+            return [self.item(depth + 1) for _ in range(value)]
+        result: dict[Any, Value] = {}
+        previous = b""
+        for _ in range(value):
+            previous = self.pair(result, depth, previous)
+        return result
+
+    def pair(self, into: dict[Any, Value], depth: int, previous: bytes, *, stop: bool = False) -> bytes:
+        at = self.position
+        key = self.item(depth + 1, stop=stop)
+        if key is _BREAK:
+            return b"\xff"
+        raw = self.data[at : self.position]
+        if not isinstance(key, int | str | bytes) or isinstance(key, bool):
+            raise MalformedEvidence("cbor map key", at, "an integer, text or bytes", type(key).__name__)
+        if key in into:
+            raise MalformedEvidence("cbor map key", at, "distinct keys", f"{key!r} twice")
+        if self.canonical and raw <= previous:
+            raise MalformedEvidence("cbor map key", at, "keys in bytewise order", f"{key!r} out of order")
+        into[key] = self.item(depth + 1)
+        return raw
+
+    def indefinite(self, major: int, depth: int, at: int) -> Value:
+        if self.canonical or major in (0, 1, 6):
+            raise MalformedEvidence("cbor head", at, "a definite length", "an indefinite one")
+        if major == 5:
+            result: dict[Any, Value] = {}
+            while self.pair(result, depth, b"", stop=True) != b"\xff":
+                pass
+            return result
+        parts = []
+        while (part := self.item(depth + 1, stop=True)) is not _BREAK:
+            if (major == 2 and not isinstance(part, bytes)) or (major == 3 and not isinstance(part, str)):
+                raise MalformedEvidence("cbor string chunk", at, "chunks of the same kind", type(part).__name__)
+            parts.append(part)
+        if major == 2:
+            return b"".join(parts)
+        return "".join(parts) if major == 3 else parts
+
+    def simple(self, info: int, at: int, stop: bool) -> Value:
+        if info in _SIMPLE:
+            return _SIMPLE[info]
+        if info in _FLOATS:
+            size, form = _FLOATS[info]
+            return struct.unpack(form, self.take(size, "cbor float"))[0]
+        if info == 31 and stop:
+            return _BREAK
+        raise MalformedEvidence("cbor simple value", at, "false, true, null, undefined or a float", info)
+
+    @staticmethod
+    def text(raw: bytes, at: int) -> str:
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise MalformedEvidence("cbor text string", at, "UTF-8", raw[:16].hex()) from None
+
+
+def decode(data: bytes, *, canonical: bool = False) -> Value:
+    """One data item that fills ``data`` exactly.
+
+    Args:
+        data: at most a few MiB; the caller bounds it.
+        canonical: demand the deterministic encoding of RFC 8949 section 4.2.1, as our own formats do.
+
+    Raises:
+        MalformedEvidence: truncated, over-long, nested too deep, duplicate keys, leftovers, or not canonical.
+    """
+    value, size = decode_prefix(data, canonical=canonical)
+    if size != len(data):
+        raise MalformedEvidence("cbor item", size, "end of input", f"{len(data) - size} more bytes")
+    return value
+
+
+def decode_prefix(data: bytes, *, canonical: bool = False) -> tuple[Value, int]:
+    """The first data item of ``data`` and the number of bytes it took."""
+    decoder = _Decoder(data, canonical)
+    value = decoder.item(0)
+    return value, decoder.position
+
+
+def _head(major: int, value: int) -> bytes:
+    if value < 24:
+        return bytes((major << 5 | value,))
+    for info, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        if value < 1 << (8 * size):
+            return bytes((major << 5 | info,)) + value.to_bytes(size, "big")
+    raise ValueError("integer does not fit 64 bits")
+
+
+def encode(value: Value) -> bytes:
+    """The deterministic encoding of ``value`` (RFC 8949 section 4.2.1): shortest heads, keys in bytewise order."""
+    if value is None:
+        return b"\xf6"
+    if isinstance(value, bool):
+        return b"\xf5" if value else b"\xf4"
+    if isinstance(value, int):
+        return _head(0, value) if value >= 0 else _head(1, -1 - value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _head(2, len(value)) + bytes(value)
+    if isinstance(value, str):
+        raw = value.encode()
+        return _head(3, len(raw)) + raw
+    if isinstance(value, list | tuple):
+        return _head(4, len(value)) + b"".join(encode(item) for item in value)
+    if isinstance(value, dict):
+        pairs = sorted((encode(key), encode(item)) for key, item in value.items())
+        return _head(5, len(pairs)) + b"".join(key + item for key, item in pairs)
+    if isinstance(value, Tag):
+        return _head(6, value.number) + encode(value.value)
+    if isinstance(value, float):
+        return _float(value)
+    raise TypeError(f"cbor has no form for {type(value).__name__}")
+
+
+def _float(value: float) -> bytes:
+    if math.isnan(value):
+        return b"\xf9\x7e\x00"
+    for head, form in ((0xF9, ">e"), (0xFA, ">f")):
+        try:
+            raw = struct.pack(form, value)
+        except OverflowError:
+            continue
+        if struct.unpack(form, raw)[0] == value:
+            return bytes((head,)) + raw
+    return b"\xfb" + struct.pack(">d", value)

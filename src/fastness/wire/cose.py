@@ -1,0 +1,69 @@
+"""COSE_Sign1 (RFC 9052 section 4.2), as values: what to verify is said here, verifying is not done here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastness.errors import MalformedEvidence
+from fastness.wire import cbor
+
+TAG_SIGN1 = 18
+ALG = 1
+"""Label of the algorithm header parameter (RFC 9052 section 3.1)."""
+
+ES256, ES384, ES512, EDDSA = -7, -35, -36, -8
+"""COSE algorithm identifiers (RFC 9053 section 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign1:
+    """One COSE_Sign1 message.
+
+    ``protected`` is the header as received (bytes), ``headers`` the same decoded; ``payload`` and ``signature`` are
+    raw.
+    """
+
+    protected: bytes
+    headers: dict[Any, Any]
+    unprotected: dict[Any, Any]
+    payload: bytes
+    signature: bytes
+    tagged: bool
+
+    def to_be_signed(self, external: bytes = b"") -> bytes:
+        """The Sig_structure (RFC 9052 section 4.4): ``["Signature1", protected, external, payload]``."""
+        return cbor.encode(["Signature1", self.protected, external, self.payload])
+
+    def unparse(self) -> bytes:
+        """The message in deterministic encoding."""
+        body = [self.protected, self.unprotected, self.payload, self.signature]
+        return cbor.encode(cbor.Tag(TAG_SIGN1, body) if self.tagged else body)
+
+
+def from_value(value: Any, field: str, offset: int = 0) -> Sign1:
+    """A decoded CBOR item as a COSE_Sign1 message, tag 18 optional."""
+    tagged = isinstance(value, cbor.Tag)
+    if isinstance(value, cbor.Tag):
+        if value.number != TAG_SIGN1:
+            raise MalformedEvidence(field, offset, f"tag {TAG_SIGN1} (COSE_Sign1)", f"tag {value.number}")
+        value = value.value
+    if not isinstance(value, list) or len(value) != 4:
+        raise MalformedEvidence(field, offset, "an array of four (COSE_Sign1)", type(value).__name__)
+    protected, unprotected, payload, signature = value
+    for name, part in (("protected", protected), ("payload", payload), ("signature", signature)):
+        if not isinstance(part, bytes):
+            raise MalformedEvidence(f"{field}.{name}", offset, "bytes", type(part).__name__)
+    if not isinstance(unprotected, dict):
+        raise MalformedEvidence(f"{field}.unprotected", offset, "a map", type(unprotected).__name__)
+    headers = cbor.decode(protected) if protected else {}
+    if not isinstance(headers, dict):
+        raise MalformedEvidence(f"{field}.protected", offset, "a map", type(headers).__name__)
+    if ALG in headers and ALG in unprotected:
+        raise MalformedEvidence(f"{field}.unprotected", offset, "no second algorithm", "alg in both headers")
+    return Sign1(protected, headers, unprotected, payload, signature, tagged)
+
+
+def parse(data: bytes, field: str) -> Sign1:
+    """``data`` as one COSE_Sign1 message, tag 18 optional, leftovers refused."""
+    return from_value(cbor.decode(data), field)

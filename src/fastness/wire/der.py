@@ -1,0 +1,158 @@
+"""Strict DER (X.690): the tag-length-value reader that certificates, CRLs and vendor extensions share.
+
+Ours because evidence needs it: AMD's VCEK certificates carry serial number 0, which certificate libraries are about to
+refuse, vendor extensions are read field by field, and errors here name offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastness.errors import MalformedEvidence
+
+BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
+ENUMERATED, UTF8, SEQUENCE, SET = 0x0A, 0x0C, 0x30, 0x31
+UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
+
+MAX_DER = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One element: ``tag`` (one byte), ``value``, ``raw`` (with head), ``offset`` of the head in the input."""
+
+    tag: int
+    value: bytes
+    raw: bytes
+    offset: int
+
+    @property
+    def inner(self) -> int:
+        """Offset of the value in the whole input."""
+        return self.offset + len(self.raw) - len(self.value)
+
+
+def read(data: bytes, position: int = 0, base: int = 0, field: str = "der") -> tuple[Node, int]:
+    """The element at ``position`` and the position after it.
+
+    Raises:
+        MalformedEvidence: truncated, indefinite or non-minimal length, or a tag of more than one byte.
+    """
+    at = base + position
+    if len(data) - position < 2:
+        raise MalformedEvidence(field, at, "a tag and a length", f"{len(data) - position} bytes")
+    tag, first = data[position], data[position + 1]
+    if tag & 0x1F == 0x1F:
+        raise MalformedEvidence(field, at, "a one-byte tag", f"0x{tag:02x}")
+    start = position + 2
+    size = first
+    if first >= 0x80:
+        count = first & 0x7F
+        if not 1 <= count <= 4 or start + count > len(data):
+            raise MalformedEvidence(field, at, "a definite length of at most 4 bytes", f"0x{first:02x}")
+        size = int.from_bytes(data[start : start + count], "big")
+        if size < 0x80 or size >> (8 * (count - 1)) == 0:
+            raise MalformedEvidence(field, at, "the shortest length", f"{size} in {count} bytes")
+        start += count
+    end = start + size
+    if end > len(data):
+        raise MalformedEvidence(field, at, f"{size} bytes", f"{len(data) - start} bytes")
+    return Node(tag, data[start:end], data[position:end], at), end
+
+
+def one(data: bytes, tag: int, field: str, base: int = 0) -> Node:
+    """The element that fills ``data``, which must carry ``tag``."""
+    node, end = read(data, 0, base, field)
+    if end != len(data):
+        raise MalformedEvidence(field, base + end, "end of input", f"{len(data) - end} more bytes")
+    return expect(node, tag, field)
+
+
+def expect(node: Node, tag: int, field: str) -> Node:
+    """``node`` itself, if it carries ``tag``."""
+    if node.tag != tag:
+        raise MalformedEvidence(field, node.offset, f"tag 0x{tag:02x}", f"tag 0x{node.tag:02x}")
+    return node
+
+
+def children(node: Node, field: str) -> list[Node]:
+    """The elements inside a constructed one; they must fill it."""
+    return list(_walk(node, field))
+
+
+def _walk(node: Node, field: str) -> Iterator[Node]:
+    position = 0
+    while position < len(node.value):
+        child, position = read(node.value, position, node.inner, field)
+        yield child
+
+
+def oid(node: Node, field: str = "object identifier") -> str:
+    """Dotted decimal form."""
+    body = expect(node, OID, field).value
+    if not body or body[-1] & 0x80:
+        raise MalformedEvidence(field, node.offset, "an object identifier", body.hex())
+    arcs, value = [], 0
+    for index, byte in enumerate(body):
+        if value == 0 and byte == 0x80 and (index == 0 or not body[index - 1] & 0x80):
+            raise MalformedEvidence(field, node.offset, "minimal arcs", body.hex())
+        value = value << 7 | byte & 0x7F
+        if not byte & 0x80:
+            arcs.append(value)
+            value = 0
+    top = min(arcs[0] // 40, 2)
+    return ".".join(map(str, [top, arcs[0] - 40 * top, *arcs[1:]]))
+
+
+def integer(node: Node, field: str = "integer") -> int:
+    """A signed integer in its shortest form."""
+    body = expect(node, INTEGER, field).value
+    if not body:
+        raise MalformedEvidence(field, node.offset, "at least one byte", "none")
+    if len(body) > 1 and ((body[0] == 0 and body[1] < 0x80) or (body[0] == 0xFF and body[1] >= 0x80)):
+        raise MalformedEvidence(field, node.offset, "the shortest form", body[:4].hex())
+    return int.from_bytes(body, "big", signed=True)
+
+
+def unsigned(node: Node, field: str, limit: int) -> int:
+    """An integer in 0 … ``limit``."""
+    value = integer(node, field)
+    if not 0 <= value <= limit:
+        raise MalformedEvidence(field, node.offset, f"0 to {limit}", value)
+    return value
+
+
+def boolean(node: Node, field: str = "boolean") -> bool:
+    """FALSE is 0x00, TRUE is 0xFF, nothing else (X.690 section 11.1)."""
+    body = expect(node, BOOLEAN, field).value
+    if body not in (b"\x00", b"\xff"):
+        raise MalformedEvidence(field, node.offset, "00 or ff", body.hex())
+    return body == b"\xff"
+
+
+def bits(node: Node, field: str = "bit string") -> bytes:
+    """The bytes of a bit string whose number of bits is a multiple of eight."""
+    body = expect(node, BIT_STRING, field).value
+    if not body or body[0] != 0:
+        raise MalformedEvidence(field, node.offset, "whole bytes", body[:1].hex() or "nothing")
+    return body[1:]
+
+
+def time(node: Node, field: str = "time") -> datetime:
+    """UTCTime or GeneralizedTime as RFC 5280 section 4.1.2.5 restricts them: Zulu, with seconds."""
+    text = node.value
+    form = {UTC_TIME: (13, 2), GENERALIZED_TIME: (15, 4)}.get(node.tag)
+    if form is None or len(text) != form[0] or text[-1:] != b"Z" or not text[:-1].isdigit():
+        raise MalformedEvidence(field, node.offset, "a time in Zulu with seconds", text[:20])
+    year = int(text[: form[1]])
+    if form[1] == 2:
+        year += 2000 if year < 50 else 1900
+    rest = text[form[1] :]
+    try:
+        return datetime(
+            year, int(rest[:2]), int(rest[2:4]), int(rest[4:6]), int(rest[6:8]), int(rest[8:10]), tzinfo=UTC
+        )
+    except ValueError:
+        raise MalformedEvidence(field, node.offset, "a time that exists", text) from None
