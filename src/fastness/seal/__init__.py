@@ -2,5 +2,6 @@
 
 ``binding`` says what the evidence must speak for, ``channel`` is TLS 1.3 without input or output, ``frames`` and
 ``messages`` are the keep protocol's layouts, ``release`` seals to the attested key, ``log`` is the append-only
-measurement log, ``transport`` drives a channel over an asyncio socket. Specification: ``docs/spec/keep-protocol-v1.md``.
+measurement log, ``transport`` drives a channel over an asyncio socket. Specification:
+``docs/spec/keep-protocol-v1.md``.
 """

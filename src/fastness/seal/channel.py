@@ -177,7 +177,7 @@ class Channel:
         if not self._established:
             raise ProtocolError("no exporter before the handshake is finished")
         value = self._connection.export_keying_material(EXPORTER_LABEL, EXPORTER_SIZE, nonce)
-        if value is None or len(value) != EXPORTER_SIZE or not any(value):
+        if len(value or b"") != EXPORTER_SIZE or not any(value):
             raise ProtocolError("the TLS session gives no exporter")
         return value
 

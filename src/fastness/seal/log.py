@@ -1,7 +1,7 @@
 """The measurement log: append-only, replayed into a runtime register, so that evidence speaks for the workload.
 
-Register: 48 bytes, zero at start; ``r' = SHA-384(r ‖ SHA-384(kind length ‖ kind ‖ digest))`` for each event. On hardware
-the same events go to RTMR 3 or PCR 15.
+Register: 48 bytes, zero at start; ``r' = SHA-384(r ‖ SHA-384(kind length ‖ kind ‖ digest))`` for each event. On
+hardware the same events go to RTMR 3 or PCR 15.
 """
 
 from __future__ import annotations

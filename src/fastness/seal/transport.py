@@ -36,7 +36,7 @@ class Transport:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.channel = channel
-        self.reader = Reader(frozenset(()))
+        self.reader = Reader(frozenset[Type]())
         self._sending = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
 

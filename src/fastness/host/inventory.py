@@ -1,0 +1,152 @@
+"""The keeps of a host: how many may run, which do, what became of them. In memory only: no record of tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastness.errors import FastnessError, RemoteError
+from fastness.host.launch import Launcher, Running
+from fastness.host.relay import Traffic
+
+MAX_REMEMBERED = 256
+"""How many ended keeps are remembered for ``keep list``."""
+
+
+@dataclass
+class Entry:
+    """One keep as the host sees it."""
+
+    id: str
+    platform: str
+    running: Running
+    started: float = field(default_factory=time.time)
+    traffic: Traffic = field(default_factory=Traffic)
+    connections: int = 0
+    status: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """For the host's API: what an operator may know."""
+        state = "running" if self.status is None else "ended" if self.status == 0 else "died"
+        return {
+            "id": self.id,
+            "platform": self.platform,
+            "state": state,
+            "pid": self.running.pid,
+            "started": int(self.started),
+            "connections": self.connections,
+            "bytes_to_keep": self.traffic.to_keep,
+            "bytes_from_keep": self.traffic.from_keep,
+        }
+
+
+class Inventory:
+    """Launches keeps up to a limit, with some ready in advance."""
+
+    def __init__(self, launcher: Launcher, *, limit: int, spare: int, boot_timeout: float, grace: float) -> None:
+        self._launcher = launcher
+        self._limit = limit
+        self._spare = min(spare, limit)
+        self._boot_timeout = boot_timeout
+        self._grace = grace
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._warm: list[Running] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._launching = 0
+        self._closing = False
+
+    @property
+    def platform(self) -> str:
+        """Name of the platform keeps run on."""
+        return self._launcher.name
+
+    def list(self) -> list[Entry]:
+        """Every keep that runs, and the last that ended."""
+        return list(self._entries.values())
+
+    def capacity(self) -> dict[str, object]:
+        """What the host has to offer."""
+        running = sum(entry.status is None for entry in self._entries.values())
+        return {"platform": self.platform, "limit": self._limit, "running": running, "free": self._limit - running,
+                "spare": len(self._warm)}  # fmt: skip
+
+    def find(self, name: str) -> Entry:
+        """The keep called ``name``.
+
+        Raises:
+            RemoteError: there is none.
+        """
+        if name not in self._entries:
+            raise RemoteError(f"this host has no keep {name!r}", hint="see `fastness keep list`")
+        return self._entries[name]
+
+    async def launch(self) -> Entry:
+        """A keep that takes connections.
+
+        Raises:
+            RemoteError: the host is full.
+            KeepFailed: it did not start.
+        """
+        running = sum(entry.status is None for entry in self._entries.values())
+        if self._closing or running + self._launching >= self._limit:
+            raise RemoteError(
+                f"the host is full: {self._limit} keeps at most",
+                hint="stop one (`fastness keep stop ID`), wait, or raise --max-keeps",
+            )
+        self._launching += 1
+        try:
+            started = self._warm.pop() if self._warm else await self._launcher.launch()
+            await started.ready(self._boot_timeout)
+        finally:
+            self._launching -= 1
+        entry = Entry(secrets.token_hex(8), self.platform, started)
+        self._entries[entry.id] = entry
+        self._spawn(self._watch(entry))
+        self._spawn(self._refill())
+        return entry
+
+    async def stop(self, entry: Entry) -> None:
+        """Ends a keep."""
+        await entry.running.stop(self._grace)
+
+    def start(self) -> None:
+        """Begins to keep spare keeps ready."""
+        self._spawn(self._refill())
+
+    async def close(self) -> None:
+        """Ends every keep and forgets them."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        running = [entry.running for entry in self._entries.values() if entry.status is None]
+        await asyncio.gather(*(keep.stop(self._grace) for keep in [*running, *self._warm]), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self, entry: Entry) -> None:
+        entry.status = await entry.running.ended()
+        ended = [name for name, item in self._entries.items() if item.status is not None]
+        for name in ended[: max(0, len(ended) - MAX_REMEMBERED)]:
+            del self._entries[name]
+
+    async def _refill(self) -> None:
+        while not self._closing and len(self._warm) < self._spare:
+            keep = await self._launcher.launch()
+            try:
+                await keep.ready(self._boot_timeout)
+            except FastnessError:
+                await keep.stop(0)
+                return
+            except asyncio.CancelledError:
+                await keep.stop(0)
+                raise
+            self._warm.append(keep)

@@ -1,0 +1,48 @@
+"""One file per platform: how to start a keep on it, and how to reach it. Chosen by name, never by falling back."""
+
+from __future__ import annotations
+
+import socket
+from importlib import import_module
+from typing import Protocol, cast
+
+from fastness.errors import UsageError
+
+PLATFORMS = ("nil",)
+
+
+class Running(Protocol):
+    """A started keep."""
+
+    pid: int
+
+    async def ready(self, timeout: float) -> None:
+        """Returns when the keep takes connections; :class:`~fastness.errors.KeepFailed` if it died or stalls."""
+
+    def connect(self) -> socket.socket:
+        """A new connection to the keep, non-blocking: bytes in, bytes out."""
+
+    async def ended(self) -> int:
+        """Returns the exit status once the keep is gone."""
+
+    async def stop(self, grace: float) -> None:
+        """Asks the keep to end, and kills it after ``grace`` seconds; returns when it is gone."""
+
+
+class Launcher(Protocol):
+    """A platform's way to start keeps."""
+
+    name: str
+
+    async def launch(self, *, debug: bool = False) -> Running:
+        """Starts a keep."""
+
+    def anchors(self) -> tuple[bytes, ...]:
+        """DER public keys of local roots this platform's evidence leads to; empty where a silicon vendor's does."""
+
+
+def load(name: str) -> Launcher:
+    """The launcher of platform ``name``."""
+    if name not in PLATFORMS:
+        raise UsageError(f"no platform is called {name!r}", hint="one of " + ", ".join(PLATFORMS))
+    return cast("Launcher", import_module(f"fastness.host.launch.{name}").Launcher())

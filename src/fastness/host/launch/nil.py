@@ -1,0 +1,175 @@
+"""Platform ``nil``: a sandboxed process, evidence by a local software root. SIMULATED: protects nothing from the host.
+
+The keep gets two sockets and nothing else: ``control``, over which connections arrive as file descriptors, and
+``device``, over which it asks for evidence. No path, no listening socket, no environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+
+from fastness.errors import KeepFailed
+from fastness.host import software_root
+from fastness.host.software_root import SoftwareRoot
+from fastness.workload import tcb
+
+CONNECT, TERMINATE, READY = b"C", b"T", b"R"
+REQUEST_SIZE = 64 + 48
+MAX_BOOT_WORDS = 4096
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from fastness.keep.__main__ import main; main(sys.argv[2:])"
+
+
+class NilKeep:
+    """A running keep process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, words: int) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._control = control
+        self._words = words
+        self._loop = asyncio.get_running_loop()
+        self._gone: asyncio.Future[int] = self._loop.create_future()
+        self._pidfd = os.pidfd_open(process.pid)
+        self._loop.add_reader(self._pidfd, self._reap)
+        self._ready = asyncio.ensure_future(self._wait_ready())
+        self._ready.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _reap(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        status = self._process.wait()
+        self._control.close()
+        if not self._gone.done():
+            self._gone.set_result(status)
+
+    async def _wait_ready(self) -> None:
+        try:
+            answer = await self._loop.sock_recv(self._control, 1)
+        except OSError:
+            answer = b""
+        try:
+            if answer != READY:
+                raise KeepFailed("the keep died while it started", where=self._last_words())
+        finally:
+            os.close(self._words)
+
+    def _last_words(self) -> str:
+        os.set_blocking(self._words, False)
+        try:
+            text = os.read(self._words, MAX_BOOT_WORDS).decode("utf-8", "replace")
+        except BlockingIOError:
+            return ""
+        return text.strip().rsplit("\n", 1)[-1]
+
+    async def ready(self, timeout: float) -> None:
+        """Returns when the keep takes connections."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ready), timeout)
+        except TimeoutError:
+            raise KeepFailed(f"the keep was not ready within {timeout:g} s") from None
+
+    def connect(self) -> socket.socket:
+        """A new connection: one end of a socket pair goes to the keep."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            socket.send_fds(self._control, [CONNECT], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise KeepFailed("the keep is gone") from None
+        finally:
+            theirs.close()
+        return ours
+
+    async def ended(self) -> int:
+        """The exit status, once there is one; negative for a signal."""
+        return await asyncio.shield(self._gone)
+
+    async def stop(self, grace: float) -> None:
+        """Asks, waits, kills."""
+        with contextlib.suppress(OSError):
+            self._control.send(TERMINATE)
+        try:
+            await asyncio.wait_for(self.ended(), grace)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+            await self.ended()
+
+
+class Launcher:
+    """Starts ``nil`` keeps."""
+
+    name = "nil"
+
+    def __init__(self, root: SoftwareRoot | None = None) -> None:
+        self._given = root
+
+    @cached_property
+    def _root(self) -> SoftwareRoot:
+        return self._given or software_root.load()
+
+    def anchors(self) -> tuple[bytes, ...]:
+        """The software root's public key."""
+        return (self._root.public_key,)
+
+    async def launch(self, *, debug: bool = False) -> NilKeep:
+        """Starts a keep process and a task that answers its requests for evidence."""
+        control, keep_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        device, keep_device = socket.socketpair()
+        words, keep_words = os.pipe()
+        inherited = (keep_control.fileno(), keep_device.fileno())
+        arguments = ["--control", str(inherited[0]), "--device", str(inherited[1]), "--platform", self.name]
+        command = [sys.executable, "-I", "-c", _BOOT, str(tcb.package_folder().parent), *arguments]
+        try:
+            process = subprocess.Popen(
+                command + (["--debug"] if debug else []),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=keep_words,
+                pass_fds=inherited,
+                env={},
+                cwd=Path("/"),
+                start_new_session=True,
+            )
+        except OSError as error:
+            for end in (control, device):
+                end.close()
+            os.close(words)
+            raise KeepFailed(f"cannot start a keep: {error.strerror}") from None
+        finally:
+            for end in (keep_control, keep_device):
+                end.close()
+            os.close(keep_words)
+        for end in (control, device):
+            end.setblocking(False)
+        keep = NilKeep(process, control, words)
+        task = asyncio.create_task(self._answer(device, debug=debug))
+        keep._gone.add_done_callback(lambda _: task.cancel())
+        return keep
+
+    async def _answer(self, device: socket.socket, *, debug: bool) -> None:
+        """The simulated chip: signs what the keep asks for, over the measurement of what was launched."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                request = b""
+                while len(request) < REQUEST_SIZE:
+                    data = await loop.sock_recv(device, REQUEST_SIZE - len(request))
+                    if not data:
+                        return
+                    request += data
+                evidence = self._root.sign(request[:64], tcb.launch_digest(), request[64:], debug=debug)
+                await loop.sock_sendall(device, len(evidence).to_bytes(4, "big") + evidence)
+        except OSError:
+            return
+        finally:
+            device.close()

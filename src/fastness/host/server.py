@@ -1,0 +1,195 @@
+"""The host's interface: HTTP/1.1 (parsed by h11), five requests, and an upgrade to a relayed connection.
+
+=======  ===========================  ==============================================================
+GET      /v1/capacity                 platform, limit, running, free
+GET      /v1/keeps                    what runs and what ended
+POST     /v1/keeps                    a new keep: 201 and its id; 503 when full
+DELETE   /v1/keeps/ID                 ends a keep
+GET      /v1/keeps/ID/channel         ``Upgrade: fastness-keep``: 101, then the keep's bytes, unread
+=======  ===========================  ==============================================================
+
+Answers are JSON; errors are ``{"error", "hint"}``. There is no authentication: a host protects nobody, and whoever
+reaches it can end keeps (they can never read them). Listen where only tenants reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from typing import Any
+
+import h11
+
+from fastness.errors import FastnessError, KeepFailed, RemoteError
+from fastness.host.inventory import Inventory
+from fastness.host.relay import relay
+
+MAX_CONNECTIONS = 512
+MAX_BODY = 4096
+IDLE_TIMEOUT = 60.0
+UPGRADE = b"fastness-keep"
+
+
+class Problem(Exception):
+    """An answer other than success."""
+
+    def __init__(self, status: int, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.status, self.what, self.hint = status, what, hint
+
+
+class Server:
+    """Serves one inventory on one listening socket."""
+
+    def __init__(self, inventory: Inventory, listening: socket.socket) -> None:
+        self._inventory = inventory
+        self._listening = listening
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Takes connections until cancelled; then ends every keep and connection."""
+        loop = asyncio.get_running_loop()
+        self._inventory.start()
+        try:
+            while True:
+                sock, _ = await loop.sock_accept(self._listening)
+                if len(self._tasks) >= MAX_CONNECTIONS:
+                    sock.close()
+                    continue
+                task = asyncio.create_task(self._connection(sock))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        finally:
+            self._listening.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._inventory.close()
+
+    async def _connection(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        http = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
+        try:
+            while True:
+                request, first = await _next_request(http, sock)
+                if request is None:
+                    return
+                if await self._one(http, sock, request, first):
+                    return
+                http.start_next_cycle()
+        except (OSError, TimeoutError, h11.ProtocolError):
+            return
+        finally:
+            sock.close()
+
+    async def _one(self, http: h11.Connection, sock: socket.socket, request: h11.Request, body: bytes) -> bool:
+        """Answers one request; True when the connection is used up."""
+        path = request.target.split(b"?")[0].decode("ascii", "replace")
+        method = request.method.decode("ascii", "replace")
+        try:
+            if method == "GET" and path.startswith("/v1/keeps/") and path.endswith("/channel"):
+                await self._channel(http, sock, request, path.split("/")[3])
+                return True
+            status, answer = await self._answer(method, path, body)
+        except Problem as problem:
+            status, answer = problem.status, {"error": problem.what, "hint": problem.hint}
+        except KeepFailed as error:
+            status, answer = 500, {"error": error.what, "hint": error.hint, "where": error.where}
+        except FastnessError as error:
+            status, answer = 503, {"error": error.what, "hint": error.hint}
+        await _reply(http, sock, status, answer)
+        return bool(http.our_state is h11.MUST_CLOSE)
+
+    async def _answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        inventory = self._inventory
+        match method, path.strip("/").split("/"):
+            case "GET", ["v1", "capacity"]:
+                return 200, inventory.capacity()
+            case "GET", ["v1", "keeps"]:
+                return 200, {"keeps": [entry.to_json() for entry in inventory.list()]}
+            case "POST", ["v1", "keeps"]:
+                self._platform(body)
+                entry = await inventory.launch()
+                return 201, entry.to_json()
+            case "GET", ["v1", "keeps", name]:
+                return 200, self._find(name).to_json()
+            case "DELETE", ["v1", "keeps", name]:
+                entry = self._find(name)
+                await inventory.stop(entry)
+                return 200, {"id": entry.id, "stopped": True}
+            case _, ["v1", *_]:
+                raise Problem(405, f"{method} {path} is not offered")
+        raise Problem(404, f"nothing is at {path}", "this host speaks /v1/keeps and /v1/capacity")
+
+    def _platform(self, body: bytes) -> None:
+        """Refuses a platform this host does not run: never another one in its place."""
+        try:
+            wish = json.loads(body or b"{}")
+            wanted = wish.get("platform") or self._inventory.platform
+        except (ValueError, AttributeError):
+            raise Problem(400, "the body must be a JSON object") from None
+        if wanted != self._inventory.platform:
+            raise Problem(
+                409, f"this host runs {self._inventory.platform!r}, not {wanted!r}", "deploy to a host that runs it"
+            )
+
+    def _find(self, name: str) -> Any:
+        try:
+            return self._inventory.find(name)
+        except RemoteError as error:
+            raise Problem(404, error.what, error.hint) from None
+
+    async def _channel(self, http: h11.Connection, sock: socket.socket, request: h11.Request, name: str) -> None:
+        entry = self._find(name)
+        if dict(request.headers).get(b"upgrade") != UPGRADE:
+            raise Problem(426, "a channel needs `Upgrade: fastness-keep`")
+        if entry.status is not None:
+            raise Problem(410, f"keep {name} has ended", "see `fastness keep list`")
+        keep = entry.running.connect()
+        headers = [("Upgrade", UPGRADE.decode()), ("Connection", "Upgrade")]
+        data = http.send(h11.InformationalResponse(status_code=101, headers=headers))
+        entry.connections += 1
+        try:
+            await asyncio.get_running_loop().sock_sendall(sock, data or b"")
+            await relay(sock, keep, entry.traffic, http.trailing_data[0])
+        finally:
+            entry.connections -= 1
+            keep.close()
+
+
+async def _next_request(http: h11.Connection, sock: socket.socket) -> tuple[h11.Request | None, bytes]:
+    """The next request and its body; None at the end of the connection."""
+    loop = asyncio.get_running_loop()
+    request: h11.Request | None = None
+    body = b""
+    async with asyncio.timeout(IDLE_TIMEOUT):
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                http.receive_data(await loop.sock_recv(sock, 65536))
+            elif isinstance(event, h11.Request):
+                request = event
+            elif isinstance(event, h11.Data):
+                body += bytes(event.data)
+                if len(body) > MAX_BODY:
+                    raise h11.RemoteProtocolError("body too large")
+            elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
+                return request, body
+            else:
+                return None, b""
+
+
+async def _reply(http: h11.Connection, sock: socket.socket, status: int, answer: Any) -> None:
+    body = json.dumps(answer).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Server", "fastness-host")]
+    events: tuple[h11.Event, ...] = (
+        h11.Response(status_code=status, headers=headers),
+        h11.Data(data=body),
+        h11.EndOfMessage(),
+    )
+    data = b"".join(http.send(event) or b"" for event in events)
+    await asyncio.get_running_loop().sock_sendall(sock, data)
