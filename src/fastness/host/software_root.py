@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from fastness.collateral.anchors_file import nil_folder
 from fastness.errors import UsageError
 from fastness.tee.nil.evidence import payload
 from fastness.wire import cbor, cose
@@ -22,12 +23,6 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 _SPKI_HEAD = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 """DER SubjectPublicKeyInfo of a P-256 key up to its uncompressed point (RFC 5480 section 2)."""
-
-
-def folder() -> Path:
-    """``$XDG_DATA_HOME/fastness/nil``."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "fastness" / "nil"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,7 @@ def load(place: Path | None = None) -> SoftwareRoot:
     Files: ``root.key`` (secret scalar 32 bytes ‖ instance 16 bytes, mode 0600), ``root.pub`` (DER
     SubjectPublicKeyInfo).
     """
-    place = place or folder()
+    place = place or nil_folder()
     secret = place / "root.key"
     try:
         data = secret.read_bytes() if secret.exists() else _make(secret)

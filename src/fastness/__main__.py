@@ -1,0 +1,10 @@
+"""``python -m fastness``."""
+
+from __future__ import annotations
+
+import sys
+
+from fastness.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

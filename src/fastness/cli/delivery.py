@@ -1,0 +1,150 @@
+"""What ``run``, ``deploy`` and ``demo`` share: one keep challenged, decided upon, given a workload, carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.appraise.policy import Policy
+from fastness.appraise.verdict import Verdict
+from fastness.cli import streams
+from fastness.cli.words import paint, printable, say
+from fastness.collateral import anchors_file
+from fastness.errors import KeepFailed
+from fastness.pki import anchors
+from fastness.pki.anchors import Anchors
+from fastness.seal.channel import Channel, client_context
+from fastness.seal.messages import Ended
+from fastness.seal.transport import Transport
+from fastness.tenant import deliver
+from fastness.tenant.deliver import Attested, Delivery, Ending, Refused, Stages
+
+if TYPE_CHECKING:
+    from fastness.tenant.prepare import Prepared
+
+MOVED = 100
+"""What ``run`` and ``deploy`` add to our own exit codes."""
+
+REFUSED = 1
+KEEP_FAILED = KeepFailed.exit_code
+
+
+@dataclass
+class Wishes:
+    """What the person asked for, besides the workload."""
+
+    policy: Policy
+    anchors: Anchors
+    stdin: str | None = None
+    verdict: Path | None = None
+    timings: bool = False
+    announce: Callable[[Attested], None] = lambda _: None
+    stages: Stages = field(default_factory=Stages)
+
+
+def roots(policy: Policy, named: list[str]) -> Anchors:
+    """The vendors' roots, those the person named, and this machine's software root if the policy names ``nil``."""
+    local = anchors_file.nil() if "nil" in policy.evidence_types() else Anchors()
+    return anchors.vendor() + anchors_file.load(named) + local
+
+
+async def attest(sock: socket.socket, wishes: Wishes) -> Attested:
+    """Challenges the keep behind ``sock``; says and records the verdict; raises :class:`Refused` if it is one."""
+    try:
+        transport = Transport(sock, Channel(client_context(), server=False))
+        attested = await deliver.challenge(transport, wishes.policy, wishes.anchors, stages=wishes.stages)
+    except Refused as refusal:
+        record(refusal.verdict, wishes.verdict)
+        raise
+    record(attested.decision.verdict, wishes.verdict)
+    wishes.announce(attested)
+    return attested
+
+
+async def carry_out(attested: Attested, prepared: Prepared, wishes: Wishes) -> int:
+    """Delivers ``prepared`` and carries its streams; the exit code for the shell."""
+    stages = wishes.stages
+    try:
+        delivery = await Delivery.release(attested, prepared.workload(attached=True), stages)
+    except Ending as ending:
+        return finish(ending.ended)
+    seen = False
+
+    async def show(kind: object, data: bytes) -> None:
+        nonlocal seen
+        if not seen:
+            stages.mark("first output")
+            seen = True
+        await streams.show(kind, data)  # type: ignore[arg-type]
+
+    ended = await _both(delivery, streams.source(wishes.stdin), show)
+    stages.mark("end")
+    return finish(ended)
+
+
+async def _both(delivery: Delivery, source: AsyncIterator[bytes], show: Callable[..., Awaitable[None]]) -> Ended:
+    """Feeds and carries at once; the end of the workload ends the feeding, whatever is left of the input."""
+    feeding = asyncio.create_task(delivery.feed(source))
+    carrying = asyncio.create_task(delivery.carry(show))
+    try:
+        await asyncio.wait({feeding, carrying}, return_when=asyncio.FIRST_COMPLETED)
+        failed = feeding.exception() if feeding.done() and not carrying.done() else None
+        if failed is not None and getattr(failed, "kind", "") != "remote":  # a keep that is gone says so itself
+            raise failed
+        return await carrying
+    finally:
+        feeding.cancel()
+        carrying.cancel()
+        await asyncio.gather(feeding, carrying, return_exceptions=True)
+
+
+def finish(ended: Ended) -> int:
+    """Says how a workload ended, if there is anything to say; the exit code for the shell."""
+    if ended.outcome == "exit":
+        return ended.code & 0xFF
+    what = {"trap": "the workload trapped", "limit": "the workload hit a limit"}.get(ended.outcome, "the keep")
+    print(f"{paint('error:', 'red')} {what}: {printable(ended.what)}", file=sys.stderr)
+    if ended.where:
+        lead, *frames = ended.where.splitlines()
+        print(f"  where {printable(lead)}", file=sys.stderr)
+        for frame in frames:
+            print(f"        {printable(frame)}", file=sys.stderr)
+    if ended.hint:
+        print(f"  hint {printable(ended.hint)}", file=sys.stderr)
+    refused = ended.outcome == "refused" and 0 < ended.code < MOVED
+    return MOVED + (ended.code if refused else KEEP_FAILED)
+
+
+def refuse(verdict: Verdict) -> int:
+    """Says why the policy refused; the exit code of `run` and `deploy`."""
+    from fastness.appraise.explain import text
+
+    print(printable(text(verdict)), file=sys.stderr)
+    print(f"{paint('error:', 'red')} refused by policy: nothing of the workload left this machine", file=sys.stderr)
+    return MOVED + REFUSED
+
+
+def record(verdict: Verdict, place: Path | None) -> None:
+    """Writes the verdict as JSON to ``place`` by temporary file and rename."""
+    if place is None:
+        return
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(verdict.to_json(), indent=2) + "\n", "utf-8")
+        temporary.replace(place)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        say(f"warning: the verdict was not written to {place}: {error.strerror}")
+
+
+def timings(stages: Stages) -> None:
+    """Prints how long each stage took."""
+    for name, seconds in stages.spent():
+        say(f"{name:>14} {seconds * 1000:8.1f} ms")

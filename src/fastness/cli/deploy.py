@@ -1,0 +1,122 @@
+"""``fastness deploy``: run a workload in a keep on a host nobody trusts, once the keep has proved itself."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.cli.parsing import workload_options
+from fastness.cli.words import say
+from fastness.errors import KeepFailed
+
+if TYPE_CHECKING:
+    from fastness.tenant.deliver import Attested
+    from fastness.tenant.prepare import Prepared
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``deploy``."""
+    workload_options(parser)
+    parser.add_argument("--host", metavar="URL", required=True, help="http://NAME:PORT of a host")
+    parser.add_argument(
+        "--policy", metavar="NAME|FILE", default="default", help="strict, default, development, or a file"
+    )
+    parser.add_argument("--anchors", metavar="FILE", action="append", default=[], help="further roots to trust")
+    parser.add_argument("--platform", metavar="NAME", help="the platform to ask the host for")
+    parser.add_argument(
+        "--detach", action="store_true", help="leave the workload running; read it with `fastness keep`"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Deploys a workload; its exit code, or ours plus 100."""
+    return asyncio.run(_run(options))
+
+
+async def _run(options: argparse.Namespace) -> int:
+    from fastness.appraise import policy
+    from fastness.cli import delivery, streams
+    from fastness.errors import FastnessError
+    from fastness.tenant.prepare import prepare
+    from fastness.tenant.remote import Host
+
+    chosen = policy.load(options.policy)
+    prepared = prepare(
+        Path(options.app),
+        config=Path(options.config) if options.config else None,
+        args=options.args,
+        env=options.env,
+        secret=options.secret,
+    )
+    streams.check_source(options.stdin)
+    wishes = delivery.Wishes(
+        chosen,
+        delivery.roots(chosen, options.anchors),
+        options.stdin,
+        Path(options.verdict) if options.verdict else None,
+        announce=lambda attested: say(summary(attested)),
+    )
+    host = Host(options.host)
+    keep = await host.launch(options.platform)
+    wishes.stages.mark("keep launched")
+    kept = False
+    try:
+        sock = await host.channel(keep)
+        wishes.stages.mark("channel")
+        try:
+            attested = await delivery.attest(sock, wishes)
+        except delivery.Refused as refusal:
+            return delivery.refuse(refusal.verdict)
+        finally:
+            host.close()
+        if options.detach:
+            await _detach(attested, prepared, options, keep)
+            kept, code = True, 0
+        else:
+            code = await delivery.carry_out(attested, prepared, wishes)
+        await attested.transport.close()
+        if options.timings:
+            delivery.timings(wishes.stages)
+        return code
+    finally:
+        if not kept:  # whatever happened, no keep of ours stays behind
+            with contextlib.suppress(FastnessError, OSError):
+                last = Host(options.host)
+                await asyncio.shield(asyncio.wait_for(last.stop(keep), 5))
+                last.close()
+
+
+async def _detach(attested: Attested, prepared: Prepared, options: argparse.Namespace, keep: str) -> None:
+    """Delivers a workload that outlives this command, and remembers how to reach it."""
+    from fastness.tenant import records
+    from fastness.tenant.deliver import Delivery, Ending, Stages
+
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    release = prepared.workload(attached=False)
+    # the record first: a workload nobody could own again would be lost
+    place = records.write(
+        records.Record(
+            keep, options.host, options.policy, tuple(options.anchors), release.digest.hex(), now, prepared.owner.hex()
+        )
+    )
+    try:
+        await Delivery.release(attested, release, Stages())
+    except Ending as ending:
+        records.forget(keep)
+        raise KeepFailed(ending.ended.what, where=ending.ended.where, hint=ending.ended.hint) from None
+    except BaseException:
+        records.forget(keep)
+        raise
+    say(f"running in keep {keep}; its owner token is in {place}")
+    print(keep)
+
+
+def summary(attested: Attested) -> str:
+    """One line on what was accepted and why."""
+    claims, verdict = attested.decision.claims, attested.decision.verdict
+    mark = "SIMULATED " if claims.simulated else ""
+    return f"{mark}{claims.tee} keep accepted by {verdict.decided_by}"

@@ -1,0 +1,122 @@
+"""``fastness host``: the untrusted side."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from fastness.cli.words import emit, say
+from fastness.errors import RemoteError, UsageError
+
+if TYPE_CHECKING:
+    from fastness.host.inventory import Inventory
+
+DEFAULT_LISTEN = "127.0.0.1:7300"
+SIMULATED_LABEL = "FASTNESS SIMULATED ROOT"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the commands of ``host``."""
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve", help="launch keeps and carry bytes", description="launch keeps and carry bytes"
+    )
+    serve.add_argument("--listen", metavar="ADDR", default=DEFAULT_LISTEN, help=f"NAME:PORT (default {DEFAULT_LISTEN})")
+    serve.add_argument("--platform", metavar="NAME", default="nil", help="what keeps run on (default nil: SIMULATED)")
+    serve.add_argument("--max-keeps", metavar="N", type=int, default=8, help="how many may run at once (default 8)")
+    serve.add_argument("--spare", metavar="N", type=int, default=1, help="how many to keep ready (default 1)")
+    serve.add_argument("--boot-timeout", metavar="S", type=float, default=30, help="seconds a keep has to start")
+    serve.add_argument("--grace", metavar="S", type=float, default=2, help="seconds a keep has to end when asked")
+    roots = commands.add_parser(
+        "anchors", help="the local root of a platform", description="the local root of a platform"
+    )
+    roots.add_argument("--platform", metavar="NAME", default="nil", help="the platform (default nil)")
+    roots.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs one command of ``host``."""
+    return _anchors(options) if options.command == "anchors" else _serve(options)
+
+
+def _anchors(options: argparse.Namespace) -> int:
+    from fastness.host.launch import load
+    from fastness.pki import keys
+    from fastness.wire import pem, x509
+
+    found = load(options.platform).anchors()
+    if options.json:
+        rows = [{"spki": keys.fingerprint(x509.parse_public_key(key)), "der": key.hex()} for key in found]
+        emit({"schema": "fastness/anchors/v1", "platform": options.platform, "simulated": True, "anchors": rows})
+        return 0
+    say(f"SIMULATED: the local root of {options.platform!r} on this machine; it vouches for nothing but the flow")
+    sys.stdout.write(pem.armour(SIMULATED_LABEL, found).decode())
+    return 0
+
+
+def _address(text: str) -> tuple[str, int]:
+    name, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"not an address: {text!r}", hint="--listen NAME:PORT, for example 127.0.0.1:7300")
+    return name.strip("[]") or "127.0.0.1", int(port)
+
+
+def _listen(text: str) -> socket.socket:
+    name, port = _address(text)
+    try:
+        family, kind, proto, _, place = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, proto)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen(128)
+    except OSError as error:
+        raise RemoteError(
+            f"cannot listen on {text}: {error.strerror or error}", hint="choose another --listen"
+        ) from None
+    listening.setblocking(False)
+    return listening
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from fastness.host.inventory import Inventory
+    from fastness.host.launch import load
+
+    if options.max_keeps < 1 or options.spare < 0:
+        raise UsageError("--max-keeps must be at least 1, --spare at least 0")
+    launcher = load(options.platform)
+    launcher.anchors()
+    listening = _listen(options.listen)
+    inventory = Inventory(
+        launcher,
+        limit=options.max_keeps,
+        spare=options.spare,
+        boot_timeout=options.boot_timeout,
+        grace=options.grace,
+    )
+    name, port = listening.getsockname()[:2]
+    if options.platform == "nil":
+        say("SIMULATED: platform nil protects nothing from this machine")
+    if name not in ("127.0.0.1", "::1"):
+        say(f"warning: whoever reaches {name}:{port} can launch and end keeps (never read them)")
+    asyncio.run(_until_told(inventory, listening))
+    return 0
+
+
+async def _until_told(inventory: Inventory, listening: socket.socket) -> None:
+    from fastness.host.server import Server
+
+    task = asyncio.ensure_future(Server(inventory, listening).serve())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    name, port = listening.getsockname()[:2]
+    shown = f"[{name}]" if ":" in name else name
+    say(f"listening on http://{shown}:{port}")
+    try:
+        await task
+    except asyncio.CancelledError:
+        say("every keep has ended")

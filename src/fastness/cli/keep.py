@@ -1,0 +1,183 @@
+"""``fastness keep``: list, question, read and stop the keeps of a host."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastness.cli.words import emit, printable, say
+from fastness.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastness.tenant.deliver import Attested
+    from fastness.tenant.records import Record
+
+DEFAULT_HOST = "http://127.0.0.1:7300"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the commands of ``keep``."""
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("list", "what the host says it runs"),
+        ("status", "challenge a keep: is it still the one that was accepted, and what does it do?"),
+        ("logs", "output of a detached workload of yours"),
+        ("stop", "end a keep"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "--host", metavar="URL", help=f"the host (default {DEFAULT_HOST}, or where it was deployed)"
+        )
+        command.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        if name == "list":
+            continue
+        command.add_argument("id", metavar="ID", help="the keep's id")
+        if name in ("status", "logs"):
+            command.add_argument(
+                "--policy", metavar="NAME|FILE", help="judge by this policy (default: the one it was deployed by)"
+            )
+            command.add_argument(
+                "--anchors", metavar="FILE", action="append", default=[], help="further roots to trust"
+            )
+        if name == "logs":
+            command.add_argument("--follow", action="store_true", help="go on until the workload ends")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs one command of ``keep``."""
+    command = {"list": _list, "status": _status, "logs": _logs, "stop": _stop}[options.command]
+    return asyncio.run(command(options))
+
+
+async def _list(options: argparse.Namespace) -> int:
+    from fastness.tenant.remote import Host
+
+    host = Host(options.host or DEFAULT_HOST)
+    keeps = await host.keeps()
+    capacity = await host.capacity()
+    host.close()
+    if options.json:
+        emit({"schema": "fastness/keeps/v1", "host": host.url, "capacity": capacity, "keeps": keeps})
+        return 0
+    for item in keeps:
+        print(printable(_row(item)))
+    say(
+        f"{len(keeps)} keeps; room for {capacity.get('free')} more of {capacity.get('limit')} on {capacity.get('platform')}"
+    )
+    return 0
+
+
+def _row(item: dict[str, Any]) -> str:
+    started = item.get("started")
+    age = int(time.time() - started) if isinstance(started, int) else 0
+    return f"{str(item.get('id'))[:32]:<18}{str(item.get('platform'))[:8]:<8}{str(item.get('state'))[:8]:<9}{age:>7} s"
+
+
+async def _open(options: argparse.Namespace) -> tuple[Attested, Record | None]:
+    """Challenges the keep anew, by the policy it was accepted by or the one named now."""
+    from fastness.appraise import policy
+    from fastness.cli import delivery
+    from fastness.tenant import records
+    from fastness.tenant.remote import Host
+
+    record = records.read(options.id)
+    chosen = policy.load(options.policy or (record.policy if record else "default"))
+    named = [*options.anchors, *(record.anchors if record else ())]
+    host = Host(options.host or (record.host if record else DEFAULT_HOST))
+    wishes = delivery.Wishes(chosen, delivery.roots(chosen, named))
+    try:
+        return await delivery.attest(await host.channel(options.id), wishes), record
+    finally:
+        host.close()
+
+
+async def _status(options: argparse.Namespace) -> int:
+    from fastness.appraise.explain import text
+    from fastness.cli import delivery
+    from fastness.seal.messages import Ended
+    from fastness.tenant import deliver
+
+    try:
+        attested, record = await _open(options)
+    except delivery.Refused as refusal:
+        if options.json:
+            emit(
+                {
+                    "schema": "fastness/keep-status/v1",
+                    "id": options.id,
+                    "state": None,
+                    "verdict": refusal.verdict.to_json(),
+                }
+            )
+        else:
+            print(printable(text(refusal.verdict)))
+        return delivery.REFUSED
+    status = await deliver.status(attested)
+    await attested.transport.close()
+    workload = attested.statement.workload.hex()
+    ours = bool(record and record.workload == workload)
+    ended = Ended.decode(status.ended) if status.ended else None
+    if options.json:
+        emit(
+            {
+                "schema": "fastness/keep-status/v1",
+                "id": options.id,
+                "state": status.state,
+                "ended": {"outcome": ended.outcome, "code": ended.code, "what": ended.what} if ended else None,
+                "workload": workload or None,
+                "workload_is_ours": ours if record else None,
+                "clock": {"ms": attested.statement.clock_ms, "source": attested.statement.clock_source},
+                "verdict": attested.decision.verdict.to_json(),
+            }
+        )
+        return 0
+    print(f"state     {printable(status.state)}")
+    if ended is not None:
+        print(f"ended     {printable(ended.outcome)} {ended.code} {printable(ended.what)}".rstrip())
+    print(f"workload  {workload or 'none yet'}{' (the one you deployed)' if ours else ''}")
+    print(printable(text(attested.decision.verdict)))
+    return 0
+
+
+async def _logs(options: argparse.Namespace) -> int:
+    from fastness.cli import delivery, streams
+    from fastness.tenant import deliver
+
+    try:
+        attested, record = await _open(options)
+    except delivery.Refused as refusal:
+        delivery.refuse(refusal.verdict)
+        return delivery.REFUSED
+    if record is None:
+        await attested.transport.close()
+        raise UsageError(
+            f"keep {options.id} was not deployed from here", hint="logs are for the owner of the workload only"
+        )
+    await deliver.attach(attested, bytes.fromhex(record.owner), "logs", follow=options.follow)
+    ended = await deliver.carry(attested.transport, streams.show)
+    await attested.transport.close()
+    if ended.outcome == "running":
+        say(f"the workload is {printable(ended.what)}")
+    elif ended.outcome == "exit":
+        say(f"the workload ended with code {ended.code}")
+    else:
+        delivery.finish(ended)
+    return 0
+
+
+async def _stop(options: argparse.Namespace) -> int:
+    from fastness.tenant import records
+    from fastness.tenant.remote import Host
+
+    record = records.read(options.id)
+    host = Host(options.host or (record.host if record else DEFAULT_HOST))
+    await host.stop(options.id)
+    host.close()
+    records.forget(options.id)
+    if options.json:
+        emit({"schema": "fastness/keep-stop/v1", "id": options.id, "stopped": True})
+    else:
+        say(f"keep {options.id} has ended")
+    return 0

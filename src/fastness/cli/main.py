@@ -1,0 +1,118 @@
+"""The dispatcher: finds the command, builds only its parser, turns errors into words and exit codes.
+
+argparse, not click: it starts in a third of the time, and `fastness verify` is run once per piece of evidence.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fastness import __version__
+
+if TYPE_CHECKING:
+    import argparse
+
+COMMANDS = {
+    "demo": "see the whole flow on this machine, with nothing but this machine",
+    "run": "run a workload in a local keep (SIMULATED: nothing is protected)",
+    "deploy": "run a workload in a keep on a host, once the keep has proved itself",
+    "keep": "list, question, read and stop the keeps of a host",
+    "host": "serve keeps to tenants (the untrusted side)",
+    "verify": "is this evidence genuine, and does a policy accept it?",
+    "policy": "check, try, compare and show policies",
+    "evidence": "show evidence field by field, or collect this machine's own",
+    "collateral": "fetch, bundle and show what verification needs besides evidence",
+    "image": "build, measure and reproduce the keep's image",
+    "platforms": "what this machine offers to keeps, what is missing, and what to do about it",
+    "tcb": "every component that runs inside a keep",
+    "diagram": "the architecture, drawn from the code's own tables",
+    "help": "words on a topic",
+}
+FAILED = 70
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["--version"], ["-V"]):
+        print(f"fastness {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help"):
+        return _overview(sys.stdout if words else sys.stderr, 0 if words else 2)
+    from fastness.errors import FastnessError
+
+    try:
+        return _command(words)
+    except FastnessError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has left; say nothing more, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if os.environ.get("FASTNESS_DEBUG"):
+            raise
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("  hint this is a bug of ours; please report it with FASTNESS_DEBUG=1 and its traceback", file=sys.stderr)
+        return FAILED
+
+
+def _command(words: list[str]) -> int:
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    from fastness.cli.parsing import Parser
+    from fastness.errors import UsageError
+
+    name = words[0]
+    if name not in COMMANDS or find_spec(f"fastness.cli.{name}") is None:
+        raise UsageError(f"no command is called {name!r}", hint=_nearest(name))
+    module = import_module(f"fastness.cli.{name}")
+    parser: argparse.ArgumentParser = Parser(prog=f"fastness {name}", description=COMMANDS[name])
+    module.configure(parser)
+    options = parser.parse_args(words[1:])
+    code: int = module.run(options)
+    return code
+
+
+def _nearest(word: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, COMMANDS, 1)
+    return f"did you mean {close[0]!r}?" if close else "`fastness --help` lists the commands"
+
+
+def _fail(error: Exception) -> int:
+    from fastness.cli.words import tell
+    from fastness.errors import FastnessError
+
+    if os.environ.get("FASTNESS_DEBUG"):
+        raise error
+    if not isinstance(error, FastnessError):
+        return FAILED
+    tell(error)
+    # `run` and `deploy` pass the workload's own code through, so ours are moved out of its way
+    moved = 100 if sys.argv[1:2] and sys.argv[1] in ("run", "deploy") else 0
+    return moved + error.exit_code
+
+
+def _overview(stream: object, code: int) -> int:
+    from importlib.util import find_spec
+
+    lines = ["usage: fastness COMMAND …    (fastness COMMAND --help)", ""]
+    known = [(name, text) for name, text in COMMANDS.items() if find_spec(f"fastness.cli.{name}") is not None]
+    lines += [f"  {name:<12}{text}" for name, text in known]
+    lines += [
+        "",
+        "exit codes: 0 accepted, 1 refused by policy, 2 usage, 3 malformed, 4 not genuine, 5 collateral missing,",
+    ]
+    lines += ["6 remote refused or unreachable, 7 keep failed, 70 bug; run and deploy add 100 to these"]
+    print("\n".join(lines), file=stream)  # type: ignore[call-overload]
+    return code

@@ -1,0 +1,32 @@
+"""argparse with our manners: errors are :class:`UsageError`, options are never abbreviated."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from fastness.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises instead of leaving."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises :class:`UsageError` with argparse's words."""
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def workload_options(parser: argparse.ArgumentParser) -> None:
+    """The options that describe a workload, shared by ``run`` and ``deploy``."""
+    parser.add_argument("app", metavar="APP.wasm", help="a WebAssembly command: WASI preview 1 module or component")
+    parser.add_argument("--config", metavar="FILE", help="the manifest (fastness.toml beside APP.wasm if there is one)")
+    parser.add_argument("--env", metavar="K=V", action="append", default=[], help="environment of the workload")
+    parser.add_argument("--secret", metavar="NAME=@FILE", action="append", default=[], help="a secret, from a file")
+    parser.add_argument("--stdin", metavar="FILE", help="input of the workload; - for ours (default: none)")
+    parser.add_argument("--timings", action="store_true", help="say how long each stage took")
+    parser.add_argument("--verdict", metavar="FILE", help="write the verdict (fastness/verdict/v1) to FILE")
+    parser.add_argument("args", metavar="ARGS", nargs="*", help="arguments of the workload, after --")

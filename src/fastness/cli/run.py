@@ -1,0 +1,62 @@
+"""``fastness run``: the whole path, with host and keep on this machine. SIMULATED: nothing is protected."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from fastness.cli.parsing import workload_options
+from fastness.cli.words import say
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``run``."""
+    workload_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs a workload in a local keep; its exit code."""
+    return asyncio.run(_run(options))
+
+
+async def _run(options: argparse.Namespace) -> int:
+    from fastness.host.launch import load
+
+    launcher = load("nil")
+    starting = await launcher.launch()  # the keep boots while we read what it will run
+    try:
+        from fastness.appraise import policy
+        from fastness.cli import delivery, streams
+        from fastness.tenant.prepare import prepare
+
+        prepared = prepare(
+            Path(options.app),
+            config=Path(options.config) if options.config else None,
+            args=options.args,
+            env=options.env,
+            secret=options.secret,
+        )
+        streams.check_source(options.stdin)
+        say("SIMULATED: platform nil, policy development: nothing is protected from this machine")
+        launcher.anchors()  # the software root is made on first use
+        chosen = policy.load("development")
+        wishes = delivery.Wishes(
+            chosen,
+            delivery.roots(chosen, []),
+            options.stdin,
+            Path(options.verdict) if options.verdict else None,
+        )
+        await starting.ready(30)
+        wishes.stages.mark("keep ready")
+        try:
+            attested = await delivery.attest(starting.connect(), wishes)
+        except delivery.Refused as refusal:
+            return delivery.refuse(refusal.verdict)
+        code = await delivery.carry_out(attested, prepared, wishes)
+        await attested.transport.close()
+        if options.timings:
+            delivery.timings(wishes.stages)
+        return code
+    finally:
+        await starting.stop(0.5)

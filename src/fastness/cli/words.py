@@ -1,0 +1,46 @@
+"""How things are said: errors worst first, lower case, no full stop; words on stderr, data on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from fastness.errors import FastnessError
+
+_CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+
+
+def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """``text`` in ``colour``, where the stream is a terminal and NO_COLOR is not set."""
+    out = stream or sys.stderr
+    if os.environ.get("NO_COLOR") or not out.isatty():
+        return text
+    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+
+
+def tell(error: FastnessError) -> None:
+    """``error: what`` / ``where …`` / ``hint …`` on stderr. Control characters of a peer's words are made visible."""
+    print(f"{paint('error:', 'red')} {printable(error.what)}", file=sys.stderr)
+    if error.where:
+        print(f"  where {printable(error.where)}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint {printable(error.hint)}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """A line for the person, on stderr."""
+    print(printable(text), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """``text`` without anything a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+def emit(document: dict[str, Any]) -> None:
+    """One JSON document on stdout."""
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,84 @@
+"""Anchors a person names: ``nil`` for this machine's software root, or files of certificates and public keys.
+
+``FILE`` may hold PEM or DER; ``TEE:FILE`` limits what is in it to one TEE (``cca:iak.pem``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from fastness import tee as tees
+from fastness.errors import MalformedEvidence, UsageError
+from fastness.pki import anchors
+from fastness.pki.anchors import Anchors
+from fastness.wire import pem, x509
+
+MAX_FILE = 1 << 20
+
+
+def nil_folder() -> Path:
+    """Where this user's software root lies: ``$XDG_DATA_HOME/fastness/nil``."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "fastness" / "nil"
+
+
+def nil() -> Anchors:
+    """This machine's software root, if there is one. SIMULATED."""
+    path = nil_folder() / "root.pub"
+    if not path.is_file():
+        return Anchors()
+    return Anchors((anchors.from_key("nil", "software root of this machine", _key(path), simulated=True),))
+
+
+def load(names: Iterable[str]) -> Anchors:
+    """Every anchor in ``names``.
+
+    Raises:
+        UsageError: a file that cannot be read, or holds neither certificate nor public key.
+    """
+    found = Anchors()
+    for name in names:
+        found += nil() if name == "nil" else _file(name)
+    return found
+
+
+def _key(path: Path) -> x509.PublicKey:
+    try:
+        return x509.parse_public_key(path.read_bytes())
+    except (OSError, MalformedEvidence) as error:
+        raise UsageError(f"not a public key: {error}", where=str(path)) from None
+
+
+def _file(name: str) -> Anchors:
+    prefix, colon, rest = name.partition(":")
+    tee, path = (prefix, Path(rest)) if colon and prefix in tees.NAMES else ("*", Path(name))
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise UsageError(f"an anchor file holds at most {MAX_FILE} bytes", where=str(path))
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the anchor file cannot be read: {error.strerror}", where=str(path)) from None
+    blocks = pem.unarmour(data) if b"-----BEGIN" in data else [("", data)]
+    rows = [row for label, der in blocks for row in (_row(tee, path, label, der),) if row is not None]
+    if not rows:
+        raise UsageError("no certificate and no public key in the anchor file", where=str(path))
+    return Anchors(tuple(rows))
+
+
+def _row(tee: str, path: Path, label: str, der: bytes) -> anchors.Anchor | None:
+    simulated = tee == "nil" or label == "FASTNESS SIMULATED ROOT"
+    try:
+        if label in ("CERTIFICATE", ""):
+            return anchors.from_certificate(tee, x509.certificate(der), simulated=simulated)
+    except MalformedEvidence:
+        if label:
+            raise UsageError("the anchor file holds a damaged certificate", where=str(path)) from None
+    if label not in ("PUBLIC KEY", "FASTNESS SIMULATED ROOT", ""):
+        return None
+    try:
+        name = "nil" if label == "FASTNESS SIMULATED ROOT" else tee
+        return anchors.from_key(name, path.name, x509.parse_public_key(der), simulated=simulated)
+    except MalformedEvidence as error:
+        raise UsageError(f"not a certificate or public key: {error.what}", where=str(path)) from None

@@ -1,0 +1,78 @@
+"""The first process of a keep: isolates itself, makes its keys, says that it is ready, takes connections.
+
+Started by a launcher with two sockets: ``control``, over which connections arrive as file descriptors, and ``device``,
+over which evidence is asked for. Everything is imported before the doors close: after ``lock_down`` nothing opens or
+loads any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness import sandbox
+
+if TYPE_CHECKING:
+    from fastness.keep.protocol import Service
+
+CONNECT, TERMINATE, READY = b"C", b"T", b"R"
+
+
+def main(argv: list[str]) -> None:
+    """Runs a keep until its work is done; never returns."""
+    parser = argparse.ArgumentParser(prog="fastness-keep")
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--device", type=int, required=True)
+    parser.add_argument("--platform", required=True)
+    parser.add_argument("--debug", action="store_true")
+    options = parser.parse_args(argv)
+    root = sandbox.isolate(keep=(options.control, options.device))
+    asyncio.run(_serve(options, root))
+
+
+async def _serve(options: argparse.Namespace, root: Path | None) -> None:
+    # imported after isolation, which must happen in a process with one thread, and before the doors close
+    from fastness.keep.attest import NilDevice
+    from fastness.keep.identity import Keep
+    from fastness.keep.protocol import Service
+
+    control = socket.socket(fileno=options.control)
+    control.setblocking(False)
+    keep = Keep(options.platform, NilDevice(socket.socket(fileno=options.device)))
+    service = Service(keep, root, _leave)
+    asyncio.get_running_loop().add_reader(control, _admit, control, service)
+    sandbox.lock_down(root)
+    control.send(READY)
+    # from here on nothing reaches the host in clear: a traceback could carry what the workload was given
+    os.dup2(sys.__stdout__.fileno() if sys.__stdout__ else 1, 2)
+    await asyncio.Event().wait()
+
+
+def _admit(control: socket.socket, service: Service) -> None:
+    try:
+        word, handles, _, _ = socket.recv_fds(control, 1, 1)
+    except BlockingIOError:
+        return
+    except OSError:
+        word, handles = b"", []
+    if word == CONNECT and handles:
+        service.take(socket.socket(fileno=handles[0]))
+        return
+    for handle in handles:
+        os.close(handle)
+    if word in (b"", TERMINATE):  # the launcher is gone, or wants us gone
+        _leave()
+
+
+def _leave() -> None:
+    """Ends the process at once, guest and all; the kernel clears its memory before anybody else has it."""
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,204 @@
+"""The keep's side of keep protocol v1: one conversation per connection.
+
+1. TLS 1.3 handshake; a client hello that resumes or sends early data is turned away.
+2. Challenge: version, role, fresh nonce, accepted evidence types.
+3. Evidence bound to role, platform, nonce, exporter, both keys and the workload; the transcript signed.
+4. Release (a workload, once) or attach (the owner again); both sealed to the keep's HPKE key with the transcript.
+5. Measure, then prepare, then say so, then run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from fastness.errors import FastnessError, ProtocolError
+from fastness.keep.execution import STDIN_WINDOW, Execution
+from fastness.keep.identity import Keep
+from fastness.keep.output import Output
+from fastness.keep.states import State
+from fastness.seal import binding
+from fastness.seal.channel import Channel
+from fastness.seal.frames import Type
+from fastness.seal.messages import (
+    Attach,
+    Challenge,
+    Ended,
+    Measured,
+    Refusal,
+    Status,
+    Workload,
+    credit,
+    encode_evidence,
+)
+from fastness.seal.release import unseal
+from fastness.seal.transport import Closed, Transport
+
+CHALLENGE_TIMEOUT = 30.0
+RELEASE_TIMEOUT = 600.0
+"""Seconds a challenger has to decide and deliver; a person may be asked, a large workload takes its time."""
+
+FAREWELL_TIMEOUT = 10.0
+MAX_CONVERSATIONS = 16
+
+
+class Service:
+    """Takes connections for one keep; ``leave`` ends the process once nothing is left to do."""
+
+    def __init__(self, keep: Keep, root: Path | None, leave: Callable[[], None]) -> None:
+        self._keep = keep
+        self._root = root
+        self._leave = leave
+        self._output = Output()
+        self._owner = b""
+        self._ended: Ended | None = None
+        self._conversations: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
+
+    def take(self, sock: socket.socket) -> None:
+        """A new connection."""
+        if len(self._conversations) >= MAX_CONVERSATIONS:
+            sock.close()
+            return
+        task = asyncio.create_task(self._conversation(sock))
+        self._conversations.add(task)
+        task.add_done_callback(self._conversations.discard)
+
+    async def _conversation(self, sock: socket.socket) -> None:
+        transport = Transport(sock, Channel(self._keep.context, server=True))
+        try:
+            await transport.handshake()
+            await self._attested(transport)
+        except Closed:
+            pass
+        except FastnessError as error:
+            # whoever talks is told, inside the channel; the host learns nothing but that the connection ends
+            with contextlib.suppress(FastnessError, OSError):
+                await transport.send(Type.REFUSAL, Refusal(error.what, error.hint).encode())
+        finally:
+            await transport.close()
+
+    async def _attested(self, transport: Transport) -> None:
+        keep = self._keep
+        _, challenge_bytes = await transport.receive(Type.CHALLENGE, timeout=CHALLENGE_TIMEOUT)
+        challenge = Challenge.decode(challenge_bytes)
+        if keep.device.tee not in challenge.accepts:
+            has = (keep.device.tee,)
+            await transport.send(Type.REFUSAL, Refusal("no evidence of a type you accept", "", has).encode())
+            return
+        keep.fresh(challenge.nonce)
+        exporter = transport.channel.exporter(challenge.nonce)
+        statement = (await asyncio.to_thread(keep.state_for, challenge, exporter)).encode()
+        signature = keep.sign(challenge_bytes, statement)
+        await transport.send(Type.EVIDENCE, encode_evidence(statement, signature))
+        info = binding.release_info(challenge_bytes, statement, signature)
+        kind, sealed = await transport.receive(Type.RELEASE, Type.ATTACH, Type.STATUS, timeout=RELEASE_TIMEOUT)
+        if kind is Type.STATUS:
+            await transport.send(
+                Type.STATUS, Status(keep.state.value, self._ended.encode() if self._ended else b"").encode()
+            )
+        elif kind is Type.ATTACH:
+            await self._attach(transport, Attach.decode(unseal(sealed, keep.hpke, info)))
+        else:
+            await self._release(transport, Workload.decode(unseal(sealed, keep.hpke, info)))
+
+    async def _release(self, transport: Transport, workload: Workload) -> None:
+        self._keep.measure(workload.wasm, workload.configuration)
+        self._owner = hashlib.sha256(workload.owner).digest()
+        execution = Execution(workload, self._root, self._output)
+        try:
+            await execution.prepare()
+        except FastnessError as error:
+            self._finish(Ended("refused", error.exit_code, error.what, error.where, error.hint))
+        else:
+            self._keep.become(State.RUNNING)
+            await transport.send(Type.MEASURED, Measured(self._keep.workload, self._keep.events).encode())
+        if workload.attached:
+            await self._attached(transport, execution)
+        elif self._ended is None:
+            self._running = asyncio.create_task(self._detached(execution))
+        else:
+            await transport.send(Type.ENDED, self._ended.encode())
+
+    async def _attached(self, transport: Transport, execution: Execution) -> None:
+        """The workload lives as long as the connection that brought it."""
+        try:
+            if self._ended is None:
+                self._output.listen(transport.send)
+                await transport.send(Type.CREDIT, credit(STDIN_WINDOW))
+                running = asyncio.create_task(execution.run())
+                hearing = asyncio.create_task(_hear(transport, execution))
+                granting = asyncio.create_task(_grant(transport, execution))
+                await asyncio.wait({running, hearing}, return_when=asyncio.FIRST_COMPLETED)
+                granting.cancel()
+                if not running.done():  # the tenant went away, or broke the protocol: nobody is left to run for
+                    return
+                hearing.cancel()
+                self._finish(running.result())
+            if self._ended is not None:
+                await transport.send(Type.ENDED, self._ended.encode())
+            with contextlib.suppress(FastnessError):
+                while True:
+                    await transport.receive(Type.STDIN, timeout=FAREWELL_TIMEOUT)
+        finally:
+            self._leave()
+
+    async def _detached(self, execution: Execution) -> None:
+        execution.stdin(b"")
+        self._finish(await execution.run())
+
+    def _finish(self, ended: Ended) -> None:
+        self._ended = ended
+        self._keep.become(State.ENDED)
+        self._output.finished.set()
+
+    async def _attach(self, transport: Transport, wish: Attach) -> None:
+        if not self._owner or not hmac.compare_digest(hashlib.sha256(wish.owner).digest(), self._owner):
+            raise ProtocolError("not the owner of this keep's workload", hint="use the machine that deployed it")
+        if wish.wish == "stop":
+            await transport.send(Type.STATUS, Status("stopping").encode())
+            await transport.close()
+            self._leave()
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            if wish.follow:
+                # a reader that hangs up ends its own conversation, not the workload
+                hearing = asyncio.create_task(transport.receive())
+                stack.callback(hearing.cancel)
+                reading = asyncio.create_task(self._output.attach(transport.send, follow=True))
+                stack.callback(reading.cancel)
+                await asyncio.wait({hearing, reading}, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    self._output.detach(transport.send)
+                    return
+            await self._output.attach(transport.send, follow=False)
+        if self._ended is not None:
+            await transport.send(Type.ENDED, self._ended.encode())
+        else:
+            await transport.send(Type.STATUS, Status(self._keep.state.value).encode())
+
+
+async def _hear(transport: Transport, execution: Execution) -> None:
+    """Takes stdin until the tenant goes away.
+
+    Raises:
+        ProtocolError: the tenant sent more than it was given credit for.
+    """
+    while True:
+        _, data = await transport.receive(Type.STDIN)
+        if not execution.stdin(data):
+            raise ProtocolError("more stdin than there was credit for")
+
+
+async def _grant(transport: Transport, execution: Execution) -> None:
+    """Gives credit for the stdin that the guest has taken."""
+    while True:
+        size = await execution.consumed.get()
+        while not execution.consumed.empty():
+            size += execution.consumed.get_nowait()
+        await transport.send(Type.CREDIT, credit(size))

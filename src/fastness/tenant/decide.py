@@ -1,0 +1,133 @@
+"""From a keep's statement to a verdict: genuine, about this session and these keys, and accepted by the policy?
+
+1. The evidence is of a type the policy could accept, and the one the keep named.
+2. It is genuine up to a root that was named.
+3. Its report_data is the one recomputed here: role, platform, nonce, our own exporter, both keys, the workload.
+4. The key of the TLS session is the attested signing key, and it signed the transcript.
+5. The measurement log replays to the attested register, and the workload is the log's.
+6. The policy accepts the claims.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastness import tee as tees
+from fastness.appraise.policy import Policy
+from fastness.appraise.verdict import Verdict, appraise
+from fastness.claims.genuine import Genuine
+from fastness.claims.model import Claims
+from fastness.errors import NotGenuine, ProtocolError
+from fastness.pki import keys
+from fastness.pki.anchors import Anchors
+from fastness.seal import binding, log
+from fastness.seal.messages import Challenge, Statement
+from fastness.wire import x509
+from fastness.wire.x509 import Algorithm
+
+ECDSA_SHA256 = Algorithm("1.2.840.10045.4.3.2", b"")
+REGISTERS = {"nil": "runtime", "tdx": "rtmr3", "tpm": "pcr15"}
+"""The measurement a platform's runtime register shows up as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided of a keep, and on what."""
+
+    claims: Claims
+    verdict: Verdict
+
+
+def decide(
+    statement: Statement,
+    *,
+    signed: bytes,
+    signature: bytes,
+    challenge: Challenge,
+    exporter: bytes,
+    session_key: bytes,
+    policy: Policy,
+    anchors: Anchors,
+    at: datetime,
+) -> Decision:
+    """The verdict on ``statement``; ``signed`` and ``signature`` are its transcript's.
+
+    Raises:
+        NotGenuine: steps 2 to 5; the check says which.
+        MissingCollateral, MalformedEvidence: step 2.
+        ProtocolError: step 1: the keep answers with evidence that was not asked for.
+    """
+    # (1)
+    if statement.tee not in challenge.accepts:
+        raise ProtocolError(f"the keep answered with {statement.tee[:32]!r} evidence, which was not asked for")
+    # (2)
+    genuine, claims = _verify(statement, anchors, at)
+    # (3)
+    expected = binding.report_data(
+        role=challenge.role,
+        platform=statement.platform,
+        nonce=challenge.nonce,
+        exporter=exporter,
+        signing_key=statement.signing_key,
+        hpke_key=statement.hpke_key,
+        workload=statement.workload or binding.ZERO,
+    )
+    if not binding.equal(expected, bytes.fromhex(claims.report_data or "")):
+        raise NotGenuine(
+            "binding.report-data",
+            "the evidence speaks for another session, key or workload",
+            where="report_data",
+            hint="somebody stands between you and the keep, or passes on evidence of another one: use another host",
+        )
+    # (4)
+    _keys(statement, signed, signature, session_key)
+    # (5)
+    _log(statement, claims)
+    # (6)
+    return Decision(claims, appraise((claims,), genuine.findings, policy, at=at))
+
+
+def _verify(statement: Statement, anchors: Anchors, at: datetime) -> tuple[Genuine[object], Claims]:
+    module = tees.load(statement.tee)
+    evidence = module.parse(statement.evidence)
+    genuine = module.verify(evidence, module.enclosed(evidence), anchors, at=at)
+    return genuine, module.claims(genuine)
+
+
+def _keys(statement: Statement, signed: bytes, signature: bytes, session_key: bytes) -> None:
+    if not binding.equal(session_key, statement.signing_key):
+        raise NotGenuine(
+            "binding.session-key",
+            "the TLS session ends at another key than the attested one",
+            hint="somebody stands between you and the keep: use another host",
+        )
+    key = keys.load(x509.parse_public_key(statement.signing_key))
+    if not keys.verify(key, ECDSA_SHA256, signature, signed):
+        raise NotGenuine(
+            "binding.transcript",
+            "the keep's signature over the conversation does not hold",
+            hint="the conversation was altered on the way: try again, then use another host",
+        )
+
+
+def _log(statement: Statement, claims: Claims) -> None:
+    register = claims.measurements.get(REGISTERS.get(statement.tee, ""), "")
+    if not register or not binding.equal(log.replay(statement.log), bytes.fromhex(register)):
+        raise NotGenuine(
+            "binding.log",
+            "the measurement log does not lead to the attested register",
+            where="log",
+            hint="the log was altered on the way; use another host",
+        )
+    wasm, configuration = log.only(statement.log, log.WORKLOAD), log.only(statement.log, log.CONFIGURATION)
+    loaded = binding.workload_digest(wasm, configuration) if wasm and configuration else b""
+    if loaded != statement.workload:
+        raise NotGenuine("binding.workload", "the workload the keep names is not the one in its log", where="log")
+    if any(event.kind == log.POISON for event in statement.log):
+        raise NotGenuine(
+            "binding.poison",
+            "the keep flags that it has been compromised",
+            where="log",
+            hint="stop it (`fastness keep stop`) and treat what it was given as known to the host",
+        )

@@ -1,0 +1,81 @@
+"""What the tenant remembers of detached keeps: where they are, by which policy they were accepted, and the owner token.
+
+One file per keep, ``$XDG_STATE_HOME/fastness/keeps/ID.json``, mode 0600, written by temporary file and rename.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fastness.errors import UsageError
+
+MAX_RECORD = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One detached keep."""
+
+    id: str
+    host: str
+    policy: str
+    anchors: tuple[str, ...]
+    workload: str
+    started: str
+    owner: str = field(repr=False)
+
+
+def folder() -> Path:
+    """Where records lie."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "fastness" / "keeps"
+
+
+def write(record: Record) -> Path:
+    """Keeps ``record``.
+
+    Raises:
+        UsageError: it cannot be written; nothing half-written is left.
+    """
+    place = folder() / f"{record.id}.json"
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(asdict(record), file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(place)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"the record of the keep cannot be written: {error.strerror}", where=str(place)) from None
+    return place
+
+
+def read(keep: str) -> Record | None:
+    """The record of ``keep``; None if this tenant has none.
+
+    Raises:
+        UsageError: there is one, damaged.
+    """
+    place = folder() / f"{keep}.json"
+    if not keep.isalnum() or not place.is_file() or place.stat().st_size > MAX_RECORD:
+        return None
+    try:
+        value = json.loads(place.read_text("utf-8"))
+        record = Record(**{**value, "anchors": tuple(value["anchors"])})
+        bytes.fromhex(record.owner)
+        return record
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UsageError("the record of this keep is damaged", where=str(place), hint="remove the file") from None
+
+
+def forget(keep: str) -> None:
+    """Removes the record of ``keep``, if there is one."""
+    if keep.isalnum():
+        (folder() / f"{keep}.json").unlink(missing_ok=True)
