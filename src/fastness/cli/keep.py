@@ -98,10 +98,11 @@ async def _status(options: argparse.Namespace) -> int:
     from fastness.cli import delivery
     from fastness.seal.messages import Ended
     from fastness.tenant import deliver
+    from fastness.tenant.deliver import Refused
 
     try:
         attested, record = await _open(options)
-    except delivery.Refused as refusal:
+    except Refused as refusal:
         if options.json:
             emit(
                 {
@@ -144,10 +145,11 @@ async def _status(options: argparse.Namespace) -> int:
 async def _logs(options: argparse.Namespace) -> int:
     from fastness.cli import delivery, streams
     from fastness.tenant import deliver
+    from fastness.tenant.deliver import Refused
 
     try:
         attested, record = await _open(options)
-    except delivery.Refused as refusal:
+    except Refused as refusal:
         delivery.refuse(refusal.verdict)
         return delivery.REFUSED
     if record is None:
