@@ -63,9 +63,8 @@ async def _list(options: argparse.Namespace) -> int:
         return 0
     for item in keeps:
         print(printable(_row(item)))
-    say(
-        f"{len(keeps)} keeps; room for {capacity.get('free')} more of {capacity.get('limit')} on {capacity.get('platform')}"
-    )
+    free, limit, platform = (capacity.get(name) for name in ("free", "limit", "platform"))
+    say(f"{len(keeps)} keeps; room for {free} more of {limit} on {platform}")
     return 0
 
 

@@ -89,9 +89,13 @@ def read(path: Path, what: str, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise UsageError(f"{what} cannot be read: {error.strerror}", where=str(path)) from None
+        raise UsageError(
+            f"{what} cannot be read: {(error.strerror or '').lower()}",
+            where=str(path),
+            hint="check the path and who may read it",
+        ) from None
     if len(data) > limit:
-        raise UsageError(f"{what} is larger than {limit} bytes", where=str(path))
+        raise UsageError(f"{what} is larger than {limit} bytes", where=str(path), hint="make it smaller")
     return data
 
 
