@@ -5,9 +5,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import guests
 import pytest
 
+import guests
 from fastness.errors import KeepFailed, Malformed, UsageError
 from fastness.keep import runtime, stage
 from fastness.workload.limits import MIB, Limits
@@ -213,7 +213,7 @@ def test_precompiled_code_is_refused() -> None:
 
     engine = wasmtime.Engine()
     compiled = bytes(wasmtime.Module(engine, guests.start("")).serialize())
-    with pytest.raises(Malformed, match="ELF|not a WebAssembly"):
+    with pytest.raises(Malformed, match="not a WebAssembly binary"):
         runtime.compile(compiled, Manifest())
 
 
