@@ -103,7 +103,7 @@ def test_what_a_keep_cannot_do(without: str) -> None:
 
 def test_environment_and_descriptors_of_the_host_are_gone() -> None:
     with Path("/etc/passwd").open() as file:
-        os.set_inheritable(file.fileno(), True)  # noqa: FBT003
+        os.set_inheritable(file.fileno(), True)
         text = f"{BEFORE}{AFTER}tell([dict(os.environ), attempt(lambda: os.fstat({file.fileno()}))])"
         env = {"PYTHONPATH": ":".join(sys.path), "HOST_VARIABLE": "leak"}
         command = [sys.executable, "-c", text]
