@@ -254,3 +254,19 @@ def test_large_output_arrives_whole(tmp_path: Path) -> None:
     done = guests.run(guests.c(source, tmp_path))
     assert done.ended == runtime.Ended("exit", 0)
     assert len(done.stdout) == 256 * 65_536
+
+
+@pytest.mark.parametrize("signature", ["(param i32)", "(result i32) (i32.const 0)"])
+def test_a_start_of_the_wrong_type_is_an_error_not_a_crash(signature: str) -> None:
+    ended = guests.run(guests.wat(f'(module (func (export "_start") {signature}))')).ended
+    assert ended.kind == "trap"
+
+
+def test_a_component_whose_run_is_not_a_run() -> None:
+    text = guests.COMPONENT.replace("(result i32) %s", "").replace("(result (result))", "")
+    assert guests.run(guests.wat(text)).ended.kind == "trap"
+
+
+def test_importing_the_runtime_does_not_import_the_wheel() -> None:
+    code = "import sys, fastness.keep.runtime; sys.exit('wasmtime' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)

@@ -35,6 +35,18 @@ isolated = confine.isolate()
 """
 
 WITHOUT_NAMESPACES = "isolated = confine.Isolated(None, isolated.features)\n"
+NOR_LANDLOCK = """
+from fastness.sandbox import landlock
+from fastness.sandbox.kernel import lacks
+landlock.restrict = lambda root: lacks("landlock", "taken away")
+"""
+WAYS = {
+    "namespaces": "",
+    "landlock-only": WITHOUT_NAMESPACES,
+    "namespaces-only": NOR_LANDLOCK,
+    "seccomp-only": WITHOUT_NAMESPACES + NOR_LANDLOCK,
+}
+
 AFTER = """
 confined = confine.lock_down(isolated)
 held = {item.name for item in confined.features if item.available}
@@ -68,7 +80,7 @@ def test_probe_tells_every_measure_and_leaves_the_caller_alone() -> None:
 ESCAPES = {
     "read a file of the host": "lambda: open('/etc/passwd')",
     "read its own code": "lambda: open(confine.__file__)",
-    "list the root": "lambda: os.listdir('/')",
+    "list a folder of the host": "lambda: os.listdir('/etc')",
     "make a TCP socket": "lambda: socket.socket()",
     "make a UDP socket": "lambda: socket.socket(type=socket.SOCK_DGRAM)",
     "make a Unix socket": "lambda: socket.socket(socket.AF_UNIX)",
@@ -89,7 +101,7 @@ ESCAPES = {
 }
 
 
-@pytest.mark.parametrize("without", ["", WITHOUT_NAMESPACES], ids=["namespaces", "landlock-only"])
+@pytest.mark.parametrize("without", WAYS.values(), ids=WAYS)
 def test_what_a_keep_cannot_do(without: str) -> None:
     held("landlock", "seccomp")
     attempts = "{" + ", ".join(f"{name!r}: attempt({action})" for name, action in ESCAPES.items()) + "}"
@@ -148,16 +160,15 @@ except Exception as error:
     assert "one thread" in confined("", lines=lines)
 
 
-@pytest.mark.parametrize("without", ["", WITHOUT_NAMESPACES], ids=["namespaces", "landlock-only"])
+@pytest.mark.parametrize("without", WAYS.values(), ids=WAYS)
 def test_a_guest_still_runs(without: str) -> None:
     before = BEFORE.replace(
         "isolated = ", "import guests\nfrom fastness.workload.manifest import Manifest\nisolated = "
     )
     before = before.replace("isolated = ", "binary = guests.start('unreachable')\nisolated = ", 1)
     code = """
-        pipe = os.pipe()
-        done = guests.run(binary)
-        tell([done.ended.kind, done.ended.backtrace != ()])
+        ended = guests.runtime.compile(binary, Manifest()).run(0, 1, 2)
+        tell([ended.kind, ended.backtrace != ()])
     """
     assert confined(code, before, lines=without) == ["trap", True]
 
