@@ -88,7 +88,7 @@ def parse(data: bytes) -> Evidence:
     if not isinstance(body, dict):
         raise MalformedEvidence("payload", base, "a map", type(body).__name__)
     kind = _kind(body, base)
-    names = {at.MODULE_ID, at.DIGEST, at.TIMESTAMP, at.PCRS[kind], at.CERTIFICATE, at.CABUNDLE}
+    names = at.MANDATORY[kind]
     for name in sorted(names - body.keys()):
         raise MalformedEvidence(name, base, "the field", "none")
     return Evidence(
@@ -103,7 +103,7 @@ def parse(data: bytes) -> Evidence:
         public_key=_optional(body, "public_key", base),
         user_data=_optional(body, "user_data", base),
         nonce=_optional(body, "nonce", base),
-        unknown=tuple(sorted(repr(key)[:60] for key in body.keys() - names - {*at.OPTIONAL})),
+        unknown=tuple(sorted(repr(key)[:60] for key in body.keys() - names - at.OPTIONAL)),
     )
 
 

@@ -20,10 +20,10 @@ Debug mode (registers 0 to 2 all zero) is a claim and a note, not a lack of genu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA384, Hash
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
@@ -32,13 +32,16 @@ from fastness.pki import chain, crl, keys
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.nitro import layout
+from fastness.tee.nitro.endorse import paths
 from fastness.tee.nitro.evidence import Evidence
 from fastness.wire import cose, x509
 
 SKEW = timedelta(minutes=5)
 """How far the document's clock may run ahead of ours."""
 
-ECDSA_SHA384 = "1.2.840.10045.4.3.3"
+_ES384 = x509.Algorithm("1.2.840.10045.4.3.3", b"")
+"""ecdsa-with-SHA384 (RFC 5758 section 3.2)."""
+
 _AGAIN = "ask for a new document; this one was made up or altered"
 
 
@@ -86,8 +89,7 @@ def verify(
 
 def _chain(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: datetime) -> chain.Chain:
     # (2) the path
-    pool = (*evidence.bundle, *collateral.certificates)
-    path = chain.build(evidence.certificate, pool, anchors, "nitro", at=at, understood=_profile)
+    path = paths.find(evidence, collateral, anchors, at, _profile)
     # (3) the leaf
     usage = path.leaf.key_usage
     if path.leaf.is_ca or (usage is not None and not usage & x509.DIGITAL_SIGNATURE):
@@ -101,21 +103,15 @@ def _profile(certificate: x509.Certificate) -> None:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         found = keys.common_bits(key)
         raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} has a {found} key, not P-384")
-    if certificate.algorithm.oid != ECDSA_SHA384:
+    if certificate.algorithm.oid != _ES384.oid:
         oid = certificate.algorithm.oid
         raise NotGenuine("nitro.chain", f"certificate {certificate.subject_cn!r} is signed with {oid}, not SHA-384")
 
 
 def _revocation(path: chain.Chain, collateral: Collateral, at: datetime) -> Finding:
     # (4) revocation
-    unknown = []
-    links = path.certificates
-    root = path.anchor.certificate
-    issuers = [*links[1:], *([root] if root is not None and links[-1].issuer != links[-1].subject else [])]
-    for certificate, issuer in zip(links, issuers, strict=False):
-        found = crl.look_up(certificate, issuer, collateral.crls, "nitro", at=at)
-        if not found.checked and certificate.extension(x509.CRL_DISTRIBUTION) is not None:
-            unknown.append(found.why)
+    lists = collateral.crls
+    unknown = [why for child, issuer in _links(path) if (why := _looked_up(child, issuer, lists, at))]
     if unknown:
         return Finding(
             "nitro.revocation",
@@ -127,14 +123,28 @@ def _revocation(path: chain.Chain, collateral: Collateral, at: datetime) -> Find
     return Finding("nitro.revocation", Outcome.HELD, actual="no certificate of the chain is on its issuer's CRL")
 
 
+def _links(path: chain.Chain) -> Iterator[tuple[x509.Certificate, x509.Certificate]]:
+    """Certificates of the path with their issuers; the root's own is no matter of a CRL."""
+    root = path.anchor.certificate
+    last = path.certificates[-1]
+    above = [root] if root is not None and last.issuer != last.subject else []
+    return zip(path.certificates, [*path.certificates[1:], *above], strict=False)
+
+
+def _looked_up(child: x509.Certificate, issuer: x509.Certificate, lists: tuple[x509.Crl, ...], at: datetime) -> str:
+    """Why ``child`` could not be looked up though it names a CRL, or the empty string."""
+    names_one = child.extension(x509.CRL_DISTRIBUTION) is not None
+    if not names_one and not lists:
+        return ""
+    found = crl.look_up(child, issuer, lists, "nitro", at=at)
+    return found.why if names_one and not found.checked else ""
+
+
 def _signed(evidence: Evidence, key: keys.Key) -> bool:
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        return False
-    digest = Hash(SHA384())
-    digest.update(evidence.message.to_be_signed())
     signature = evidence.message.signature
     r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
-    return keys.verify_ecdsa(key, r, s, digest.finalize(), SHA384())
+    der = utils.encode_dss_signature(r, s)
+    return keys.verify(key, _ES384, der, evidence.message.to_be_signed())
 
 
 def made_at(evidence: Evidence) -> datetime:
