@@ -1,7 +1,7 @@
 """How much a Nitro document costs beyond the one P-384 verification that cannot be saved.
 
-Steady state: distinct documents of one module, parsed, verified and claimed; the chain's issuer signatures are remembered, the
-document's own signature is always checked. Floor and verification are interleaved and counted in CPU time of this
+Steady state: distinct documents of one module, parsed and verified; the path is remembered, the document's own
+signature is always checked. Floor and verification are interleaved and counted in CPU time of this
 process, so that a busy machine slows both alike; the ratio of medians of rounds is the number. In the same run every
 tampered document must be refused, or the run fails.
 
@@ -91,7 +91,8 @@ def main(count: int) -> int:
         print(f"{name:18} {median:8.1f} us  ratio {median / base:.3f}")
     ratio = statistics.median(rows["verify"]) / base
     print(
-        f"{len(rows['floor']) * ROUND} distinct documents, as many tampered ones refused; ratio {ratio:.3f}, limit {LIMIT}"
+        f"{len(rows['floor']) * ROUND} distinct documents, as many tampered ones refused; "
+        f"ratio {ratio:.3f}, limit {LIMIT}"
     )
     return 0 if ratio <= LIMIT else 1
 

@@ -37,7 +37,7 @@ class Tag:
 _FLOATS = {25: (2, ">e"), 26: (4, ">f"), 27: (8, ">d")}
 _SIMPLE: dict[int, bool | None] = {20: False, 21: True, 22: None, 23: None}
 _BREAK = object()
-_KEYS = (int, str, bytes)
+_KEYS = frozenset((int, str, bytes))
 
 
 class _Decoder:
@@ -61,7 +61,11 @@ class _Decoder:
     def argument(self, info: int, at: int) -> int:
         if info > 27:
             raise MalformedEvidence("cbor head", at, "a length of 0 to 8 bytes", f"additional information {info}")
-        value = int.from_bytes(self.take(1 << (info - 24), "cbor head"), "big")
+        end = self.position + (1 << (info - 24))
+        if end > len(self.data):
+            self.take(end - self.position, "cbor head")
+        value = int.from_bytes(self.data[self.position : end], "big")
+        self.position = end
         if self.canonical and value < (24, 1 << 8, 1 << 16, 1 << 32)[info - 24]:
             raise MalformedEvidence("cbor head", at, "the shortest form", f"{value} in {1 << (info - 24)} bytes")
         return value
@@ -116,22 +120,24 @@ class _Decoder:
         result: dict[Any, Value] = {}
         previous = b""
         for _ in range(value):
-            previous = self.pair(result, depth, previous)
+            previous = self.pair(result, depth + 1, previous)
         return result
 
     def pair(self, into: dict[Any, Value], depth: int, previous: bytes, stop: bool = False) -> bytes:
         at = self.position
-        key = self.item(depth + 1, stop)
+        key = self.item(depth, stop)
         if key is _BREAK:
             return b"\xff"
         if type(key) not in _KEYS:
             raise MalformedEvidence("cbor map key", at, "an integer, text or bytes", type(key).__name__)
         if key in into:
             raise MalformedEvidence("cbor map key", at, "distinct keys", f"{key!r} twice")
-        raw = self.data[at : self.position] if self.canonical else b""
-        if self.canonical and raw <= previous:
-            raise MalformedEvidence("cbor map key", at, "keys in bytewise order", f"{key!r} out of order")
-        into[key] = self.item(depth + 1)
+        raw = b""
+        if self.canonical:
+            raw = self.data[at : self.position]
+            if raw <= previous:
+                raise MalformedEvidence("cbor map key", at, "keys in bytewise order", f"{key!r} out of order")
+        into[key] = self.item(depth)
         return raw
 
     def indefinite(self, major: int, depth: int, at: int) -> Value:
@@ -140,7 +146,7 @@ class _Decoder:
         self.nest(1, depth, at)
         if major == 5:
             result: dict[Any, Value] = {}
-            while self.pair(result, depth, b"", stop=True) != b"\xff":
+            while self.pair(result, depth + 1, b"", stop=True) != b"\xff":
                 self.nest(2, depth, at)
             return result
         parts = []
@@ -207,6 +213,11 @@ def _head(major: int, value: int) -> bytes:
         if value < 1 << (8 * size):
             return bytes((major << 5 | info,)) + value.to_bytes(size, "big")
     raise ValueError("integer does not fit 64 bits")
+
+
+def bytes_head(size: int) -> bytes:
+    """What stands before a byte string of ``size`` bytes in deterministic encoding."""
+    return _head(2, size)
 
 
 def encode(value: Value) -> bytes:

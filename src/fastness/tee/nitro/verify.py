@@ -20,7 +20,6 @@ Debug mode (registers 0 to 2 all zero) is a claim and a note, not a lack of genu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -28,11 +27,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
 from fastness.errors import MalformedEvidence, NotGenuine
-from fastness.pki import chain, crl, keys
+from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.nitro import layout
-from fastness.tee.nitro.endorse import paths
+from fastness.tee.nitro.endorse import look_up, paths
 from fastness.tee.nitro.evidence import Evidence
 from fastness.wire import cose, x509
 
@@ -64,8 +63,10 @@ def verify(
     if evidence.message.headers != {cose.ALG: cose.ES384} or evidence.message.unprotected:
         raise NotGenuine("nitro.algorithm", "the COSE headers are not exactly {alg: ES384}", hint=_AGAIN)
     try:
-        path = _chain(evidence, collateral, anchors, at)
-        revocation = _revocation(path, collateral, at)
+        # (2) the path and (3) the leaf
+        path, unlisted = paths.find(evidence, collateral, anchors, at, _profile)
+        # (4) revocation
+        revocation = look_up(path, collateral.crls, at) if collateral.crls else unlisted
         key = keys.load(path.leaf.key)
     except MalformedEvidence as error:
         raise NotGenuine("nitro.chain", f"a certificate cannot be used: {error.what}", where=error.where) from None
@@ -87,17 +88,7 @@ def verify(
     return vouch(evidence, anchors=(path.anchor,), findings=findings, at=at)
 
 
-def _chain(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: datetime) -> chain.Chain:
-    # (2) the path
-    path = paths.find(evidence, collateral, anchors, at, _profile)
-    # (3) the leaf
-    usage = path.leaf.key_usage
-    if path.leaf.is_ca or (usage is not None and not usage & x509.DIGITAL_SIGNATURE):
-        raise NotGenuine("nitro.leaf", f"certificate {path.leaf.subject_cn!r} is not one that signs documents")
-    return path
-
-
-def _profile(certificate: x509.Certificate) -> None:
+def _profile(certificate: x509.Certificate, leaf: bool) -> None:
     """Nitro's PKI is P-384 and ECDSA with SHA-384 throughout (attestation_process.md section 3.2.3)."""
     key = keys.load(certificate.key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
@@ -106,38 +97,9 @@ def _profile(certificate: x509.Certificate) -> None:
     if certificate.algorithm.oid != _ES384.oid:
         oid = certificate.algorithm.oid
         raise NotGenuine("nitro.chain", f"certificate {certificate.subject_cn!r} is signed with {oid}, not SHA-384")
-
-
-def _revocation(path: chain.Chain, collateral: Collateral, at: datetime) -> Finding:
-    # (4) revocation
-    lists = collateral.crls
-    unknown = [why for child, issuer in _links(path) if (why := _looked_up(child, issuer, lists, at))]
-    if unknown:
-        return Finding(
-            "nitro.revocation",
-            Outcome.UNKNOWN,
-            expected="a current CRL for each CA certificate that names one",
-            actual="; ".join(unknown),
-            hint="supply the CRLs the certificates name, or waive nitro.revocation (AWS's own guide turns CRLs off)",
-        )
-    return Finding("nitro.revocation", Outcome.HELD, actual="no certificate of the chain is on its issuer's CRL")
-
-
-def _links(path: chain.Chain) -> Iterator[tuple[x509.Certificate, x509.Certificate]]:
-    """Certificates of the path with their issuers; the root's own is no matter of a CRL."""
-    root = path.anchor.certificate
-    last = path.certificates[-1]
-    above = [root] if root is not None and last.issuer != last.subject else []
-    return zip(path.certificates, [*path.certificates[1:], *above], strict=False)
-
-
-def _looked_up(child: x509.Certificate, issuer: x509.Certificate, lists: tuple[x509.Crl, ...], at: datetime) -> str:
-    """Why ``child`` could not be looked up though it names a CRL, or the empty string."""
-    names_one = child.extension(x509.CRL_DISTRIBUTION) is not None
-    if not names_one and not lists:
-        return ""
-    found = crl.look_up(child, issuer, lists, "nitro", at=at)
-    return found.why if names_one and not found.checked else ""
+    usage = certificate.key_usage
+    if leaf and (certificate.is_ca or (usage is not None and not usage & x509.DIGITAL_SIGNATURE)):
+        raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} is not one that signs documents")
 
 
 def _signed(evidence: Evidence, key: keys.Key) -> bool:
