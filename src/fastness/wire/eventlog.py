@@ -31,6 +31,7 @@ NO_REGISTER = 0xFFFFFFFF
 """PCR index of informative entries that belong to no register (PFP section 10.4.5.3)."""
 
 SIGNATURE = b"Spec ID Event03\0"
+_HEADS = (b"\0\0\0\0\x03\0\0\0", b"\x01\0\0\0\x03\0\0\0")
 STARTUP_LOCALITY = b"StartupLocality\0"
 LOCALITIES = (0, 3, 4)
 """Localities TPM2_Startup may be sent from, 4 standing for an H-CRTM (PFP section 10.4.5.4)."""
@@ -113,8 +114,8 @@ class EventLog:
 
 
 def recognise(data: bytes) -> bool:
-    """Whether ``data`` starts like a crypto-agile log, cheaply."""
-    return data[:8] == b"\0\0\0\0\x03\0\0\0" and data[32:48] == SIGNATURE
+    """Whether ``data`` starts like a crypto-agile log, cheaply. The header names PCR 0; in a CCEL, register 1."""
+    return data[:8] in _HEADS and data[32:48] == SIGNATURE
 
 
 def parse(data: bytes) -> EventLog:
@@ -165,19 +166,13 @@ def _specification(cursor: Cursor) -> dict[int, int]:
 
 def _entries(cursor: Cursor, sizes: dict[int, int] | None) -> tuple[Event, ...]:
     found: list[Event] = []
-    while cursor.remaining and not _padding(cursor):
+    end = min(len(cursor.data.rstrip(b"\xff")), len(cursor.data.rstrip(b"\0")))
+    # an entry may itself end in what padding is made of: those bytes belong to it, and reading it passes ``end``
+    while cursor.position < end:
         if len(found) >= MAX_EVENTS:
             raise MalformedEvidence("event log", cursor.offset, f"at most {MAX_EVENTS} entries", "more")
         found.append(_entry(cursor, sizes))
     return tuple(found)
-
-
-def _padding(cursor: Cursor) -> bool:
-    """Whether all that is left is one repeated 0xFF or zero. Only looked at where an entry could not be."""
-    head = cursor.data[cursor.position : cursor.position + 12]
-    if head not in (b"\xff" * len(head), bytes(len(head))):
-        return False
-    return cursor.data.count(head[0], cursor.position) == cursor.remaining
 
 
 def _entry(cursor: Cursor, sizes: dict[int, int] | None) -> Event:
