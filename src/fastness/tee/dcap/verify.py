@@ -22,7 +22,7 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
-from fastness.errors import MissingCollateral, NotGenuine
+from fastness.errors import Malformed, MissingCollateral, NotGenuine
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.dcap import endorse, layout, pck
@@ -48,6 +48,14 @@ class Appraisal:
 
 def verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at: datetime) -> Endorsed:
     """Steps 1 to 8; raises NotGenuine or MissingCollateral with the ids of ``checks/<tee>.toml``."""
+    try:
+        return _verify(tee, quote, collateral, anchors, at)
+    except Malformed as error:
+        # a certificate whose key or extension cannot be read: found only when the chain is walked
+        raise NotGenuine(f"{tee}.chain", f"certificate: {error}", where=error.where) from None
+
+
+def _verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at: datetime) -> Endorsed:
     leaf = pck.platform_leaf(quote.chain)
     key = endorse.key_of(tee, quote.certification, collateral, anchors) if leaf is not None else None
     known = endorse.memory.get(key, at) if key is not None else None
