@@ -6,9 +6,9 @@ refuse, vendor extensions are read field by field, and errors here name offsets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence
 
@@ -17,10 +17,11 @@ ENUMERATED, UTF8, SEQUENCE, SET = 0x0A, 0x0C, 0x30, 0x31
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
 
 MAX_DER = 1 << 24
+MAX_OID = 128
+"""Longest object identifier accepted, in bytes: bounds the arithmetic and what is remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One element: ``tag`` (one byte), ``value``, ``raw`` (with head), ``offset`` of the head in the input."""
 
     tag: int
@@ -79,25 +80,34 @@ def expect(node: Node, tag: int, field: str) -> Node:
 
 def children(node: Node, field: str) -> list[Node]:
     """The elements inside a constructed one; they must fill it."""
-    return list(_walk(node, field))
-
-
-def _walk(node: Node, field: str) -> Iterator[Node]:
-    position = 0
-    while position < len(node.value):
-        child, position = read(node.value, position, node.inner, field)
-        yield child
+    data, base, position, found = node.value, node.inner, 0, []
+    end = len(data)
+    while position < end:
+        child, position = read(data, position, base, field)
+        found.append(child)
+    return found
 
 
 def oid(node: Node, field: str = "object identifier") -> str:
     """Dotted decimal form."""
     body = expect(node, OID, field).value
+    text = _dotted(body) if len(body) <= MAX_OID else None
+    if text is None:
+        raise MalformedEvidence(
+            field, node.offset, "an object identifier in minimal arcs", body[:16].hex() or "nothing"
+        )
+    return text
+
+
+@lru_cache(maxsize=1024)
+def _dotted(body: bytes) -> str | None:
+    """The same few identifiers come again and again, and arcs are slow to read."""
     if not body or body[-1] & 0x80:
-        raise MalformedEvidence(field, node.offset, "an object identifier", body.hex())
+        return None
     arcs, value = [], 0
     for index, byte in enumerate(body):
         if value == 0 and byte == 0x80 and (index == 0 or not body[index - 1] & 0x80):
-            raise MalformedEvidence(field, node.offset, "minimal arcs", body.hex())
+            return None
         value = value << 7 | byte & 0x7F
         if not byte & 0x80:
             arcs.append(value)
