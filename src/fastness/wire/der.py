@@ -83,8 +83,15 @@ def children(node: Node, field: str) -> list[Node]:
     data, base, position, found = node.value, node.inner, 0, []
     end = len(data)
     while position < end:
-        child, position = read(data, position, base, field)
-        found.append(child)
+        tag, start = data[position], position + 2
+        stop = start + data[position + 1] if start <= end else 0
+        if tag & 0x1F != 0x1F and position < stop <= end and data[position + 1] < 0x80:
+            # nearly every element has a one-byte length: read in place, it halves the time of a certificate
+            found.append(Node(tag, data[start:stop], data[position:stop], base + position))
+            position = stop
+        else:
+            child, position = read(data, position, base, field)
+            found.append(child)
     return found
 
 
@@ -152,10 +159,18 @@ def bits(node: Node, field: str = "bit string") -> bytes:
 
 def time(node: Node, field: str = "time") -> datetime:
     """UTCTime or GeneralizedTime as RFC 5280 section 4.1.2.5 restricts them: Zulu, with seconds."""
-    text = node.value
-    form = {UTC_TIME: (13, 2), GENERALIZED_TIME: (15, 4)}.get(node.tag)
+    found = _time(node.tag, node.value) if len(node.value) <= 15 else None
+    if found is None:
+        raise MalformedEvidence(field, node.offset, "a time in Zulu with seconds that exists", node.value[:20])
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _time(tag: int, text: bytes) -> datetime | None:
+    """The entries of a revocation list share a few times."""
+    form = {UTC_TIME: (13, 2), GENERALIZED_TIME: (15, 4)}.get(tag)
     if form is None or len(text) != form[0] or text[-1:] != b"Z" or not text[:-1].isdigit():
-        raise MalformedEvidence(field, node.offset, "a time in Zulu with seconds", text[:20])
+        return None
     year = int(text[: form[1]])
     if form[1] == 2:
         year += 2000 if year < 50 else 1900
@@ -165,4 +180,4 @@ def time(node: Node, field: str = "time") -> datetime:
             year, int(rest[:2]), int(rest[2:4]), int(rest[4:6]), int(rest[6:8]), int(rest[8:10]), tzinfo=UTC
         )
     except ValueError:
-        raise MalformedEvidence(field, node.offset, "a time that exists", text) from None
+        return None
