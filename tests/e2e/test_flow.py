@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,21 @@ def test_ctrl_c_while_it_runs_ends_the_keep(home: Home) -> None:
     assert running.returncode == 130, err
     assert b"Traceback" not in err
     assert eventually(lambda: not children(host.pid))
+
+
+@pytest.mark.parametrize("delay", [0.08, 0.16, 0.24, 0.32, 0.4, 0.5])
+def test_ctrl_c_at_any_stage_leaves_nothing(home: Home, delay: float) -> None:
+    host = home.serve("--spare", "1")
+    assert eventually(lambda: len(children(host.pid)) == 1)
+    running = home.start("deploy", home.wasm("spin"), "--host", home.url, *DEVELOPMENT)
+    time.sleep(delay)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode in (130, -signal.SIGINT), err
+    assert b"Traceback" not in err
+    assert eventually(lambda: len(children(host.pid)) == 1)
+    listed = json.loads(home.do("keep", "list", "--host", home.url, "--json").out)
+    assert all(item["state"] != "running" for item in listed["keeps"])
 
 
 def _burning(keeps: list[int]) -> bool:
