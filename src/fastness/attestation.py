@@ -1,0 +1,352 @@
+"""The question asked from above: is this evidence genuine, what does it claim, and does a policy accept it?
+
+1. Gather: sources are told apart by content into evidence and collateral.
+2. For each piece of evidence: parse it; verify what is embedded in it first and give it as ``within``; verify it.
+3. Bindings: the nonce or report_data asked for, and the key of the request or certificate that carried it.
+4. Claims, merged over what the evidence rests on (a vTPM's over its SNP or TDX report).
+5. The policy, if there is one.
+
+Nothing is raised for bad evidence: the :class:`Result` says what was wrong. Wrong use raises
+:class:`~fastness.errors.UsageError`. ``from fastness import verify`` is :func:`verify`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fastness import tee as tees
+from fastness.claims.finding import Finding, Outcome
+from fastness.claims.genuine import Genuine
+from fastness.claims.model import Claims
+from fastness.collateral.gather import Gathered, Source, gather, nonces
+from fastness.collateral.heap import Found
+from fastness.errors import FastnessError, MalformedEvidence, MissingCollateral, NotGenuine, UsageError
+from fastness.pki import anchors as roots
+from fastness.pki.anchors import Anchors
+from fastness.result import Result, merged
+
+if TYPE_CHECKING:
+    from fastness.appraise.policy import Policy
+    from fastness.collateral.supply import Supply
+
+RESTS_ON = {"tpm": ("snp", "tdx"), "nvgpu": ("snp", "tdx")}
+"""Evidence that may rest on other evidence lying beside it, and on which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of every piece of evidence."""
+
+    at: datetime
+    nonce: bytes | None = None
+    report_data: bytes | None = None
+    policy: Policy | None = None
+    anchors: Anchors = field(default_factory=Anchors)
+    supply: Supply | None = None
+
+
+def verify(
+    *sources: Source,
+    at: datetime | None = None,
+    nonce: bytes | None = None,
+    report_data: bytes | None = None,
+    policy: Policy | str | None = None,
+    anchors: Anchors | Iterable[str] | None = None,
+    offline: bool = True,
+) -> Result:
+    """The result on the one piece of evidence in ``sources``.
+
+    Args:
+        sources: paths of files and folders, ``"-"`` for standard input, or bytes; evidence and collateral in any mix.
+        at: the time to judge at, with a time zone; now when absent.
+        nonce: what the evidence must be fresh over: its nonce field, or its report_data padded with zeros.
+        report_data: what its report_data must be, padded with zeros.
+        policy: a policy, or the name or file of one; without it the question is only whether it is genuine.
+        anchors: further roots: :class:`~fastness.pki.anchors.Anchors`, or names as ``--anchors`` takes them.
+        offline: whether missing collateral may not be fetched.
+
+    Raises:
+        UsageError: unreadable sources, no evidence at all, more than one independent piece (see :func:`verify_all`).
+    """
+    results = verify_all(
+        *sources, at=at, nonce=nonce, report_data=report_data, policy=policy, anchors=anchors, offline=offline
+    )
+    if len(results) > 1:
+        raise UsageError(
+            f"{len(results)} pieces of evidence that do not rest on one another: "
+            + ", ".join(f"{item.tee} in {item.source}" for item in results),
+            hint="verify_all() answers for each",
+        )
+    return results[0]
+
+
+def verify_all(
+    *sources: Source,
+    at: datetime | None = None,
+    nonce: bytes | None = None,
+    report_data: bytes | None = None,
+    policy: Policy | str | None = None,
+    anchors: Anchors | Iterable[str] | None = None,
+    offline: bool = True,
+) -> tuple[Result, ...]:
+    """Like :func:`verify`, one result for each piece of evidence that does not merely support another."""
+    return answer(gather(sources), question(at, nonce, report_data, policy, anchors, offline=offline))
+
+
+def question(
+    at: datetime | None,
+    nonce: bytes | None,
+    report_data: bytes | None,
+    policy: Policy | str | None,
+    anchors: Anchors | Iterable[str] | None,
+    *,
+    offline: bool,
+) -> Question:
+    """The arguments of :func:`verify` as one value, files read and names resolved."""
+    if at is not None and at.tzinfo is None:
+        raise UsageError("a time without a zone", hint="datetime(…, tzinfo=UTC)")
+    if nonce is not None and report_data is not None:
+        raise UsageError("a nonce and report_data together", hint="report_data is the whole field, a nonce its start")
+    if isinstance(policy, str):
+        from fastness.appraise.policy import load
+
+        policy = load(policy)
+    if not isinstance(anchors, Anchors):
+        from fastness.collateral import anchors_file
+
+        anchors = anchors_file.load(anchors) if anchors else Anchors()
+    supply = None
+    if not offline:
+        from fastness.collateral.supply import Supply
+
+        supply = Supply()
+    when = datetime.now(UTC) if at is None else at.astimezone(UTC)
+    return Question(when, nonce, report_data, policy, roots.vendor() + anchors, supply)
+
+
+def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
+    """One result for each independent piece of evidence that was gathered."""
+    if not gathered.evidence:
+        if not gathered.ignored and gathered.collateral == type(gathered.collateral)():
+            raise UsageError("nothing was given", hint="name files or folders, or - for standard input")
+        return (_nothing(gathered, asked),)
+    session = _Session(gathered, asked)
+    results = [(found, session.result(found)) for found in session.order()]
+    supporting = session.supporting
+    return tuple(result for found, result in results if (found.tee, found.data) not in supporting)
+
+
+def _nothing(gathered: Gathered, asked: Question) -> Result:
+    error = MalformedEvidence("evidence", 0, "evidence of a TEE we know", "none among the inputs")
+    error.hint = "it may be cut short: `fastness evidence show` tells what was understood"
+    return Result(tee=None, genuine=False, at=asked.at, error=error, ignored=gathered.ignored)
+
+
+@dataclass(slots=True)
+class _Session:
+    """The evidence of one call; what rests on something else comes last in :meth:`order`."""
+
+    gathered: Gathered
+    asked: Question
+    known: dict[tuple[str, bytes], Genuine[Any] | FastnessError] = field(default_factory=dict)
+    supporting: set[tuple[str, bytes]] = field(default_factory=set)
+
+    def order(self) -> list[Found]:
+        return sorted(self.gathered.evidence, key=lambda found: found.tee in RESTS_ON)
+
+    def result(self, found: Found) -> Result:
+        blank = Result(found.tee, None, self.asked.at, source=found.source, ignored=self.gathered.ignored)
+        try:
+            genuine = self._genuine(found.tee, found.data)
+            return self._conclude(found, genuine, blank)
+        except MissingCollateral as error:
+            return replace(blank, error=error)
+        except (NotGenuine, MalformedEvidence) as error:
+            return replace(blank, genuine=False, error=error)
+
+    def _genuine(self, tee: str, data: bytes) -> Genuine[Any]:
+        key = (tee, data)
+        if key not in self.known:
+            try:
+                self.known[key] = self._verify(tee, data)
+            except (NotGenuine, MissingCollateral, MalformedEvidence) as error:
+                self.known[key] = error
+        outcome = self.known[key]
+        if isinstance(outcome, FastnessError):
+            raise outcome
+        return outcome
+
+    def _verify(self, tee: str, data: bytes) -> Genuine[Any]:
+        module = tees.load(tee)
+        evidence = module.parse(data)
+        inner = [self._genuine(name, raw) for name, raw in module.embedded(evidence)]
+        self.supporting.update(module.embedded(evidence))
+        beside, failures = self._beside(tee)
+        within = (*inner, *beside)
+        collateral = self.gathered.collateral + module.enclosed(evidence)
+        try:
+            try:
+                genuine = module.verify(evidence, collateral, self.asked.anchors, at=self.asked.at, within=within)
+            except MissingCollateral:
+                more = self.asked.supply and self.asked.supply.of(tee, evidence, collateral, at=self.asked.at)
+                if not more:
+                    raise
+                genuine = module.verify(evidence, collateral + more, self.asked.anchors, at=self.asked.at, within=within)
+        except NotGenuine as error:
+            raise _because(error, failures) from None
+        self._absorb(genuine.within)
+        return genuine
+
+    def _beside(self, tee: str) -> tuple[list[Genuine[Any]], list[FastnessError]]:
+        """Genuine evidence of other TEEs among the inputs that ``tee`` may rest on, and what failed of it."""
+        good, bad = [], []
+        for found in self.gathered.evidence:
+            if found.tee in RESTS_ON.get(tee, ()) and (found.tee, found.data) not in self.supporting:
+                try:
+                    good.append(self._genuine(found.tee, found.data))
+                except FastnessError as error:
+                    bad.append(error)
+        return good, bad
+
+    def _absorb(self, within: Sequence[Genuine[Any]]) -> None:
+        for key, outcome in self.known.items():
+            if any(outcome is item for item in within):
+                self.supporting.add(key)
+
+    def _conclude(self, found: Found, genuine: Genuine[Any], blank: Result) -> Result:
+        layers = _layers(found.tee, genuine)
+        claims = tuple(item for _, item in layers)
+        findings = [finding for layer, _ in layers for finding in layer.findings]
+        findings += self._bindings(found, claims[0])
+        findings += _remembered(claims, self.asked)
+        result = replace(
+            blank,
+            genuine=True,
+            claims=merged(claims),
+            findings=tuple(findings),
+            anchors=tuple(anchor for layer, _ in layers for anchor in layer.anchors),
+            within=tuple(item.tee for item in claims[1:]),
+            not_checked=tuple(dict.fromkeys(text for item in claims for text in item.not_checked)),
+        )
+        return result if self.asked.policy is None else _appraised(result, claims, self.asked)
+
+    def _bindings(self, found: Found, claims: Claims) -> list[Finding]:
+        """(3): the nonce, and the key of what carried the evidence."""
+        findings = []
+        if self.asked.nonce is not None:
+            findings.append(_fresh(self.asked.nonce, claims, "nonce", _freshness(claims)))
+        if self.asked.report_data is not None:
+            findings.append(_fresh(self.asked.report_data, claims, "report-data", _hex(claims.report_data)))
+        if self.asked.nonce is None and self.asked.report_data is None:
+            findings += _beside_nonce(self.gathered, claims)
+        if found.carrier is not None:
+            from fastness.collateral.carriers import bound
+
+            findings += carried(found, bound(found.carrier, bytes.fromhex(claims.report_data or "")))
+        return findings
+
+
+def _because(error: NotGenuine, failures: list[FastnessError]) -> FastnessError:
+    """Why evidence that found no support is refused: because what it could rest on lacks collateral, if so."""
+    lacking = [item for item in failures if isinstance(item, MissingCollateral)]
+    return lacking[0] if lacking and error.check.endswith((".ak", ".ak-trust", ".anchor", ".within")) else error
+
+
+def _layers(tee: str, genuine: Genuine[Any]) -> list[tuple[Genuine[Any], Claims]]:
+    """The evidence and what it rests on, outermost first, each with its claims."""
+    found = [(genuine, tees.load(tee).claims(genuine))]
+    for inner in genuine.within:
+        found += _layers(type(inner.evidence).__module__.split(".")[2], inner)
+    return found
+
+
+def _hex(text: Any) -> bytes:
+    try:
+        return bytes.fromhex(text or "")
+    except (TypeError, ValueError):
+        return b""
+
+
+def _freshness(claims: Claims) -> bytes:
+    """The field a nonce stands in: the TEE's own nonce field where it has one, report_data otherwise."""
+    own = claims.extra.get("nonce") or claims.extra.get("challenge")
+    return _hex(own) if isinstance(own, str) else _hex(claims.report_data)
+
+
+def matches(wanted: bytes, have: bytes) -> bool:
+    """Whether ``have`` is ``wanted``, padded with zeros; in constant time."""
+    return bool(have) and len(wanted) <= len(have) and hmac.compare_digest(wanted.ljust(len(have), b"\0"), have)
+
+
+def _fresh(wanted: bytes, claims: Claims, check: str, have: bytes) -> Finding:
+    if not matches(wanted, have):
+        raise NotGenuine(
+            "binding.nonce",
+            f"the {check.replace('-', '_')} asked for is not the one in the evidence",
+            where=str(claims.spans["report_data"]) if "report_data" in claims.spans else "report_data",
+            hint="old evidence, or evidence of another conversation: ask for it again, over a nonce you have just drawn",
+        )
+    return Finding("binding.nonce", Outcome.HELD, expected=wanted.hex(), actual=have.hex())
+
+
+def _beside_nonce(gathered: Gathered, claims: Claims) -> list[Finding]:
+    have = _freshness(claims)
+    files = nonces(gathered.collateral)
+    held = [item for item in files if matches(item.data, have)]
+    if held or not files:
+        return [Finding("binding.nonce", Outcome.HELD, actual=f"the nonce in {item.source}") for item in held[:1]]
+    return [
+        Finding(
+            "binding.nonce",
+            Outcome.UNKNOWN,
+            expected="a nonce that somebody asked for",
+            actual=f"{files[0].source} may be a nonce, and the evidence does not hold it",
+            hint="say --nonce to have it decided",
+        )
+    ]
+
+
+def carried(found: Found, holds: bool) -> list[Finding]:
+    """(3) for a request or RA-TLS certificate: it is signed by its key, and the evidence speaks for that key."""
+    carrier = found.carrier
+    if carrier is None:
+        return []
+    if not carrier.signed:
+        raise NotGenuine(
+            "binding.carrier",
+            f"the {carrier.kind} is not signed by its own key",
+            where=found.source,
+            hint="it was altered on the way; get it again",
+        )
+    if not holds:
+        raise NotGenuine(
+            "binding.key",
+            f"the evidence does not speak for the key of the {carrier.kind} it came in",
+            where="report_data",
+            hint="evidence of another machine or key was put into it: do not trust this key",
+        )
+    return [
+        Finding("binding.carrier", Outcome.HELD, actual=f"{carrier.kind}, extension {carrier.oid}"),
+        Finding("binding.key", Outcome.HELD, actual=f"report_data covers the key of the {carrier.kind}"),
+    ]
+
+
+def _remembered(claims: Sequence[Claims], asked: Question) -> list[Finding]:
+    """Whether Intel's collateral is older than what was seen before (a roll-back); kept by the store."""
+    known = [item for item in claims if "evaluation_number" in item.collateral and item.tee in ("sgx", "tdx")]
+    if not known or asked.supply is None:
+        return []
+    return [finding for item in known for finding in asked.supply.evaluation(item, at=asked.at)]
+
+
+def _appraised(result: Result, claims: tuple[Claims, ...], asked: Question) -> Result:
+    from fastness.appraise.verdict import appraise
+
+    if asked.policy is None:
+        return result
+    verdict = appraise(claims, result.findings, asked.policy, at=asked.at)
+    return result.with_verdict(verdict)
