@@ -153,19 +153,25 @@ class _Decoder:
             raise MalformedEvidence("cbor text string", at, "UTF-8", raw[:16].hex()) from None
 
 
-def decode(data: bytes, *, canonical: bool = False) -> Value:
+def decode(data: bytes, *, canonical: bool = False, base: int = 0) -> Value:
     """One data item that fills ``data`` exactly.
 
     Args:
         data: at most a few MiB; the caller bounds it.
         canonical: demand the deterministic encoding of RFC 8949 section 4.2.1, as our own formats do.
+        base: offset of ``data[0]`` in the whole input, so that errors name absolute offsets.
 
     Raises:
         MalformedEvidence: truncated, over-long, nested too deep, duplicate keys, leftovers, or not canonical.
     """
-    value, size = decode_prefix(data, canonical=canonical)
+    try:
+        value, size = decode_prefix(data, canonical=canonical)
+    except MalformedEvidence as error:
+        if not base:
+            raise
+        raise MalformedEvidence(error.field, base + error.offset, error.need, error.have) from None
     if size != len(data):
-        raise MalformedEvidence("cbor item", size, "end of input", f"{len(data) - size} more bytes")
+        raise MalformedEvidence("cbor item", base + size, "end of input", f"{len(data) - size} more bytes")
     return value
 
 

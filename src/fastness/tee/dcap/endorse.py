@@ -1,0 +1,311 @@
+"""Endorsements of a quote: the PCK chain to a pinned root, revocation, TCB info and QE identity.
+
+Nothing depends on the quote's body here, so that a platform is judged once and remembered, keyed by everything that
+decides the answer: TEE, roots, certification data and collateral, byte for byte. Time is not in the key: an entry
+holds strictly between two neighbouring dates of all that was supplied, because nothing changes in between; on or
+outside them everything is judged again (the signatures are remembered by :data:`fastness.pki.chain.memo`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from fastness.claims.finding import Finding, Outcome
+from fastness.errors import Malformed, MissingCollateral, NotGenuine
+from fastness.pki import chain as chains
+from fastness.pki import crl as crls
+from fastness.pki import keys
+from fastness.pki.anchors import Anchor, Anchors
+from fastness.tee import Collateral
+from fastness.tee.dcap import documents, pck
+from fastness.tee.dcap.documents import Identity, Signed, TcbInfo
+from fastness.wire import x509
+
+PCS = "https://api.trustedservices.intel.com"
+_SHA256 = SHA256()
+_INFO = "tcb-info"
+D = TypeVar("D", TcbInfo, Identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A PCK certificate that chains to ``anchor``; ``lookups`` say what the CRLs said."""
+
+    anchor: Anchor
+    leaf: x509.Certificate
+    key: ec.EllipticCurvePublicKey
+    pck: pck.Pck
+    lookups: tuple[crls.Lookup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsed:
+    """A platform with its TCB info and QE identity; holds for times strictly between ``after`` and ``before``."""
+
+    platform: Platform
+    tcb: TcbInfo
+    identity: Identity
+    lookups: tuple[crls.Lookup, ...]
+    findings: tuple[Finding, ...]
+    after: datetime
+    before: datetime
+
+
+class Memory:
+    """The platforms judged lately. Bounded in entries and in bytes of collateral per entry."""
+
+    def __init__(self, limit: int = 128) -> None:
+        self._held: OrderedDict[Hashable, Endorsed] = OrderedDict()
+        self._limit = limit
+        self._lock = Lock()
+
+    def get(self, key: Hashable, at: datetime) -> Endorsed | None:
+        """The entry of ``key``, if it holds at ``at``."""
+        with self._lock:
+            found = self._held.get(key)
+            if found is None or not found.after < at < found.before:
+                return None
+            self._held.move_to_end(key)
+            return found
+
+    def put(self, key: Hashable, value: Endorsed) -> None:
+        """Remembers ``value``, forgetting the oldest beyond the limit."""
+        with self._lock:
+            self._held[key] = value
+            while len(self._held) > self._limit:
+                self._held.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._held.clear()
+
+
+memory = Memory()
+
+
+def key_of(tee: str, certification: bytes, collateral: Collateral, anchors: Anchors) -> Hashable:
+    """Everything that decides the answer, time apart. Bytes remember their own hash, so this is cheap when reused."""
+    return (
+        tee,
+        certification,
+        anchors.of(tee),
+        tuple([item.raw for item in collateral.certificates]),
+        tuple([item.raw for item in collateral.crls]),
+        tuple([(item.kind, item.data) for item in collateral.documents if item.kind in ("tcb-info", "qe-identity")]),
+    )
+
+
+def platform(
+    tee: str,
+    leaf: x509.Certificate,
+    pool: Iterable[x509.Certificate],
+    collateral: Collateral,
+    anchors: Anchors,
+    *,
+    at: datetime,
+) -> Platform:
+    """The platform of the PCK certificate ``leaf``.
+
+    Raises:
+        NotGenuine: ``chain``, ``validity``, ``revocation``, or ``pck`` (role or SGX extension).
+        MissingCollateral: an issuer is absent.
+    """
+    # (1) chain to a pinned root, each certificate in its role
+    chain = chains.build(leaf, pool, anchors, tee, at=at)
+    names = tuple(item.subject_cn for item in chain.certificates)
+    roles = ((pck.LEAF,), (pck.PLATFORM_CA, pck.PROCESSOR_CA), (pck.ROOT,))
+    if not 2 <= len(names) <= 3 or any(name not in role for name, role in zip(names, roles, strict=False)):
+        raise NotGenuine(
+            f"{tee}.pck",
+            f"the PCK chain is {' < '.join(names)!r}, not PCK < PCK CA < root",
+            hint="another certificate of Intel's hierarchy stands where the PCK belongs",
+        )
+    try:
+        facts, key = pck.read(leaf), keys.load(leaf.key)
+    except Malformed as error:
+        raise NotGenuine(f"{tee}.pck", f"PCK certificate: {error}", where=error.where) from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+        raise NotGenuine(f"{tee}.pck", "the PCK is not a P-256 key")
+    # (2) revocation: the leaf by its own CA, the CA by the root
+    pairs = zip(chain.certificates, chain.certificates[1:], strict=False)
+    lookups = tuple(crls.look_up(item, issuer, collateral.crls, tee, at=at) for item, issuer in pairs)
+    return Platform(chain.anchor, leaf, key, facts, lookups)
+
+
+def complete(
+    tee: str,
+    base: Platform,
+    pool: tuple[x509.Certificate, ...],
+    collateral: Collateral,
+    anchors: Anchors,
+    *,
+    at: datetime,
+) -> Endorsed:
+    """The platform with Intel's signed word on its TCB and on its quoting enclave.
+
+    Raises:
+        MissingCollateral: ``tcb-info`` or ``identity``: none for this platform, malformed, or not within its dates.
+        NotGenuine: ``tcb-signature`` or ``identity-signature``, or the signer's chain.
+    """
+    facts = base.pck
+    fmspc = facts.fmspc.hex().upper()
+    # (6) TCB info
+    infos = _parsed(tee, collateral, "tcb-info", documents.tcb_info, pool)
+    matching = [
+        item for item in infos if (item.signed.id, item.fmspc, item.pceid) == (tee.upper(), facts.fmspc, facts.pceid)
+    ]
+    what = f"TCB info of FMSPC {fmspc}, PCE {facts.pceid.hex()}"
+    info = _current(tee, "tcb-info", what, f"{PCS}/{tee}/certification/v4/tcb?fmspc={fmspc}", matching, at=at)
+    signer = _signer(tee, "tcb", info.signed, pool, anchors, at=at)
+    # (7) QE identity
+    name = "TD_QE" if tee == "tdx" else "QE"
+    found = _parsed(tee, collateral, "qe-identity", documents.identity, pool)
+    same = [item for item in found if item.signed.id == name]
+    what = f"identity of the quoting enclave ({name})"
+    identity = _current(tee, "identity", what, f"{PCS}/{tee}/certification/v4/qe/identity", same, at=at)
+    signers = {signer.leaf.raw: signer}
+    other = _signer(tee, "identity", identity.signed, pool, anchors, at=at)
+    signers[other.leaf.raw] = other
+    lookups = base.lookups + tuple(
+        crls.look_up(item, issuer, collateral.crls, tee, at=at)
+        for chain in signers.values()
+        for item, issuer in zip(chain.certificates, chain.certificates[1:], strict=False)
+    )
+    after, before = _interval(
+        at, pool, collateral.crls, [item.signed for item in infos] + [item.signed for item in found]
+    )
+    return Endorsed(base, info, identity, lookups, _findings(tee, lookups, base), after, before)
+
+
+def _parsed(
+    tee: str,
+    collateral: Collateral,
+    kind: str,
+    parse: Callable[[bytes], D],
+    pool: tuple[x509.Certificate, ...],
+) -> list[D]:
+    found = []
+    for item in collateral.of(kind):
+        try:
+            found.append(parse(item.data))
+        except Malformed as error:
+            _altered(tee, kind, item.data, pool)
+            raise MissingCollateral(
+                f"well-formed {kind} document ({error})",
+                check=f"{tee}.{_INFO if kind == _INFO else 'identity'}",
+                hint="fetch it again from Intel, byte for byte",
+            ) from None
+    return found
+
+
+def _altered(tee: str, kind: str, data: bytes, pool: tuple[x509.Certificate, ...]) -> None:
+    """Refuses a document that does not follow its schema because it was altered: its signature tells."""
+    try:
+        raw, _, signature = documents.envelope(data, "tcbInfo" if kind == _INFO else "enclaveIdentity")
+    except Malformed:
+        return
+    digest = hashlib.sha256(raw).digest()
+    signers = [p256(item) for item in pool if item.subject_cn == pck.TCB_SIGNING]
+    if signers and not any(key is not None and verifies(key, signature, digest) for key in signers):
+        raise _forged(tee, "tcb" if kind == _INFO else "identity")
+
+
+def _forged(tee: str, check: str) -> NotGenuine:
+    return NotGenuine(
+        f"{tee}.{check}-signature",
+        f"the signature over {'TCB info' if check == 'tcb' else 'the QE identity'} is not by {pck.TCB_SIGNING}",
+        hint="it was altered or written anew after Intel signed it; keep the response byte for byte",
+    )
+
+
+def _current(tee: str, check: str, what: str, source: str, found: list[D], *, at: datetime) -> D:
+    """The document with the highest evaluation number among those that hold at ``at``: issued ≤ at < next update."""
+    if not found:
+        raise MissingCollateral(what, source, check=f"{tee}.{check}")
+    good = [item for item in found if item.signed.issued <= at < item.signed.next_update]
+    if not good:
+        item = found[0].signed
+        raise MissingCollateral(
+            f"{what} that holds at {zulu(at)}",
+            source,
+            check=f"{tee}.{check}",
+            where=f"supplied: issued {zulu(item.issued)}, next update {zulu(item.next_update)}",
+        )
+    return max(good, key=lambda item: item.signed.evaluation)
+
+
+def _signer(
+    tee: str, check: str, signed: Signed, pool: tuple[x509.Certificate, ...], anchors: Anchors, *, at: datetime
+) -> chains.Chain:
+    """The chain of the TCB signing certificate whose key signed the raw bytes."""
+    named = {item.raw: item for item in pool if item.subject_cn == pck.TCB_SIGNING}
+    if not named:
+        raise MissingCollateral(f"{pck.TCB_SIGNING} certificate", f"{PCS} (issuer chain header)", check=f"{tee}.chain")
+    digest = hashlib.sha256(signed.raw).digest()
+    failure: NotGenuine | MissingCollateral | None = None
+    for item in named.values():
+        key = p256(item)
+        if key is None or not verifies(key, signed.signature, digest):
+            continue
+        try:
+            return chains.build(item, pool, anchors, tee, at=at)
+        except (NotGenuine, MissingCollateral) as error:
+            failure = error
+    raise failure or _forged(tee, check)
+
+
+def p256(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
+    """The key of ``certificate`` if it is a P-256 key."""
+    try:
+        key = keys.load(certificate.key)
+    except Malformed:
+        return None
+    return key if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1" else None
+
+
+def verifies(key: ec.EllipticCurvePublicKey, signature: bytes, digest: bytes) -> bool:
+    """Whether ``signature`` (r ‖ s, 32 bytes each, big endian) of a SHA-256 ``digest`` holds under ``key``."""
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    return keys.verify_ecdsa(key, r, s, digest, _SHA256)
+
+
+def _interval(
+    at: datetime, pool: Iterable[x509.Certificate], lists: Iterable[x509.Crl], signed: Iterable[Signed]
+) -> tuple[datetime, datetime]:
+    dates = [date for item in pool for date in (item.not_before, item.not_after)]
+    dates += [date for item in lists for date in (item.this_update, item.next_update) if date is not None]
+    dates += [date for item in signed for date in (item.issued, item.next_update)]
+    after = max((date for date in dates if date <= at), default=datetime.min.replace(tzinfo=UTC))
+    return after, min((date for date in dates if date >= at), default=datetime.max.replace(tzinfo=UTC))
+
+
+def _findings(tee: str, lookups: tuple[crls.Lookup, ...], base: Platform) -> tuple[Finding, ...]:
+    why = dict.fromkeys(f"{item.subject}: {item.why}" for item in lookups if not item.checked)
+    if not why:
+        return ()
+    ca = "platform" if base.leaf.issuer_cn == pck.PLATFORM_CA else "processor"
+    return (
+        Finding(
+            f"{tee}.revocation",
+            Outcome.UNKNOWN,
+            expected="every certificate looked up in a current CRL of its issuer",
+            actual="; ".join(why),
+            because="a revoked platform looks like any other",
+            hint=f"{PCS}/sgx/certification/v4/pckcrl?ca={ca}&encoding=der and IntelSGXRootCA.der",
+        ),
+    )
+
+
+def zulu(at: datetime) -> str:
+    """A time as the vendor writes it."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,179 @@
+"""The cryptography of a quote, the same for SGX and TDX, in the order of trust.
+
+1. The PCK certificate chains to a pinned root, in its role, and its SGX extension is well formed.
+2. Neither it nor its CA is revoked.
+3. The PCK signed the QE report.
+4. The QE report binds the attestation key and the authentication data.
+5. The attestation key signed header and body.
+6. TCB info of this FMSPC and PCE, signed by Intel over its raw bytes, holds at the time.
+7. So does the identity of the quoting enclave.
+8. The quoting enclave is the one of that identity.
+
+What this proves: Intel's quoting enclave on that platform vouches for the body. What it does not: how good the TCB is
+(:mod:`fastness.tee.dcap.tcb`), nor that nobody with the machine in hand has read its keys off the memory bus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fastness.claims.finding import Finding, Outcome, Where
+from fastness.errors import MissingCollateral, NotGenuine
+from fastness.pki.anchors import Anchors
+from fastness.tee import Collateral
+from fastness.tee.dcap import endorse, layout, pck
+from fastness.tee.dcap.documents import Identity
+from fastness.tee.dcap.endorse import Endorsed, Platform
+from fastness.tee.dcap.quote import Quote
+from fastness.tee.dcap.tcb import Evaluation
+from fastness.wire import x509
+
+MAX_REMEMBERED = 1 << 19
+"""Most bytes of collateral remembered with one platform."""
+
+_P256 = ec.SECP256R1()
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """What verification found out beyond the quote's own bytes."""
+
+    endorsed: Endorsed
+    tcb: Evaluation
+
+
+def verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at: datetime) -> Endorsed:
+    """Steps 1 to 8; raises NotGenuine or MissingCollateral with the ids of ``checks/<tee>.toml``."""
+    leaf = pck.platform_leaf(quote.chain)
+    key = endorse.key_of(tee, quote.certification, collateral, anchors) if leaf is not None else None
+    known = endorse.memory.get(key, at) if key is not None else None
+    pool = quote.chain + collateral.certificates
+    if known is None:
+        # (1), (2)
+        if leaf is None:
+            leaf = _supplied(tee, quote, collateral)
+        base = endorse.platform(tee, leaf, pool, collateral, anchors, at=at)
+    else:
+        base = known.platform
+    _signatures(tee, quote, base)
+    if known is None:
+        # (6), (7)
+        known = endorse.complete(tee, base, pool, collateral, anchors, at=at)
+        if key is not None and _small(collateral):
+            endorse.memory.put(key, known)
+    _quoting_enclave(tee, quote, known.identity)
+    return known
+
+
+def _signatures(tee: str, quote: Quote, base: Platform) -> None:
+    report = quote.qe_report
+    # (3) QE report by the PCK
+    if not endorse.verifies(base.key, quote.qe_signature, sha256(report.raw).digest()):
+        raise NotGenuine(
+            f"{tee}.qe-signature",
+            "the QE report is not signed by the PCK",
+            where=f"QE report at byte {quote.qe_report_offset}",
+            hint="the quote was altered, or carries the PCK of another platform",
+        )
+    # (4) attestation key bound to the QE report
+    bound = sha256(quote.attestation_key + quote.authentication).digest()
+    if report.report_data != bound + bytes(32):
+        raise NotGenuine(
+            f"{tee}.qe-binding",
+            "the QE report does not name the attestation key",
+            where=f"attestation key at byte {quote.signature_offset + layout.SIGNATURE_SIZE}",
+            hint="somebody put their own key under a genuine QE report",
+        )
+    # (5) the quote by the attestation key
+    try:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(_P256, b"\x04" + quote.attestation_key)
+    except ValueError:
+        key = None
+    if key is None or not endorse.verifies(key, quote.signature, sha256(quote.signed).digest()):
+        raise NotGenuine(
+            f"{tee}.signature",
+            "the quote is not signed by its attestation key",
+            where=f"signature at byte {quote.signature_offset}",
+            hint="header or body were altered after the quoting enclave signed them",
+        )
+
+
+def _quoting_enclave(tee: str, quote: Quote, identity: Identity) -> None:
+    # (8) the quoting enclave is Intel's
+    report = quote.qe_report
+    misc = report.miscselect.to_bytes(4, "little")
+    faults = {
+        "MRSIGNER": report.mrsigner != identity.mrsigner,
+        "ISVPRODID": report.isv_prod_id != identity.isv_prod_id,
+        "MISCSELECT": masked(misc, identity.miscselect_mask[::-1])
+        != masked(identity.miscselect[::-1], identity.miscselect_mask[::-1]),
+        "ATTRIBUTES": masked(report.attributes, identity.attributes_mask)
+        != masked(identity.attributes, identity.attributes_mask),
+    }
+    if any(faults.values()):
+        named = ", ".join(name for name, wrong in faults.items() if wrong)
+        raise NotGenuine(
+            f"{tee}.qe-identity",
+            f"the quoting enclave is not the one Intel names: {named} differ",
+            where=f"QE report at byte {quote.qe_report_offset}",
+            hint="another enclave of the platform signed this quote",
+        )
+
+
+def masked(value: bytes, mask: bytes) -> int:
+    """``value`` under ``mask``, both of one length."""
+    return int.from_bytes(value, "big") & int.from_bytes(mask, "big")
+
+
+def _supplied(tee: str, quote: Quote, collateral: Collateral) -> x509.Certificate:
+    """The PCK certificate from the collateral, where the quote names the platform but carries no certificate."""
+    if quote.certification_type in (layout.PCK_LEAF, layout.PCK_CHAIN):
+        raise NotGenuine(
+            f"{tee}.pck", "no PCK certificate stands in the quote's chain", hint="its SGX extension is what names it"
+        )
+    digest = sha256(quote.qe_report.raw).digest()
+    for item in collateral.certificates:
+        if item.extension(pck.EXTENSION) is None:
+            continue
+        key = endorse.p256(item)
+        if key is not None and endorse.verifies(key, quote.qe_signature, digest):
+            return item
+    tail = quote.certification[-layout.PPID_TAIL :]
+    query = f"encrypted_ppid=…&cpusvn={tail[:16].hex()}&pcesvn={tail[16:18].hex()}&pceid={tail[18:].hex()}"
+    raise MissingCollateral(
+        f"PCK certificate of this platform (QE id {quote.user_data[:16].hex()})",
+        f"{endorse.PCS}/sgx/certification/v4/pckcert?{query}",
+        check=f"{tee}.pck",
+    )
+
+
+def _small(collateral: Collateral) -> bool:
+    """Whether the collateral is of the usual size (tens of KiB): what is remembered must stay bounded in bytes."""
+    size = sum(len(item.raw) for item in collateral.certificates) + sum(len(item.raw) for item in collateral.crls)
+    return size + sum(len(item.data) for item in collateral.documents if item.kind != "event-log") < MAX_REMEMBERED
+
+
+def findings(tee: str, quote: Quote, endorsed: Endorsed, evaluation: Evaluation) -> tuple[Finding, ...]:
+    """What a verifier of either TEE saw besides: revocation, padding, no TCB level."""
+    found = list(endorsed.findings)
+    if quote.padding:
+        found.append(
+            Finding(f"{tee}.padding", Outcome.NOTE, actual=f"{len(quote.padding)} zero bytes follow the quote")
+        )
+    if evaluation.status is None:
+        found.append(
+            Finding(
+                f"{tee}.tcb-level",
+                Outcome.FAILED,
+                expected="a TCB level that Intel lists",
+                actual=evaluation.why,
+                where=(Where("pck.components"),),
+                because="Intel does not support this TCB",
+                hint="update the platform's firmware, or fetch the TCB info anew",
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,202 @@
+"""Verification of Nitro attestation documents (AWS nsm-api, docs/attestation_process.md section 3).
+
+1. The protected header is exactly ``{alg: ES384}`` and the unprotected one empty: no other algorithm is spoken of.
+2. The leaf chains to a pinned root, by signature, names, basicConstraints, pathLen, keyUsage and validity at ``at``;
+   every key is P-384 and every signature ECDSA with SHA-384. Extended key usage (TLS roles) plays no part. AWS sends
+   the root first; any order is accepted, since names and signatures alone decide.
+3. The leaf signs and does not issue: no CA, digitalSignature.
+4. Certificates on CRLs that were supplied; without them for those that name one: not checked.
+5. The signature over the received bytes holds under the leaf's key.
+6. The document was made while the leaf was valid, and not after ``at`` (allowing five minutes of skew).
+7. The leaf was issued for the module that the document names.
+8. The registers that every document of its kind has are there.
+
+Time: certificates must be valid at ``at``, not at the document's own timestamp. A leaf lives three hours and AWS
+withdraws nothing sooner, so a document that outlives its leaf is stale; to judge an old one, say so with its time.
+The age at ``at`` is a claim; how old is too old, and whose nonce, is for the policy.
+
+Debug mode (registers 0 to 2 all zero) is a claim and a note, not a lack of genuineness.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA384, Hash
+
+from fastness.claims.finding import Finding, Outcome, Where
+from fastness.claims.genuine import Genuine, vouch
+from fastness.errors import MalformedEvidence, NotGenuine
+from fastness.pki import chain, crl, keys
+from fastness.pki.anchors import Anchors
+from fastness.tee import Collateral
+from fastness.tee.nitro import layout
+from fastness.tee.nitro.evidence import Evidence
+from fastness.wire import cose, x509
+
+SKEW = timedelta(minutes=5)
+"""How far the document's clock may run ahead of ours."""
+
+ECDSA_SHA384 = "1.2.840.10045.4.3.3"
+_AGAIN = "ask for a new document; this one was made up or altered"
+
+
+def verify(
+    evidence: Evidence,
+    collateral: Collateral,
+    anchors: Anchors,
+    *,
+    at: datetime,
+    within: tuple[Genuine[object], ...] = (),
+) -> Genuine[Evidence]:
+    """A genuine document, up to the AWS root in ``anchors``.
+
+    Raises:
+        NotGenuine: ``nitro.algorithm``, ``chain``, ``validity``, ``leaf``, ``revocation``, ``signature``,
+            ``timestamp``, ``module-id`` or ``registers``.
+        MissingCollateral: a CA certificate is in neither bundle nor collateral.
+    """
+    # (1) one algorithm
+    if evidence.message.headers != {cose.ALG: cose.ES384} or evidence.message.unprotected:
+        raise NotGenuine("nitro.algorithm", "the COSE headers are not exactly {alg: ES384}", hint=_AGAIN)
+    try:
+        path = _chain(evidence, collateral, anchors, at)
+        revocation = _revocation(path, collateral, at)
+        key = keys.load(path.leaf.key)
+    except MalformedEvidence as error:
+        raise NotGenuine("nitro.chain", f"a certificate cannot be used: {error.what}", where=error.where) from None
+    # (5) the signature over the received bytes
+    if not _signed(evidence, key):
+        raise NotGenuine(
+            "nitro.signature",
+            "the signature does not hold under the key of the certificate",
+            where=str(evidence.spans["signature"]),
+            hint=_AGAIN,
+        )
+    _timestamp(evidence, at)
+    bound = _module(evidence)
+    # (8) registers
+    absent = [index for index in layout.MANDATORY_PCRS[evidence.kind] if index not in evidence.pcrs]
+    if absent:
+        raise NotGenuine("nitro.registers", f"register {absent[0]} is missing from an {evidence.kind} document")
+    findings = (revocation, *bound, *_notes(evidence))
+    return vouch(evidence, anchors=(path.anchor,), findings=findings, at=at)
+
+
+def _chain(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: datetime) -> chain.Chain:
+    # (2) the path
+    pool = (*evidence.bundle, *collateral.certificates)
+    path = chain.build(evidence.certificate, pool, anchors, "nitro", at=at, understood=_profile)
+    # (3) the leaf
+    usage = path.leaf.key_usage
+    if path.leaf.is_ca or (usage is not None and not usage & x509.DIGITAL_SIGNATURE):
+        raise NotGenuine("nitro.leaf", f"certificate {path.leaf.subject_cn!r} is not one that signs documents")
+    return path
+
+
+def _profile(certificate: x509.Certificate) -> None:
+    """Nitro's PKI is P-384 and ECDSA with SHA-384 throughout (attestation_process.md section 3.2.3)."""
+    key = keys.load(certificate.key)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        found = keys.common_bits(key)
+        raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} has a {found} key, not P-384")
+    if certificate.algorithm.oid != ECDSA_SHA384:
+        oid = certificate.algorithm.oid
+        raise NotGenuine("nitro.chain", f"certificate {certificate.subject_cn!r} is signed with {oid}, not SHA-384")
+
+
+def _revocation(path: chain.Chain, collateral: Collateral, at: datetime) -> Finding:
+    # (4) revocation
+    unknown = []
+    links = path.certificates
+    root = path.anchor.certificate
+    issuers = [*links[1:], *([root] if root is not None and links[-1].issuer != links[-1].subject else [])]
+    for certificate, issuer in zip(links, issuers, strict=False):
+        found = crl.look_up(certificate, issuer, collateral.crls, "nitro", at=at)
+        if not found.checked and certificate.extension(x509.CRL_DISTRIBUTION) is not None:
+            unknown.append(found.why)
+    if unknown:
+        return Finding(
+            "nitro.revocation",
+            Outcome.UNKNOWN,
+            expected="a current CRL for each CA certificate that names one",
+            actual="; ".join(unknown),
+            hint="supply the CRLs the certificates name, or waive nitro.revocation (AWS's own guide turns CRLs off)",
+        )
+    return Finding("nitro.revocation", Outcome.HELD, actual="no certificate of the chain is on its issuer's CRL")
+
+
+def _signed(evidence: Evidence, key: keys.Key) -> bool:
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    digest = Hash(SHA384())
+    digest.update(evidence.message.to_be_signed())
+    signature = evidence.message.signature
+    r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
+    return keys.verify_ecdsa(key, r, s, digest.finalize(), SHA384())
+
+
+def made_at(evidence: Evidence) -> datetime:
+    """When the document says it was made."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=evidence.timestamp)
+
+
+def _timestamp(evidence: Evidence, at: datetime) -> None:
+    # (6) the document's own time
+    made, leaf = made_at(evidence), evidence.certificate
+    # X.509 counts whole seconds, the document milliseconds
+    if not leaf.not_before <= made < leaf.not_after + timedelta(seconds=1):
+        raise NotGenuine(
+            "nitro.timestamp",
+            f"the document says it was made at {made:%Y-%m-%dT%H:%M:%SZ}, when its certificate was not valid",
+            where=f"valid {leaf.not_before:%Y-%m-%dT%H:%M:%SZ} to {leaf.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            hint=_AGAIN,
+        )
+    if made > at + SKEW:
+        raise NotGenuine(
+            "nitro.timestamp",
+            f"the document was made at {made:%Y-%m-%dT%H:%M:%SZ}, after the time it is judged at",
+            where=f"judged at {at:%Y-%m-%dT%H:%M:%SZ}",
+            hint="set the clock of this machine, or give the right time with --at",
+        )
+
+
+def place(evidence: Evidence) -> tuple[str, str] | None:
+    """Module and region from the leaf's common name ``<module>.<region>.aws``, or None where it has another form."""
+    parts = evidence.certificate.subject_cn.split(".")
+    return (parts[0], parts[1]) if len(parts) >= 3 and parts[2] == "aws" and all(parts) else None
+
+
+def _module(evidence: Evidence) -> tuple[Finding, ...]:
+    # (7) the module
+    found = place(evidence)
+    if found is None:
+        actual = f"the leaf is called {evidence.certificate.subject_cn!r}"
+        return (Finding("nitro.module-id", Outcome.UNKNOWN, "a leaf called <module>.<region>.aws", actual),)
+    if found[0] != evidence.module_id:
+        raise NotGenuine(
+            "nitro.module-id",
+            f"the document names module {evidence.module_id!r}, its certificate {found[0]!r}",
+            hint="the document speaks of another module than the one that signed it; ask for a new one",
+        )
+    return ()
+
+
+def is_debug(evidence: Evidence) -> bool | None:
+    """Whether an enclave runs in debug mode; None for instances, which have no such mode."""
+    if evidence.kind != "enclave":
+        return None
+    return not any(any(evidence.pcrs.get(index, b"")) for index in layout.DEBUG_PCRS)
+
+
+def _notes(evidence: Evidence) -> list[Finding]:
+    notes = []
+    if is_debug(evidence):
+        where = tuple(Where.of(span) for name, span in evidence.spans.items() if name in ("pcr0", "pcr1", "pcr2"))
+        text = "PCR 0 to 2 are zero: the enclave runs in debug mode, its console is open and nothing is measured"
+        notes.append(Finding("nitro.debug", Outcome.NOTE, actual=text, where=where))
+    if evidence.unknown:
+        text = "signed fields that the specification does not have: " + ", ".join(evidence.unknown[:8])
+        notes.append(Finding("nitro.unknown-fields", Outcome.NOTE, actual=text))
+    return notes
