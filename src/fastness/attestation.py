@@ -130,6 +130,8 @@ def question(
 
 def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
     """One result for each independent piece of evidence that was gathered."""
+    if gathered.problem is not None and not gathered.evidence:
+        return (_problem(gathered, asked, gathered.problem),)
     if not gathered.evidence:
         if not gathered.ignored and gathered.collateral == type(gathered.collateral)():
             raise UsageError("nothing was given", hint="name files or folders, or - for standard input")
@@ -137,7 +139,15 @@ def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
     session = _Session(gathered, asked)
     results = [(found, session.result(found)) for found in session.order()]
     supporting = session.supporting
-    return tuple(result for found, result in results if (found.tee, found.data) not in supporting)
+    alone = [result for found, result in results if (found.tee, found.data) not in supporting]
+    if gathered.problem is not None:
+        alone.append(_problem(gathered, asked, gathered.problem))
+    return tuple(alone)
+
+
+def _problem(gathered: Gathered, asked: Question, error: MissingCollateral | MalformedEvidence) -> Result:
+    genuine = None if isinstance(error, MissingCollateral) else False
+    return Result("tpm", genuine, asked.at, error=error, ignored=gathered.ignored)
 
 
 def _nothing(gathered: Gathered, asked: Question) -> Result:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from fastness import tee as tees
+from fastness.collateral import parts
 from fastness.collateral.heap import MAX_FILE, MAX_FILES, Found, Heap, Ignored
-from fastness.collateral.sort import PARTS_FROM, Sorter
-from fastness.errors import MalformedEvidence, UsageError
+from fastness.collateral.sort import Sorter
+from fastness.errors import MalformedEvidence, MissingCollateral, UsageError
 from fastness.tee import Collateral, Document
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
@@ -27,11 +27,12 @@ MAX_FOLDERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Evidence, in the order it was found, all collateral, and what was left aside."""
+    """Evidence, in the order it was found, all collateral, what was left aside, and why parts are not evidence."""
 
     evidence: tuple[Found, ...]
     collateral: Collateral
     ignored: tuple[Ignored, ...]
+    problem: MissingCollateral | MalformedEvidence | None = None
 
 
 def gather(sources: Iterable[Source]) -> Gathered:
@@ -39,7 +40,6 @@ def gather(sources: Iterable[Source]) -> Gathered:
 
     Raises:
         UsageError: a path that cannot be read, or more input than :mod:`~fastness.collateral.heap` takes.
-        MalformedEvidence: parts of evidence that do not fit together.
     """
     heap = Heap()
     sorter = Sorter(heap)
@@ -51,8 +51,13 @@ def gather(sources: Iterable[Source]) -> Gathered:
             continue
         if not understood:
             heap.ignore(name, "neither evidence nor collateral" if data else "empty")
-    _assemble(heap)
-    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored))
+    problem: MissingCollateral | MalformedEvidence | None = None
+    try:
+        parts.assemble(heap)
+    except (MissingCollateral, MalformedEvidence) as error:
+        problem = error
+    problem = problem or parts.log_alone(heap)
+    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem)
 
 
 def _inputs(sources: Iterable[Source], heap: Heap) -> Iterator[tuple[str, bytes]]:
@@ -114,20 +119,6 @@ def _read(path: str) -> bytes:
         data = file.read(MAX_FILE + 1)
     _small(len(data), path)
     return data
-
-
-def _assemble(heap: Heap) -> None:
-    """Lets each TEE put its parts together; what it cannot use stays as collateral."""
-    for name in PARTS_FROM:
-        parts = tuple(document for (owner, _), document in heap.parts.items() if owner == name)
-        if not parts:
-            continue
-        assemble = getattr(tees.load(name), "assemble")  # noqa: B009 - only these TEEs have it
-        evidence = assemble(parts)
-        if evidence is not None:
-            heap.add_evidence(Found(name, evidence, parts[0].source))
-        for part in parts:
-            heap.documents.setdefault((part.kind, part.data), part)
 
 
 def nonces(collateral: Collateral) -> tuple[Document, ...]:

@@ -94,6 +94,10 @@ class Heap:
         """A part of evidence that its TEE assembles; ``tee`` is who recognised it."""
         self.parts.setdefault((tee, document.data), document)
 
+    def of(self, kind: str) -> list[Document]:
+        """The documents of one kind."""
+        return [document for (name, _), document in self.documents.items() if name == kind]
+
     def ignore(self, source: str, why: str) -> None:
         """Leaves an input aside, but says so."""
         self.ignored.append(Ignored(source, why))

@@ -36,10 +36,12 @@ def likely(data: bytes) -> tuple[str, ...]:
         return ("tpm",)
     if head[:2] == b"\x11\xe0":
         return ("nvgpu",)
-    return _cbor(head)
+    return _cbor(data[:18])
 
 
 def _cbor(head: bytes) -> tuple[str, ...]:
+    if head[1:3] == b"\x01\x6f":  # our own TPM blob: {1: text of 15, …}
+        return ("tpm",)
     if head[:1] == b"\x84" or head[:2] == b"\xd2\x84":
         return ("nitro", "nil")
     if head[:3] == b"\xd9\x01\x8f" or head[:3] == b"\xd9\x03\x8b":  # CCA collection: tags 399 and 907

@@ -10,20 +10,19 @@ from dataclasses import replace
 from typing import Any
 
 from fastness import tee as tees
-from fastness.collateral import carriers, sniff, text
+from fastness.collateral import carriers, parts, sniff, text
 from fastness.collateral.heap import Carrier, Found, Heap
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVENT_LOG, MAX_EVIDENCE, Document
-from fastness.wire import cbor, der, x509
+from fastness.wire import cbor, der, eventlog, x509
 
 MAX_DEPTH = 6
 MAX_NODES = 512
+MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
+"""Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind, its parser refuses."""
 NONCE_SIZES = range(8, 65)
-PARTS_FROM = ("tpm", "sev")
-"""TEEs whose evidence lies in several files: they recognise the parts and put them together."""
 
 _CCEL = b"CCEL"
-_SPEC_ID = b"Spec ID Event03\0"
 
 
 class Sorter:
@@ -42,7 +41,7 @@ class Sorter:
         return self._evidence(data, source, carrier) or self._binary(data, source, depth, carrier)
 
     def _evidence(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
-        name = sniff.evidence_of(data) if len(data) <= MAX_EVIDENCE else None
+        name = sniff.evidence_of(data) if len(data) <= MAX_BLOB else None
         if name is None:
             return False
         self.heap.add_evidence(Found(name, data, source, carrier))
@@ -54,7 +53,7 @@ class Sorter:
         if data[:4] == _CCEL and len(data) <= 4096:
             self.heap.add_document("acpi-table", data, source)
             return True
-        if data[32:48] == _SPEC_ID and len(data) <= MAX_EVENT_LOG:
+        if len(data) <= MAX_EVENT_LOG and eventlog.recognise(data):
             self.heap.add_document("event-log", data, source)
             return True
         table = sniff.certificate_table(data)
@@ -64,10 +63,10 @@ class Sorter:
 
     def _last(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
         """What only the TEEs themselves can tell: parts of evidence, then evidence without a telling head."""
-        for name in PARTS_FROM if len(data) <= MAX_EVENT_LOG else ():
+        for name in parts.TEES if len(data) <= MAX_EVENT_LOG else ():
             if self._part(name, data, source):
                 return True
-        found = sniff.any_evidence(data) if len(data) <= MAX_EVIDENCE else None
+        found = sniff.any_evidence(data) if len(data) <= MAX_BLOB else None
         if found is not None:
             self.heap.add_evidence(Found(found, data, source, carrier))
             return True
@@ -122,17 +121,17 @@ class Sorter:
             x509.parse_public_key(data)
         except MalformedEvidence:
             return False
-        if not any([self._part(name, data, source) for name in PARTS_FROM]):
+        if not any([self._part(name, data, source) for name in parts.TEES]):
             self.heap.add_document("public-key", data, source)
         return True
 
     def _ocsp(self, data: bytes, source: str) -> bool:
         """OCSPResponse (RFC 6960 section 4.2.1): a status, then [0] with the type id-pkix-ocsp-basic."""
         try:
-            parts = der.children(der.one(data, der.SEQUENCE, "ocsp"), "ocsp")
+            fields = der.children(der.one(data, der.SEQUENCE, "ocsp"), "ocsp")
         except MalformedEvidence:
             return False
-        if not parts or parts[0].tag != der.ENUMERATED:
+        if not fields or fields[0].tag != der.ENUMERATED:
             return False
         self.heap.add_document("ocsp", data, source)
         return True
@@ -141,13 +140,11 @@ class Sorter:
         """A PkiPath, or any sequence of certificates and lists, back to back or wrapped in one SEQUENCE."""
         try:
             node, end = der.read(data)
-            parts = [node.raw] if end < len(data) else [item.raw for item in der.children(node, "path")]
-            if end < len(data):
-                parts.append(data[end:])
+            items = [node.raw, data[end:]] if end < len(data) else [item.raw for item in der.children(node, "path")]
         except MalformedEvidence:
             return False
-        parts = [part for part in parts if part[:1] == b"\x30"][:32]
-        return any([self.sort(part, source, depth + 1) for part in parts if len(part) > 64])
+        items = [item for item in items if item[:1] == b"\x30" and len(item) > 64][:32]
+        return any([self.sort(item, source, depth + 1) for item in items])
 
     def _carried(self, carried: list[tuple[Carrier, bytes]], source: str, depth: int) -> bool:
         found = False
@@ -222,4 +219,4 @@ class Sorter:
         pieces = text.pieces(data)
         if pieces:
             return any([self.sort(piece, source, depth + 1, carrier) for piece in pieces])
-        return any(self._part(name, data, source) for name in PARTS_FROM)
+        return any(self._part(name, data, source) for name in parts.TEES)
