@@ -41,6 +41,7 @@ async def _run(options: argparse.Namespace) -> int:
     from fastness.appraise import policy
     from fastness.cli import delivery, streams
     from fastness.errors import FastnessError
+    from fastness.tenant.deliver import Refused
     from fastness.tenant.prepare import prepare
     from fastness.tenant.remote import Host
 
@@ -69,7 +70,7 @@ async def _run(options: argparse.Namespace) -> int:
         wishes.stages.mark("channel")
         try:
             attested = await delivery.attest(sock, wishes)
-        except delivery.Refused as refusal:
+        except Refused as refusal:
             return delivery.refuse(refusal.verdict)
         finally:
             host.close()

@@ -63,9 +63,8 @@ async def _list(options: argparse.Namespace) -> int:
         return 0
     for item in keeps:
         print(printable(_row(item)))
-    say(
-        f"{len(keeps)} keeps; room for {capacity.get('free')} more of {capacity.get('limit')} on {capacity.get('platform')}"
-    )
+    free, limit, platform = (capacity.get(name) for name in ("free", "limit", "platform"))
+    say(f"{len(keeps)} keeps; room for {free} more of {limit} on {platform}")
     return 0
 
 
@@ -98,10 +97,11 @@ async def _status(options: argparse.Namespace) -> int:
     from fastness.cli import delivery
     from fastness.seal.messages import Ended
     from fastness.tenant import deliver
+    from fastness.tenant.deliver import Refused
 
     try:
         attested, record = await _open(options)
-    except delivery.Refused as refusal:
+    except Refused as refusal:
         if options.json:
             emit(
                 {
@@ -144,10 +144,11 @@ async def _status(options: argparse.Namespace) -> int:
 async def _logs(options: argparse.Namespace) -> int:
     from fastness.cli import delivery, streams
     from fastness.tenant import deliver
+    from fastness.tenant.deliver import Refused
 
     try:
         attested, record = await _open(options)
-    except delivery.Refused as refusal:
+    except Refused as refusal:
         delivery.refuse(refusal.verdict)
         return delivery.REFUSED
     if record is None:

@@ -77,7 +77,13 @@ def _command(words: list[str]) -> int:
     module = import_module(f"fastness.cli.{name}")
     parser: argparse.ArgumentParser = Parser(prog=f"fastness {name}", description=COMMANDS[name])
     module.configure(parser)
-    options = parser.parse_args(words[1:])
+    # argparse would take what follows `--` for options of its own once there is an option before it
+    split = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[1:split])
+    if split < len(words):
+        if not hasattr(options, "args"):
+            raise UsageError(f"`fastness {name}` takes nothing after --", hint=f"{parser.prog} --help")
+        options.args = words[split + 1 :]
     code: int = module.run(options)
     return code
 

@@ -29,4 +29,5 @@ def workload_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stdin", metavar="FILE", help="input of the workload; - for ours (default: none)")
     parser.add_argument("--timings", action="store_true", help="say how long each stage took")
     parser.add_argument("--verdict", metavar="FILE", help="write the verdict (fastness/verdict/v1) to FILE")
-    parser.add_argument("args", metavar="ARGS", nargs="*", help="arguments of the workload, after --")
+    parser.set_defaults(args=[])
+    parser.epilog = "what follows -- are the arguments of the workload"

@@ -28,6 +28,7 @@ async def _run(options: argparse.Namespace) -> int:
     try:
         from fastness.appraise import policy
         from fastness.cli import delivery, streams
+        from fastness.tenant.deliver import Refused
         from fastness.tenant.prepare import prepare
 
         prepared = prepare(
@@ -51,7 +52,7 @@ async def _run(options: argparse.Namespace) -> int:
         wishes.stages.mark("keep ready")
         try:
             attested = await delivery.attest(starting.connect(), wishes)
-        except delivery.Refused as refusal:
+        except Refused as refusal:
             return delivery.refuse(refusal.verdict)
         code = await delivery.carry_out(attested, prepared, wishes)
         await attested.transport.close()

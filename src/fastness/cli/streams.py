@@ -35,7 +35,7 @@ async def source(name: str | None) -> AsyncIterator[bytes]:
 def check_source(name: str | None) -> None:
     """Refuses an input that cannot be read, before a host is asked."""
     if name not in (None, "-") and not Path(str(name)).exists():
-        raise UsageError("the input is not there", where=str(name))
+        raise UsageError("the input is not there", where=str(name), hint="--stdin FILE, or - for our own")
 
 
 async def show(kind: Type, data: bytes) -> None:

@@ -58,6 +58,7 @@ class Inventory:
         self._warm: list[Running] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._launching = 0
+        self._refilling = asyncio.Lock()
         self._closing = False
 
     @property
@@ -100,7 +101,7 @@ class Inventory:
             )
         self._launching += 1
         try:
-            started = self._warm.pop() if self._warm else await self._launcher.launch()
+            started = self._ready_one() or await self._launcher.launch()
             await started.ready(self._boot_timeout)
         finally:
             self._launching -= 1
@@ -138,7 +139,18 @@ class Inventory:
         for name in ended[: max(0, len(ended) - MAX_REMEMBERED)]:
             del self._entries[name]
 
+    def _ready_one(self) -> Running | None:
+        while self._warm:
+            keep = self._warm.pop(0)
+            if keep.alive:
+                return keep
+        return None
+
     async def _refill(self) -> None:
+        async with self._refilling:
+            await self._fill()
+
+    async def _fill(self) -> None:
         while not self._closing and len(self._warm) < self._spare:
             keep = await self._launcher.launch()
             try:

@@ -12,10 +12,9 @@ import asyncio
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastness import sandbox
+from fastness.sandbox import confine
 
 if TYPE_CHECKING:
     from fastness.keep.protocol import Service
@@ -31,12 +30,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--platform", required=True)
     parser.add_argument("--debug", action="store_true")
     options = parser.parse_args(argv)
-    root = sandbox.isolate(keep=(options.control, options.device))
-    asyncio.run(_serve(options, root))
+    isolated = confine.isolate(keep=(0, 1, 2, options.control, options.device))
+    asyncio.run(_serve(options, isolated))
 
 
-async def _serve(options: argparse.Namespace, root: Path | None) -> None:
+async def _serve(options: argparse.Namespace, isolated: confine.Isolated) -> None:
     # imported after isolation, which must happen in a process with one thread, and before the doors close
+    import concurrent.futures.thread  # noqa: F401 - asyncio.to_thread loads it on first use, which would be too late
+
     from fastness.keep.attest import NilDevice
     from fastness.keep.identity import Keep
     from fastness.keep.protocol import Service
@@ -44,9 +45,9 @@ async def _serve(options: argparse.Namespace, root: Path | None) -> None:
     control = socket.socket(fileno=options.control)
     control.setblocking(False)
     keep = Keep(options.platform, NilDevice(socket.socket(fileno=options.device)))
-    service = Service(keep, root, _leave)
+    confined = confine.lock_down(isolated)
+    service = Service(keep, confined.root, _leave)
     asyncio.get_running_loop().add_reader(control, _admit, control, service)
-    sandbox.lock_down(root)
     control.send(READY)
     # from here on nothing reaches the host in clear: a traceback could carry what the workload was given
     os.dup2(sys.__stdout__.fileno() if sys.__stdout__ else 1, 2)

@@ -1,6 +1,6 @@
-"""Lays out what a workload sees as ``/``: its assets, checked against the measured configuration, and its secret files.
+"""Lays out what a workload sees as ``/``: its assets, checked against the measured configuration, and secret files.
 
-The folder is one the sandbox made for this keep alone (a tmpfs where the kernel offers it), so nothing of it reaches a disk.
+The folder is the private tmpfs that the sandbox made for this keep alone, so nothing of it reaches a disk.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def write(root: Path, manifest: Manifest, assets: Mapping[str, bytes], secrets: 
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-            with open(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
         except OSError as error:
             raise KeepFailed(

@@ -85,7 +85,7 @@ def decide(
     # (5)
     _log(statement, claims)
     # (6)
-    return Decision(claims, appraise((claims,), genuine.findings, policy, at=at))
+    return Decision(claims, appraise((claims,), genuine.findings, policy, at=at, measured=True))
 
 
 def _verify(statement: Statement, anchors: Anchors, at: datetime) -> tuple[Genuine[object], Claims]:

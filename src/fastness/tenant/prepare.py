@@ -14,7 +14,7 @@ from pathlib import Path
 from fastness.errors import Malformed, UsageError
 from fastness.seal.messages import Workload
 from fastness.workload import manifest as manifests
-from fastness.workload import wasm
+from fastness.workload import parts, wasm
 
 MAX_SECRET = 1 << 20
 DEFAULT_CONFIG = "fastness.toml"
@@ -75,7 +75,7 @@ def prepare(
     manifests.check_supported(manifest)
     wasm.check_grants(program, manifest)
     base = place.parent if place is not None else Path()
-    manifest, assets = manifests.read_assets(manifest, lambda name: read(base / name, "an asset", manifests.MAX_ASSETS))
+    manifest, assets = manifests.load_assets(manifest, lambda name: read(base / name, "an asset", parts.MAX_ASSETS))
     return Prepared(binary, manifest, values, assets, secrets.token_bytes(32))
 
 
@@ -89,9 +89,13 @@ def read(path: Path, what: str, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise UsageError(f"{what} cannot be read: {error.strerror}", where=str(path)) from None
+        raise UsageError(
+            f"{what} cannot be read: {(error.strerror or '').lower()}",
+            where=str(path),
+            hint="check the path and who may read it",
+        ) from None
     if len(data) > limit:
-        raise UsageError(f"{what} is larger than {limit} bytes", where=str(path))
+        raise UsageError(f"{what} is larger than {limit} bytes", where=str(path), hint="make it smaller")
     return data
 
 

@@ -25,7 +25,11 @@ def dotted(path: Path) -> str:
     """``("files", 3, "kind")`` as ``files[3].kind``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            bare = part.replace("-", "_").isidentifier()
+            text += ("." if text else "") + (part if bare else f'"{part}"')
     return text
 
 

@@ -16,6 +16,10 @@ class Running(Protocol):
 
     pid: int
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+
     async def ready(self, timeout: float) -> None:
         """Returns when the keep takes connections; :class:`~fastness.errors.KeepFailed` if it died or stalls."""
 

@@ -69,6 +69,11 @@ class NilKeep:
             return ""
         return text.strip().rsplit("\n", 1)[-1]
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self._gone.done()
+
     async def ready(self, timeout: float) -> None:
         """Returns when the keep takes connections."""
         try:

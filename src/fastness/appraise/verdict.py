@@ -1,0 +1,246 @@
+"""The verdict: every rule is evaluated, every finding told; the answer is never better than the worst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fastness.appraise.conditions import Condition, Told
+from fastness.claims.finding import Finding, Outcome, Where
+from fastness.claims.model import Claims
+
+if TYPE_CHECKING:
+    from fastness.appraise.policy import Policy, Rule
+
+SCHEMA = "fastness/verdict/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a policy says of claims. A refusal has at least one failed or unanswered finding, with a hint."""
+
+    accepted: bool
+    decided_by: str
+    findings: tuple[Finding, ...]
+    policy: str
+    policy_digest: str
+    at: datetime
+    claims: tuple[Claims, ...] = ()
+
+    @property
+    def against(self) -> tuple[Finding, ...]:
+        """The findings that speak against acceptance."""
+        return tuple(item for item in self.findings if item.outcome in (Outcome.FAILED, Outcome.UNKNOWN))
+
+    def to_json(self) -> dict[str, Any]:
+        """``fastness/verdict/v1``, for evidence that is genuine."""
+        first = self.claims[0] if self.claims else None
+        return {
+            "schema": SCHEMA,
+            "tee": first.tee if first else None,
+            "genuine": True if first else None,
+            "claims": first.tree() if first else None,
+            "not_checked": list(first.not_checked) if first else [],
+            "findings": [item.to_json() for item in self.findings],
+            "verdict": "accept" if self.accepted else "refuse",
+            "decided_by": self.decided_by,
+            "policy": {"name": self.policy, "sha256": self.policy_digest},
+            "at": self.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "error": None,
+        }
+
+
+def refusal(decided_by: str, findings: tuple[Finding, ...], policy: str, digest: str, at: datetime) -> Verdict:
+    """A refusal before there are claims."""
+    return Verdict(False, decided_by, findings, policy, digest, at)
+
+
+def appraise(
+    claims: Iterable[Claims],
+    observed: Iterable[Finding],
+    policy: Policy,
+    *,
+    at: datetime,
+    measured: bool = False,
+) -> Verdict:
+    """The verdict of ``policy`` on ``claims`` at the time ``at``.
+
+    Args:
+        claims: of each piece of genuine evidence; all must be accepted.
+        observed: what the verifiers saw besides (revocation not checked …); unanswered ones refuse unless waived.
+        policy: the tenant's.
+        at: the time to judge by.
+        measured: whether something will be given to what runs there, so that a rule must say what may run.
+    """
+    every = tuple(claims)
+    findings: list[Finding] = [_waived(item, policy) for item in observed]
+    decisions = []
+    for item in every:
+        decided, told = _one(item, policy, at, measured=measured)
+        decisions.append(decided)
+        findings += told
+    if not every:
+        findings.append(_none(policy))
+    against = [item for item in findings if item.outcome in (Outcome.FAILED, Outcome.UNKNOWN)]
+    accepted = bool(every) and not against
+    by = decisions[0] if accepted else against[0].check
+    return Verdict(accepted, by, tuple(findings), policy.name, policy.digest, at, every)
+
+
+WAIVABLE = frozenset({"policy.debug", "policy.tcb-status", "policy.freshness", "policy.measurement"})
+"""Failed findings a policy may waive by name: its own silence is what makes them fail."""
+
+
+def _waived(finding: Finding, policy: Policy) -> Finding:
+    open_ = finding.outcome is Outcome.UNKNOWN or (finding.outcome is Outcome.FAILED and finding.check in WAIVABLE)
+    waiver = policy.waiver(finding.check) if open_ else None
+    if waiver is None:
+        return finding
+    place = Where(field=waiver.check, file=policy.file, line=waiver.line)
+    return replace(finding, outcome=Outcome.WAIVED, because=waiver.why, where=(*finding.where, place))
+
+
+def _none(policy: Policy) -> Finding:
+    return Finding(
+        "policy.no-claims",
+        Outcome.FAILED,
+        expected="claims of genuine evidence",
+        actual="none",
+        where=(Where(file=policy.file),),
+        hint="give evidence",
+    )
+
+
+def _one(claims: Claims, policy: Policy, at: datetime, *, measured: bool) -> tuple[str, list[Finding]]:
+    """(what decided, findings) for one piece of evidence."""
+    tree = claims.tree()
+    findings: list[Finding] = []
+    for rule in policy.rules:
+        if rule.effect == "refuse":
+            findings += _refused(rule, claims, tree, policy, at)
+    matching = [rule for rule in policy.rules if rule.effect == "accept" and _matches(rule, tree, at)]
+    chosen: Rule | None = None
+    missed: list[Finding] = []
+    for rule in matching:
+        told = [_required(rule, item, claims, policy, item.ask(tree, at)) for item in rule.require]
+        if chosen is None and all(item.outcome is Outcome.HELD for item in told):
+            chosen = rule
+            findings += told
+        else:
+            missed += [item for item in told if item.outcome is not Outcome.HELD]
+    if chosen is None:
+        findings += missed or [_no_rule(claims, policy)]
+        return "policy.default-deny", findings + _implied(claims, policy, None, at, measured=measured)
+    findings += _implied(claims, policy, chosen, at, measured=measured)
+    return f"rule {chosen.id!r} ({policy.file}:{chosen.line})", findings
+
+
+def _matches(rule: Rule, tree: dict[str, Any], at: datetime) -> bool:
+    return all(item.ask(tree, at)[0] is Told.YES for item in rule.when)
+
+
+def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, at: datetime) -> list[Finding]:
+    """A refusing rule holds unless one of its conditions is known not to: what cannot be told refuses."""
+    answers = [(item, *item.ask(tree, at)) for item in rule.when]
+    if any(told is Told.NO for _, told, _ in answers):
+        return []
+    unknown = [item.path for item, told, _ in answers if told is Told.UNKNOWN]
+    shown = ", ".join(f"{item.path} = {_shown(value)}" for item, told, value in answers if told is Told.YES)
+    if unknown:
+        actual = f"cannot tell {', '.join(unknown)}" + (f" ({shown})" if shown else "")
+        hint = f"the evidence does not say {unknown[0]}; use a TEE that does, or leave that condition out"
+    else:
+        actual, hint = (
+            shown,
+            f"use a machine that rule {rule.id!r} does not name, or change line {rule.line} of the policy",
+        )
+    places = tuple(_place(claims, item) for item, *_ in answers if item.path in claims.spans)
+    return [
+        Finding(
+            f"policy.rule.{rule.id}",
+            Outcome.FAILED,
+            expected="not " + ", ".join(f"{item.path} {item.text}" for item in rule.when),
+            actual=actual,
+            where=(*places, Where(field=rule.id, file=policy.file, line=rule.line)),
+            because=rule.why,
+            hint=hint,
+        )
+    ]
+
+
+def _required(rule: Rule, item: Condition, claims: Claims, policy: Policy, answer: tuple[Told, Any]) -> Finding:
+    told, value = answer
+    outcome = {Told.YES: Outcome.HELD, Told.NO: Outcome.FAILED, Told.UNKNOWN: Outcome.UNKNOWN}[told]
+    hint = ""
+    if told is Told.NO:
+        hint = f"would be accepted if {item.path} were {item.text}, or with line {item.line} of the policy changed"
+    elif told is Told.UNKNOWN:
+        hint = f"the evidence does not say {item.path}; use a TEE that does, or leave line {item.line} out"
+    places = (_place(claims, item),) if item.path in claims.spans else ()
+    return Finding(
+        f"policy.rule.{rule.id}",
+        outcome,
+        expected=f"{item.path} {item.text}",
+        actual=_shown(value) if value is not None else "cannot tell",
+        where=(*places, Where(field=item.path, file=policy.file, line=item.line)),
+        because=rule.why,
+        hint=hint,
+    )
+
+
+def _no_rule(claims: Claims, policy: Policy) -> Finding:
+    kinds = sorted(policy.evidence_types())
+    return Finding(
+        "policy.default-deny",
+        Outcome.FAILED,
+        expected="a rule that accepts",
+        actual=f"no accepting rule holds for tee {claims.tee}" + (" (SIMULATED)" if claims.simulated else ""),
+        where=(Where(file=policy.file),),
+        because="nothing is accepted by default",
+        hint=f"this policy can accept {', '.join(kinds) or 'nothing'}; add a rule whose 'when' holds for this evidence",
+    )
+
+
+def _implied(claims: Claims, policy: Policy, chosen: Rule | None, at: datetime, *, measured: bool) -> list[Finding]:
+    """The strict answers to what a policy does not speak about (design, section 4)."""
+    rows: list[Finding] = []
+
+    def add(check: str, outcome: Outcome, expected: str, actual: str, hint: str) -> None:
+        span = claims.spans.get(check.replace("-", "_"))
+        places = (Where.of(span),) if span else ()
+        because = "the policy does not speak about it, so the strict answer holds"
+        row = Finding(f"policy.{check}", outcome, expected, actual, (*places, Where(file=policy.file)), because, hint)
+        rows.append(_waived(row, policy))
+
+    if claims.simulated and not (chosen is not None and (_names_tee(chosen) or chosen.names("simulated"))):
+        hint = 'a rule must name tee = "nil" (or simulated = true) to accept what protects nothing'
+        add("simulated", Outcome.FAILED, "evidence of hardware", "SIMULATED", hint)
+    if not policy.speaks_of("debug") and claims.debug is not False:
+        outcome, actual = (Outcome.FAILED, "debug") if claims.debug else (Outcome.UNKNOWN, "cannot tell")
+        add("debug", outcome, "no debug", actual, "the host can look inside: use a build without debug")
+    if not policy.speaks_of("tcb_status") and claims.tcb_status not in (None, "UpToDate"):
+        hint = "update firmware and microcode of the host, or say which statuses you accept (tcb_status)"
+        add("tcb-status", Outcome.FAILED, "UpToDate", str(claims.tcb_status), hint)
+    until = claims.collateral.get("valid_until")
+    if not policy.speaks_of("collateral") and isinstance(until, str) and until < at.strftime("%Y-%m-%dT%H:%M:%SZ"):
+        hint = "fetch current collateral, or judge at its time with --at"
+        add("freshness", Outcome.FAILED, "collateral within its signed validity", f"valid until {until}", hint)
+    if measured and not claims.simulated and not (chosen is not None and chosen.names("measurements")):
+        hint = 'require a measurement, for example "measurements.launch" = "@keep-images"'
+        add("measurement", Outcome.UNKNOWN, "a rule that says what may run", "any code at all", hint)
+    return rows
+
+
+def _names_tee(rule: Rule) -> bool:
+    return any(item.path == "tee" for item in (*rule.when, *rule.require))
+
+
+def _place(claims: Claims, item: Condition) -> Where:
+    return Where.of(claims.spans[item.path])
+
+
+def _shown(value: Any) -> str:
+    text = "true" if value is True else "false" if value is False else str(value)
+    return text if len(text) <= 120 else text[:117] + "…"

@@ -1,0 +1,1 @@
+"""Confines the calling process, without privileges, with what the kernel offers; and tells what it offers."""
