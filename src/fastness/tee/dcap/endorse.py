@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TypeVar
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from fastness.claims.finding import Finding, Outcome
@@ -28,11 +30,13 @@ from fastness.pki.anchors import Anchor, Anchors
 from fastness.tee import Collateral
 from fastness.tee.dcap import documents, pck
 from fastness.tee.dcap.documents import Identity, Signed, TcbInfo
+from fastness.tee.dcap.tcb import Evaluation
 from fastness.wire import x509
 
 PCS = "https://api.trustedservices.intel.com"
-_SHA256 = SHA256()
+_ECDSA = ec.ECDSA(Prehashed(SHA256()))
 _INFO = "tcb-info"
+MAX_SETTLED = 64
 D = TypeVar("D", TcbInfo, Identity)
 
 
@@ -58,6 +62,13 @@ class Endorsed:
     findings: tuple[Finding, ...]
     after: datetime
     before: datetime
+    settled: dict[Hashable, Evaluation | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def settle(self, key: Hashable, answer: Evaluation | None) -> None:
+        """Remembers what these documents alone decide about the values in ``key``; bounded."""
+        if len(self.settled) >= MAX_SETTLED:
+            self.settled.clear()
+        self.settled[key] = answer
 
 
 class Memory:
@@ -98,11 +109,18 @@ def key_of(tee: str, certification: bytes, collateral: Collateral, anchors: Anch
     return (
         tee,
         certification,
-        anchors.of(tee),
+        tuple([_pin(item) for item in anchors.items]),
         tuple([item.raw for item in collateral.certificates]),
         tuple([item.raw for item in collateral.crls]),
         tuple([(item.kind, item.data) for item in collateral.documents if item.kind in ("tcb-info", "qe-identity")]),
     )
+
+
+def _pin(item: Anchor) -> Hashable:
+    # the raw bytes, not the values: hashing a parsed certificate walks all of it
+    certificate = item.certificate.raw if item.certificate is not None else b""
+    bare = item.key.raw if item.key is not None else b""
+    return item.tee, item.name, item.spki, item.source, item.line, item.simulated, bare, certificate
 
 
 def platform(
@@ -276,7 +294,11 @@ def p256(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
 def verifies(key: ec.EllipticCurvePublicKey, signature: bytes, digest: bytes) -> bool:
     """Whether ``signature`` (r ‖ s, 32 bytes each, big endian) of a SHA-256 ``digest`` holds under ``key``."""
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    return keys.verify_ecdsa(key, r, s, digest, _SHA256)
+    try:
+        key.verify(encode_dss_signature(r, s), digest, _ECDSA)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _interval(

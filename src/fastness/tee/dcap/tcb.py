@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import ge
 
 from fastness.tee.dcap.documents import Identity, Level, Module, PlatformLevel, TcbInfo
 
@@ -39,7 +40,7 @@ class Evaluation:
 
 def reaches(have: Iterable[int], need: Iterable[int]) -> bool:
     """Whether every component of ``have`` is at least that of ``need``."""
-    return all(mine >= least for mine, least in zip(have, need, strict=True))
+    return all(map(ge, have, need))
 
 
 def level_of(levels: Iterable[Level], isvsvn: int) -> Level | None:

@@ -22,11 +22,10 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
-from fastness.errors import MissingCollateral, NotGenuine
+from fastness.errors import Malformed, MissingCollateral, NotGenuine
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
-from fastness.tee.dcap import endorse, layout, pck
-from fastness.tee.dcap.documents import Identity
+from fastness.tee.dcap import endorse, layout, pck, tcb
 from fastness.tee.dcap.endorse import Endorsed, Platform
 from fastness.tee.dcap.quote import Quote
 from fastness.tee.dcap.tcb import Evaluation
@@ -48,6 +47,14 @@ class Appraisal:
 
 def verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at: datetime) -> Endorsed:
     """Steps 1 to 8; raises NotGenuine or MissingCollateral with the ids of ``checks/<tee>.toml``."""
+    try:
+        return _verify(tee, quote, collateral, anchors, at)
+    except Malformed as error:
+        # a certificate whose key or extension cannot be read: found only when the chain is walked
+        raise NotGenuine(f"{tee}.chain", f"certificate: {error}", where=error.where) from None
+
+
+def _verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at: datetime) -> Endorsed:
     leaf = pck.platform_leaf(quote.chain)
     key = endorse.key_of(tee, quote.certification, collateral, anchors) if leaf is not None else None
     known = endorse.memory.get(key, at) if key is not None else None
@@ -65,7 +72,7 @@ def verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at:
         known = endorse.complete(tee, base, pool, collateral, anchors, at=at)
         if key is not None and _small(collateral):
             endorse.memory.put(key, known)
-    _quoting_enclave(tee, quote, known.identity)
+    _quoting_enclave(tee, quote, known)
     return known
 
 
@@ -102,17 +109,19 @@ def _signatures(tee: str, quote: Quote, base: Platform) -> None:
         )
 
 
-def _quoting_enclave(tee: str, quote: Quote, identity: Identity) -> None:
+def _quoting_enclave(tee: str, quote: Quote, known: Endorsed) -> None:
     # (8) the quoting enclave is Intel's
-    report = quote.qe_report
-    misc = report.miscselect.to_bytes(4, "little")
+    report, identity = quote.qe_report, known.identity
+    key = ("qe", report.mrsigner, report.isv_prod_id, report.miscselect, report.attributes)
+    if key in known.settled:
+        return
+    misc, mask = report.miscselect.to_bytes(4, "big"), identity.miscselect_mask[::-1]  # stated little endian
+    attributes = identity.attributes_mask
     faults = {
         "MRSIGNER": report.mrsigner != identity.mrsigner,
         "ISVPRODID": report.isv_prod_id != identity.isv_prod_id,
-        "MISCSELECT": masked(misc, identity.miscselect_mask[::-1])
-        != masked(identity.miscselect[::-1], identity.miscselect_mask[::-1]),
-        "ATTRIBUTES": masked(report.attributes, identity.attributes_mask)
-        != masked(identity.attributes, identity.attributes_mask),
+        "MISCSELECT": masked(misc, mask) != masked(identity.miscselect[::-1], mask),
+        "ATTRIBUTES": masked(report.attributes, attributes) != masked(identity.attributes, attributes),
     }
     if any(faults.values()):
         named = ", ".join(name for name, wrong in faults.items() if wrong)
@@ -122,6 +131,26 @@ def _quoting_enclave(tee: str, quote: Quote, identity: Identity) -> None:
             where=f"QE report at byte {quote.qe_report_offset}",
             hint="another enclave of the platform signed this quote",
         )
+    known.settle(key, None)
+
+
+def evaluate(quote: Quote, known: Endorsed, svn: bytes = b"", svn2: bytes = b"") -> Evaluation:
+    """Intel's word on the TCB: what :func:`fastness.tee.dcap.tcb.evaluate` says, once per set of versions."""
+    facts, isvsvn = known.platform.pck, quote.qe_report.isv_svn
+    key = ("tcb", isvsvn, svn, svn2)
+    found = known.settled.get(key)
+    if found is None:
+        found = tcb.evaluate(
+            known.tcb,
+            known.identity,
+            facts.components,
+            facts.pcesvn,
+            qe_isvsvn=isvsvn,
+            tee_tcb_svn=svn,
+            tee_tcb_svn2=svn2,
+        )
+        known.settle(key, found)
+    return found
 
 
 def masked(value: bytes, mask: bytes) -> int:

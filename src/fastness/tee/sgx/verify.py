@@ -11,7 +11,6 @@ from datetime import datetime
 from fastness.claims.genuine import Genuine, vouch
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
-from fastness.tee.dcap import tcb
 from fastness.tee.dcap import verify as dcap
 from fastness.tee.sgx.evidence import Evidence
 
@@ -34,10 +33,7 @@ def verify(
     # (1) to (8)
     endorsed = dcap.verify("sgx", quote, collateral, anchors, at)
     # (9) TCB status
-    facts = endorsed.platform.pck
-    evaluation = tcb.evaluate(
-        endorsed.tcb, endorsed.identity, facts.components, facts.pcesvn, qe_isvsvn=quote.qe_report.isv_svn
-    )
+    evaluation = dcap.evaluate(quote, endorsed)
     return vouch(
         Evidence(quote, evidence.body, dcap.Appraisal(endorsed, evaluation)),
         anchors=(endorsed.platform.anchor,),

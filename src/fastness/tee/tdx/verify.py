@@ -19,7 +19,7 @@ from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.dcap import cpu, tcb
 from fastness.tee.dcap import verify as dcap
-from fastness.tee.dcap.documents import TcbInfo
+from fastness.tee.dcap.endorse import Endorsed
 from fastness.tee.tdx import ccel, layout
 from fastness.tee.tdx.evidence import Body, Evidence
 
@@ -44,16 +44,12 @@ def verify(
     # (1) to (8)
     endorsed = dcap.verify("tdx", quote, collateral, anchors, at)
     # (9) the TDX module
-    _module(evidence, endorsed.tcb)
+    _module(evidence, endorsed)
     # (10) TCB status
-    facts = endorsed.platform.pck
-    evaluation = tcb.evaluate(
-        endorsed.tcb, endorsed.identity, facts.components, facts.pcesvn, qe_isvsvn=quote.qe_report.isv_svn,
-        tee_tcb_svn=body.tee_tcb_svn, tee_tcb_svn2=body.tee_tcb_svn2,
-    )  # fmt: skip
+    evaluation = dcap.evaluate(quote, endorsed, body.tee_tcb_svn, body.tee_tcb_svn2)
     found = dcap.findings("tdx", quote, endorsed, evaluation)
     # (11), (12)
-    found += _unknown_bits(evidence) + _born(body, facts.fmspc)
+    found += _unknown_bits(evidence) + _born(body, endorsed.platform.pck.fmspc)
     # (13) event log
     logs = collateral.of("event-log")
     if logs:
@@ -66,8 +62,11 @@ def verify(
     )
 
 
-def _module(evidence: Evidence, info: TcbInfo) -> None:
-    body = evidence.body
+def _module(evidence: Evidence, endorsed: Endorsed) -> None:
+    body, info = evidence.body, endorsed.tcb
+    key = ("module", body.tee_tcb_svn[1], body.mrsignerseam, body.seam_attributes)
+    if key in endorsed.settled:
+        return
     version = body.tee_tcb_svn[1]
     # A version without an identity has no level either (step 10); its signer is then held against the base module.
     module = (tcb.module_of(info, version) if version else None) or info.module
@@ -82,6 +81,7 @@ def _module(evidence: Evidence, info: TcbInfo) -> None:
             where=str(evidence.spans[field]),
             hint="the machine runs a debug or foreign TDX module",
         )
+    endorsed.settle(key, None)
 
 
 def _unknown_bits(evidence: Evidence) -> tuple[Finding, ...]:

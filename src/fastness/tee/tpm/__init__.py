@@ -1,0 +1,15 @@
+"""``tpm``: a TPM 2.0 quote with its event log: hardware TPMs, cloud vTPMs (Azure, Google), and the keep's own swtpm."""
+
+from __future__ import annotations
+
+from fastness.tee.tpm.claims import claims
+from fastness.tee.tpm.endorse import embedded, enclosed
+from fastness.tee.tpm.evidence import assemble, parse, recognise, recognise_part, show, unparse
+from fastness.tee.tpm.verify import verify
+
+NAME = "tpm"
+
+__all__ = [
+    "NAME", "assemble", "claims", "embedded", "enclosed", "parse", "recognise", "recognise_part", "show", "unparse",
+    "verify",
+]  # fmt: skip

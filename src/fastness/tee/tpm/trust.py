@@ -1,0 +1,196 @@
+"""Who vouches for the attestation key: step 6 of :mod:`fastness.tee.tpm.verify`.
+
+Four ways, the strongest first. A way whose material is there and contradicts the evidence refuses; a way whose material
+is absent is passed over. Never: because the key came with the evidence.
+
+a. ``hardware-report``: genuine SNP or TDX evidence, verified before and passed as ``within``, carries in its report
+   data the hash of runtime data that names the key.
+b. ``certificate``: a certificate for the key chains to an anchor of ``tpm``.
+c. ``key``: the key itself is an anchor of ``tpm``.
+d. ``credential``: the TPM of a certified EK opened a secret made for the key's name.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from fastness.claims.finding import Finding, Outcome
+from fastness.claims.genuine import Genuine
+from fastness.errors import MissingCollateral, NotGenuine
+from fastness.pki import chain, crl, keys
+from fastness.pki.anchors import Anchor, Anchors
+from fastness.tee import Collateral
+from fastness.tee.tpm import credential, hcl
+from fastness.tee.tpm import layout as at
+from fastness.tee.tpm.endorse import embedded, enclosed, gce
+from fastness.tee.tpm.evidence import Evidence
+from fastness.wire import der, x509
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """Which way held, up to which anchors; ``gce`` is what Google's AK certificate says of the instance."""
+
+    way: str
+    anchors: tuple[Anchor, ...]
+    findings: tuple[Finding, ...] = ()
+    within: tuple[Genuine[object], ...] = ()
+    gce: Mapping[str, Any] = field(default_factory=dict)
+
+
+def vouch(
+    evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime, within: tuple[Genuine[object], ...]
+) -> Vouched:
+    """Who vouches for the key of ``evidence``.
+
+    Raises:
+        NotGenuine: ``tpm.hardware``, ``tpm.ak-certificate``, ``tpm.activation``, ``tpm.chain`` … : something speaks
+            against it.
+        MissingCollateral: nothing speaks for it (``tpm.ak-trust``).
+    """
+    collateral += enclosed(evidence)
+    found = (
+        _hardware(evidence, within)
+        or _certificate(evidence, collateral, anchors, at_time)
+        or _key(evidence, anchors)
+        or _credential(evidence, collateral, anchors, at_time)
+    )
+    if found is None:
+        raise MissingCollateral(
+            "an endorsement of the attestation key",
+            check="tpm.ak-trust",
+            where=f"attestation key sha-256 {keys.fingerprint(evidence.key)}",
+            hint=_wanted(evidence),
+        )
+    return found
+
+
+def _wanted(evidence: Evidence) -> str:
+    if evidence.hcl is not None and evidence.hcl.kind == "tdx":
+        return "supply the TDX quote for the TDREPORT in the HCL report, or name the key with --anchors tpm:FILE"
+    if evidence.hcl is not None:
+        return "the SNP report in the HCL report must be verified first; supply its VCEK and chain"
+    if evidence.ek_certificate is not None:
+        return "supply the record of the credential activation challenge, or name the key with --anchors tpm:FILE"
+    return "supply the key's certificate, or name the key or its CA with --anchors tpm:FILE"
+
+
+def _hardware(evidence: Evidence, within: tuple[Genuine[object], ...]) -> Vouched | None:
+    report = evidence.hcl
+    if report is None:
+        return None
+    if report.ak.raw != evidence.key.raw:
+        raise NotGenuine(
+            "tpm.hardware",
+            "the HCL report binds another attestation key than the one that signed the quote",
+            where="hcl_report, HCLAkPub",
+            hint="quote and HCL report are of different machines: collect both from one guest",
+        )
+    data = next((data for _, data in embedded(evidence)), None)
+    around = next((item for item in within if getattr(item.evidence, "raw", None) == data), None)
+    if data is None or around is None:
+        return None
+    _bound(report, report.report_data if report.kind == "snp" else _quote_report_data(data))
+    return Vouched("hardware-report", around.anchors, (), (around,))
+
+
+def _bound(report: hcl.Report, report_data: bytes) -> None:
+    if report_data != report.bound.ljust(64, b"\0"):
+        raise NotGenuine(
+            "tpm.hardware",
+            "the report data of the hardware evidence is not the hash of the runtime data",
+            where="hcl_report, runtime data",
+            hint="the runtime data was altered on the way, or belongs to another hardware report",
+        )
+    if report.kind == "snp" and report.hardware[at.SNP_VMPL : at.SNP_VMPL + 4] != bytes(4):
+        raise NotGenuine(
+            "tpm.hardware",
+            "the SNP report around the vTPM was not asked for at VMPL 0, where the paravisor runs",
+            where="hcl_report, SNP report, vmpl",
+            hint="a guest can ask for reports at a lower privilege itself; only VMPL 0 speaks for the vTPM",
+        )
+
+
+def _quote_report_data(quote: bytes) -> bytes:
+    """REPORTDATA of a TD report body: at a fixed place in version 4, after a body descriptor of 6 bytes in 5."""
+    start = at.QUOTE_HEADER + at.QUOTE_REPORT_DATA + (6 if quote[:2] == b"\x05\0" else 0)
+    return quote[start : start + 64]
+
+
+def _certificate(evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime) -> Vouched | None:
+    leaf = evidence.ak_certificate
+    if leaf is None:
+        same = [item for item in collateral.certificates if item.key.raw == evidence.key.raw]
+        leaf = same[0] if same else None
+    if leaf is None:
+        return None
+    if leaf.key.raw != evidence.key.raw or at.EK_USAGE in _usages(leaf):
+        raise NotGenuine(
+            "tpm.ak-certificate",
+            "the certificate is not one of the attestation key that signed the quote",
+            where=f"certificate {leaf.subject_cn!r}",
+            hint="certificate and quote are of different machines, or it certifies an endorsement key",
+        )
+    return replace(_chained(leaf, collateral, anchors, at_time, "certificate"), gce=gce(leaf))
+
+
+def _chained(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, at_time: datetime, way: str) -> Vouched:
+    """The leaf up to an anchor. Profiles mark the alternative name, policies or attributes critical: understood."""
+    built = chain.build(
+        leaf, collateral.certificates, anchors, "tpm", at=at_time, extra_critical=("2.5.29.32", "2.5.29.9")
+    )
+    return Vouched(way, (built.anchor,), _revocation(built, collateral, at_time))
+
+
+def _revocation(built: chain.Chain, collateral: Collateral, at_time: datetime) -> tuple[Finding, ...]:
+    pairs = list(zip(built.certificates, built.certificates[1:], strict=False))
+    last = built.certificates[-1]
+    if built.anchor.certificate is not None and last.issuer != last.subject and last.key != built.anchor.key:
+        pairs.append((last, built.anchor.certificate))
+    looked = [crl.look_up(child, issuer, collateral.crls, "tpm", at=at_time) for child, issuer in pairs]
+    gaps = [item.why for item in looked if not item.checked]
+    if not pairs and last.issuer != last.subject:
+        gaps = [f"no certificate of {last.issuer_cn!r}, so no CRL of it could be checked"]
+    if gaps:
+        hint = "supply the CRLs that the certificates name, or waive tpm.revocation"
+        return (Finding("tpm.revocation", Outcome.UNKNOWN, "a current CRL of each issuer", gaps[0], hint=hint),)
+    return (Finding("tpm.revocation", Outcome.HELD, actual=f"{len(looked)} certificates looked up"),)
+
+
+def _usages(certificate: x509.Certificate) -> set[str]:
+    found = certificate.extension(x509.EXTENDED_KEY_USAGE)
+    if found is None:
+        return set()
+    nodes = der.children(der.one(found.value, der.SEQUENCE, "extKeyUsage", found.offset), "extKeyUsage")
+    return {der.oid(node, "extKeyUsage") for node in nodes}
+
+
+def _key(evidence: Evidence, anchors: Anchors) -> Vouched | None:
+    anchor = anchors.find("tpm", evidence.key)
+    return Vouched("key", (anchor,)) if anchor is not None else None
+
+
+def _credential(evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime) -> Vouched | None:
+    leaf, answer, records = evidence.ek_certificate, evidence.activation, collateral.of("tpm-activation")
+    if leaf is None or answer is None or not records:
+        return None
+    asked = credential.transcript(records[0].data)
+    good = (
+        evidence.ak is not None
+        and asked.ek.hex() == keys.fingerprint(leaf.key)
+        and asked.ak_name == evidence.ak.name
+        and hmac.compare_digest(asked.secret, answer)
+        and at.AK_USAGE not in _usages(leaf)
+    )
+    if not good:
+        raise NotGenuine(
+            "tpm.activation",
+            "the TPM did not open the credential that was made for this attestation key and endorsement key",
+            where="activation",
+            hint="make a credential for the AK and EK in this evidence, and have the same TPM activate it",
+        )
+    return _chained(leaf, collateral, anchors, at_time, "credential")
