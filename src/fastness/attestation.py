@@ -193,8 +193,9 @@ class _Session:
     def _verify(self, tee: str, data: bytes) -> Genuine[Any]:
         module = tees.load(tee)
         evidence = module.parse(data)
-        inner = [self._genuine(name, raw) for name, raw in module.embedded(evidence)]
-        self.supporting.update(module.embedded(evidence))
+        carried = module.embedded(evidence)
+        self.supporting.update(carried)
+        inner = [self._genuine(name, raw) for name, raw in carried]
         beside, failures = self._beside(tee)
         within = (*inner, *beside)
         collateral = self.gathered.collateral + module.enclosed(evidence)
@@ -205,7 +206,9 @@ class _Session:
                 more = self.asked.supply and self.asked.supply.of(tee, evidence, collateral, at=self.asked.at)
                 if not more:
                     raise
-                genuine = module.verify(evidence, collateral + more, self.asked.anchors, at=self.asked.at, within=within)
+                genuine = module.verify(
+                    evidence, collateral + more, self.asked.anchors, at=self.asked.at, within=within
+                )
         except NotGenuine as error:
             raise _because(error, failures) from None
         self._absorb(genuine.within)
@@ -298,7 +301,7 @@ def _fresh(wanted: bytes, claims: Claims, check: str, have: bytes) -> Finding:
             "binding.nonce",
             f"the {check.replace('-', '_')} asked for is not the one in the evidence",
             where=str(claims.spans["report_data"]) if "report_data" in claims.spans else "report_data",
-            hint="old evidence, or evidence of another conversation: ask for it again, over a nonce you have just drawn",
+            hint="old evidence, or evidence of another conversation: ask again, over a nonce you have just drawn",
         )
     return Finding("binding.nonce", Outcome.HELD, expected=wanted.hex(), actual=have.hex())
 

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     add("paths", metavar="PATH", nargs="*", help="files and folders of evidence and collateral; - for stdin")
-    add("--at", metavar="TIME", help="the time to judge at, ISO 8601 (default: now)")
+    add("--at", metavar="TIME", help="the time to judge at, ISO 8601, or `bundle` for that of a bundle (now)")
     add("--nonce", metavar="HEX", help="the nonce the evidence must be fresh over")
     add("--report-data", metavar="HEX", help="the report_data the evidence must hold")
     add("--policy", metavar="NAME|FILE", help="decide by this policy; without it: is it genuine?")
@@ -47,15 +47,21 @@ def run(options: argparse.Namespace) -> int:
     from fastness.result import document, exit_code
 
     paths, anchors = _paths(options)
+    gathered = gather(paths)
+    at = options.at
+    if at == "bundle":
+        if not gathered.bundle_at:
+            raise UsageError("--at bundle without a bundle among the inputs", where="--at")
+        at = gathered.bundle_at
     asked = question(
-        when(options.at),
+        when(at),
         hexadecimal("--nonce", options.nonce),
         hexadecimal("--report-data", options.report_data),
         options.policy,
         anchors,
         offline=options.offline,
     )
-    results = answer(gather(paths), asked)
+    results = answer(gathered, asked)
     if options.json:
         from fastness.cli.words import emit
 

@@ -12,7 +12,7 @@ extension                       value
 1.3.6.1.4.1.62397.1.*           dstack: OCTET STRING with the quote (.1); SHA-512("ratls-cert:" ‖ public key)
 =============================== ================================================================================
 
-The key is always the DER SubjectPublicKeyInfo. RA-TLS is read for interoperability; it is never a gate (CVE-2026-33697).
+The key is always the DER SubjectPublicKeyInfo. RA-TLS is read for interoperability, never as a gate (CVE-2026-33697).
 """
 
 from __future__ import annotations

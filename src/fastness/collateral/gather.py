@@ -33,6 +33,7 @@ class Gathered:
     collateral: Collateral
     ignored: tuple[Ignored, ...]
     problem: MissingCollateral | MalformedEvidence | None = None
+    bundle_at: str = ""
 
 
 def gather(sources: Iterable[Source]) -> Gathered:
@@ -57,7 +58,7 @@ def gather(sources: Iterable[Source]) -> Gathered:
     except (MissingCollateral, MalformedEvidence) as error:
         problem = error
     problem = problem or parts.log_alone(heap)
-    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem)
+    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem, heap.bundle_at)
 
 
 def _inputs(sources: Iterable[Source], heap: Heap) -> Iterator[tuple[str, bytes]]:

@@ -61,6 +61,7 @@ class Heap:
     documents: dict[tuple[str, bytes], Document] = field(default_factory=dict)
     parts: dict[tuple[str, bytes], Document] = field(default_factory=dict)
     ignored: list[Ignored] = field(default_factory=list)
+    bundle_at: str = ""
     pieces: int = 0
     total: int = 0
 
@@ -104,6 +105,4 @@ class Heap:
 
     def collateral(self) -> Collateral:
         """Everything that is not evidence."""
-        return Collateral(
-            tuple(self.certificates.values()), tuple(self.crls.values()), tuple(self.documents.values())
-        )
+        return Collateral(tuple(self.certificates.values()), tuple(self.crls.values()), tuple(self.documents.values()))

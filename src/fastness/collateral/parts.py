@@ -62,7 +62,9 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
     _surroundings(named, heap)
     absent = [need for need in _NEEDED["tpm"] if need not in named]
     if absent:
-        raise MissingCollateral(f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source)
+        raise MissingCollateral(
+            f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source
+        )
     module: Any = tees.load("tpm")
     evidence: bytes = module.assemble(named)
     return evidence

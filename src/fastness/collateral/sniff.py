@@ -76,7 +76,7 @@ def certificate_table(data: bytes) -> list[bytes] | None:
     """
     if data[:16] not in _TABLE_GUIDS:
         return None
-    blobs = []
+    blobs: list[bytes] = []
     for at in range(0, len(data) - TABLE_ENTRY + 1, TABLE_ENTRY):
         entry = data[at : at + TABLE_ENTRY]
         if not any(entry):

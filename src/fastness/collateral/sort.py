@@ -6,6 +6,8 @@ certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them aro
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +25,8 @@ MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 NONCE_SIZES = range(8, 65)
 
 _CCEL = b"CCEL"
+_BANKS = re.compile(rb'\s*\{\s*"(?:sha1|sha256|sha384|sha512|sm3_256|sha3_\d{3})"')
+"""How JSON with the register values of a TPM starts."""
 
 
 class Sorter:
@@ -39,6 +43,11 @@ class Sorter:
         if text.is_text(data):
             return self._text(data, source, depth, carrier)
         return self._evidence(data, source, carrier) or self._binary(data, source, depth, carrier)
+
+    def _all(self, pieces: Iterable[bytes], source: str, depth: int, carrier: Carrier | None) -> bool:
+        """Sorts every piece; whether any was understood."""
+        understood = [self.sort(piece, source, depth + 1, carrier) for piece in pieces]
+        return any(understood)
 
     def _evidence(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
         name = sniff.evidence_of(data) if len(data) <= MAX_BLOB else None
@@ -58,7 +67,7 @@ class Sorter:
             return True
         table = sniff.certificate_table(data)
         if table is not None:
-            return any([self.sort(blob, source, depth + 1) for blob in table])
+            return self._all(table, source, depth, None)
         return self._record(data, source, depth, carrier) or self._last(data, source, carrier)
 
     def _last(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
@@ -69,6 +78,9 @@ class Sorter:
         found = sniff.any_evidence(data) if len(data) <= MAX_BLOB else None
         if found is not None:
             self.heap.add_evidence(Found(found, data, source, carrier))
+            return True
+        if data[1:4] == b"\0\0\0" and self._old_log(data):
+            self.heap.add_document("event-log", data, source)
             return True
         if len(data) in NONCE_SIZES:
             self.heap.add_document("nonce", data, source)
@@ -85,6 +97,13 @@ class Sorter:
             return False
         self.heap.add_part(name, Document(kind, data, source))
         return True
+
+    def _old_log(self, data: bytes) -> bool:
+        """A SHA-1 log of TPM 1.2 times has no mark: it is one if all of it reads as one."""
+        try:
+            return len(data) <= MAX_EVENT_LOG and len(eventlog.parse(data).events) > 0
+        except MalformedEvidence:
+            return False
 
     # DER
 
@@ -121,7 +140,7 @@ class Sorter:
             x509.parse_public_key(data)
         except MalformedEvidence:
             return False
-        if not any([self._part(name, data, source) for name in parts.TEES]):
+        if not any(self._part(name, data, source) for name in parts.TEES):
             self.heap.add_document("public-key", data, source)
         return True
 
@@ -144,7 +163,7 @@ class Sorter:
         except MalformedEvidence:
             return False
         items = [item for item in items if item[:1] == b"\x30" and len(item) > 64][:32]
-        return any([self.sort(item, source, depth + 1) for item in items])
+        return self._all(items, source, depth, None)
 
     def _carried(self, carried: list[tuple[Carrier, bytes]], source: str, depth: int) -> bool:
         found = False
@@ -160,14 +179,15 @@ class Sorter:
         while stack and seen < MAX_NODES:
             seen += 1
             try:
-                node, end = der.read(stack.pop())
+                node = der.read(stack.pop())[0]
                 children = der.children(node, "evidence") if node.tag == der.SEQUENCE else []
             except MalformedEvidence:
                 continue
-            del end
             if node.tag == der.OCTET_STRING:
                 found |= self.sort(node.value, source, depth + 1, carrier)
-            elif node.tag == der.SEQUENCE and not (self._certificate(node.raw, source, depth + 1) or self._crl(node.raw)):
+            elif node.tag == der.SEQUENCE and not (
+                self._certificate(node.raw, source, depth + 1) or self._crl(node.raw)
+            ):
                 stack.extend(child.raw for child in reversed(children))
             else:
                 found = True
@@ -183,7 +203,7 @@ class Sorter:
             value = cbor.decode(data)
         except MalformedEvidence:
             return False
-        return any([self.sort(item, source, depth + 1, carrier) for item in text.cmw(value)])
+        return self._all(text.cmw(value), source, depth, carrier)
 
     def _text(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
         if b"-----BEGIN " in data:
@@ -216,7 +236,8 @@ class Sorter:
         if kind is not None:
             self.heap.add_document(kind, data, source)
             return True
-        pieces = text.pieces(data)
+        pieces, at = text.pieces(data)
         if pieces:
-            return any([self.sort(piece, source, depth + 1, carrier) for piece in pieces])
-        return any(self._part(name, data, source) for name in parts.TEES)
+            self.heap.bundle_at = at or self.heap.bundle_at
+            return self._all(pieces, source, depth, carrier)
+        return _BANKS.match(data) is not None and self._part("tpm", data, source)

@@ -16,8 +16,8 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 _SIGNED = re.compile(rb'\{\s*"(tcbInfo|enclaveIdentity|tcb_info|signature)"\s*:')
 _BEARERS = frozenset((
     "quote", "report", "evidence", "attestation_report", "attestation_doc", "attestation_document", "document", "token",
-    "td_quote", "hcl_report", "cc_report", "cert_chain", "certificate", "certificates", "certs", "vcek", "vlek", "auxblob",
-    "outblob", "cc_eventlog", "event_log", "eventlog", "quote_collateral", "collateral",
+    "td_quote", "hcl_report", "cc_report", "cert_chain", "certificate", "certificates", "certs", "vcek", "vlek",
+    "auxblob", "outblob", "cc_eventlog", "event_log", "eventlog", "quote_collateral", "collateral",
 ))  # fmt: skip
 """Keys whose strings hold evidence or collateral in the JSON of common producers; no other string is looked into."""
 
@@ -65,20 +65,20 @@ def signed_kind(data: bytes) -> str | None:
     return "qe-identity" if b'"enclaveIdentity"' in data else None
 
 
-def pieces(data: bytes) -> list[bytes]:
-    """What a JSON document of ours or of another maker carries, as bytes to be sorted again; empty when nothing."""
+def pieces(data: bytes) -> tuple[list[bytes], str]:
+    """What a JSON document of ours or of another maker carries, as bytes to be sorted again, and a bundle's time."""
     import json
 
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        return []
+        return [], ""
     if isinstance(value, dict):
         if value.get("schema") == BUNDLE:
-            return bundled(value)
+            return bundled(value), str(value.get("at", ""))[:40]
         if isinstance(value.get("tcb_info"), str) and isinstance(value.get("tcb_info_signature"), str):
-            return _dcap(value)
-    return list(_limited(cmw(value) or _borne(value, 0)))
+            return _dcap(value), ""
+    return list(_limited(cmw(value) or _borne(value, 0))), ""
 
 
 def _limited(items: Any) -> Iterator[bytes]:
