@@ -17,12 +17,14 @@ from fastness.appraise import policy as policies
 from fastness.errors import KeepFailed, NotGenuine, ProtocolError, RemoteError
 from fastness.host.software_root import SoftwareRoot
 from fastness.keep.attest import Quote
+from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
-from fastness.keep.protocol import Service
+from fastness.keep.output import Output
+from fastness.keep.protocol import Service, _hear
 from fastness.pki.anchors import Anchors, from_key
 from fastness.seal import binding, log
 from fastness.seal.channel import Channel, client_context, identity, server_context
-from fastness.seal.frames import Type
+from fastness.seal.frames import MAX_DATA, Type
 from fastness.seal.messages import Challenge, Refusal, Statement, Workload, encode_evidence
 from fastness.seal.release import seal
 from fastness.seal.transport import Transport
@@ -334,30 +336,23 @@ def test_what_cannot_run_comes_back_with_a_reason_and_is_measured_all_the_same()
     play(work)
 
 
-def test_more_stdin_than_credit_ends_the_workload() -> None:
-    spin = wasmtime.wat2wasm('(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))')
-
+def test_more_stdin_than_credit_breaks_the_protocol() -> None:
     async def work() -> None:
-        stage = scene()
-        attested = await stage.attest()
-        await Delivery.release(attested, workload(spin), Stages())
-        for _ in range(6):
-            await attested.transport.send(Type.STDIN, bytes(256 * 1024))
-        await asyncio.sleep(0.2)
-        assert stage.left
+        ours, theirs = socket.socketpair()
+        transport = Transport(ours, Channel(client_context(), server=False))
+        server = Transport(
+            theirs, Channel(server_context(identity(ec.generate_private_key(ec.SECP256R1()))), server=True)
+        )
+        await asyncio.gather(transport.handshake(), server.handshake())
+        execution = Execution(workload(), None, Output())
+        hearing = asyncio.create_task(_hear(server, execution))
+        for _ in range(STDIN_WINDOW // MAX_DATA):
+            await transport.send(Type.STDIN, bytes(MAX_DATA))
+        await transport.send(Type.STDIN, b"x")
+        with pytest.raises(ProtocolError, match="credit"):
+            await hearing
 
-    # the guest never ends, so it is left behind in its thread, as a keep would leave it behind in its process
-    import threading
-
-    done = threading.Event()
-
-    def run() -> None:
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(work())
-        done.set()
-
-    threading.Thread(target=run, daemon=True).start()
-    assert done.wait(30)
+    play(work)
 
 
 def test_a_host_that_cuts_in_the_middle_is_not_a_clean_end() -> None:

@@ -143,6 +143,7 @@ def test_a03_an_anchor_of_a_kind_that_cannot_sign_is_passed_over():
 
 def test_a04_profiles():
     refused("cca.profile", forge.make({"lie": "profile"}))
+    refused("cca.profile", forge.make({"lie": "profile", "realm": {265: None}}))
     refused("cca.profile", forge.make({"lie": "realm-profile"}))
     assert run(forge.make({"profile": "legacy", "realm": {265: "tag:arm.com,2023:realm#1.0.0"}}))
     assert run(forge.make({"profile": "2.0", "realm": {265: None}}))

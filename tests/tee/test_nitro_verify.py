@@ -234,3 +234,28 @@ def test_the_contract():
     assert names[-1] == "signature"
     assert evidence.message.headers == {cose.ALG: cose.ES384}
     assert datetime(2026, 6, 1, 11, 59, tzinfo=UTC) == verifying.made_at(evidence)
+
+
+def test_a_remembered_path_speaks_for_no_other_time_root_or_bundle():
+    forged = forge.make({})
+    assert run(forged)
+    refused("nitro.validity", forged, at=forged.at + timedelta(hours=4))
+    refused("nitro.chain", forged, anchors=Anchors())
+    refused("nitro.chain", forged, anchors=forge.make({}).anchors)
+    evidence = nitro.parse(forged.evidence)
+    with pytest.raises(MissingCollateral):
+        nitro.verify(replace(evidence, bundle=evidence.bundle[:1]), Collateral(), forged.anchors, at=forged.at)
+    real = Anchors(tuple(replace(item, simulated=False) for item in forged.anchors.items))
+    assert run(forged).simulated
+    assert not run(forged, anchors=real).simulated
+
+
+def test_remembered_paths_are_bounded():
+    paths = import_module("fastness.tee.nitro.endorse").Paths(limit=1)
+    first, second = forge.make({}), forge.make({})
+    for forged in (first, second, first):
+        evidence = nitro.parse(forged.evidence)
+        found, unlisted = paths.find(evidence, Collateral(), forged.anchors, forged.at, lambda *_: None)
+        assert found.leaf is evidence.certificate
+        assert unlisted.outcome is Outcome.UNKNOWN
+        assert len(paths._held) == 1

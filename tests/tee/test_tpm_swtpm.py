@@ -38,7 +38,7 @@ def test_quote(real: Tpm, template: bytes, bank: int) -> None:
     claims = tpm.claims(tpm.verify(tpm.parse(data), Collateral(), owner(data), at=WHEN))
     assert claims.report_data == b"nonce".hex()
     assert claims.extra["bank"] == {0x000B: "sha256", 0x000C: "sha384"}[bank]
-    assert claims.hardware_id == claims.extra["ak_name"]
+    assert claims.hardware_id == keys.fingerprint(tpm.parse(data).key)
 
 
 def test_unrestricted_key(real: Tpm) -> None:
@@ -71,6 +71,8 @@ def test_credential_activation(real: Tpm, template: bytes) -> None:
     kept = Collateral(documents=(Document("tpm-activation", record.encode()),))
     genuine = tpm.verify(tpm.parse(data), kept, trusted, at=WHEN)
     assert tpm.claims(genuine).extra["ak_trust"] == "credential"
+    assert tpm.claims(genuine).extra["ak_name"] == name.hex()
+    assert "restricted" in tpm.claims(genuine).extra["ak_attributes"]
     assert tpm.claims(genuine).hardware_id == keys.fingerprint(key.spki)
     with pytest.raises(MissingCollateral):
         tpm.verify(tpm.parse(data), Collateral(), trusted, at=WHEN)

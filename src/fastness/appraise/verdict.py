@@ -132,8 +132,8 @@ def _one(claims: Claims, policy: Policy, at: datetime, *, measured: bool) -> tup
             missed += [item for item in told if item.outcome is not Outcome.HELD]
     if chosen is None:
         findings += missed or [_no_rule(claims, policy)]
-        return "policy.default-deny", findings + _implied(claims, policy, None, at, measured=measured)
-    findings += _implied(claims, policy, chosen, at, measured=measured)
+        return "policy.default-deny", findings + _implied(claims, policy, matching, at, measured=measured)
+    findings += _implied(claims, policy, [chosen], at, measured=measured)
     return f"rule {chosen.id!r} ({policy.file}:{chosen.line})", findings
 
 
@@ -203,7 +203,7 @@ def _no_rule(claims: Claims, policy: Policy) -> Finding:
     )
 
 
-def _implied(claims: Claims, policy: Policy, chosen: Rule | None, at: datetime, *, measured: bool) -> list[Finding]:
+def _implied(claims: Claims, policy: Policy, matching: list[Rule], at: datetime, *, measured: bool) -> list[Finding]:
     """The strict answers to what a policy does not speak about (design, section 4)."""
     rows: list[Finding] = []
 
@@ -214,7 +214,7 @@ def _implied(claims: Claims, policy: Policy, chosen: Rule | None, at: datetime, 
         row = Finding(f"policy.{check}", outcome, expected, actual, (*places, Where(file=policy.file)), because, hint)
         rows.append(_waived(row, policy))
 
-    if claims.simulated and not (chosen is not None and (_names_tee(chosen) or chosen.names("simulated"))):
+    if claims.simulated and not any(_names_tee(rule) or rule.names("simulated") for rule in matching):
         hint = 'a rule must name tee = "nil" (or simulated = true) to accept what protects nothing'
         add("simulated", Outcome.FAILED, "evidence of hardware", "SIMULATED", hint)
     if not policy.speaks_of("debug") and claims.debug is not False:
@@ -227,7 +227,7 @@ def _implied(claims: Claims, policy: Policy, chosen: Rule | None, at: datetime, 
     if not policy.speaks_of("collateral") and isinstance(until, str) and until < at.strftime("%Y-%m-%dT%H:%M:%SZ"):
         hint = "fetch current collateral, or judge at its time with --at"
         add("freshness", Outcome.FAILED, "collateral within its signed validity", f"valid until {until}", hint)
-    if measured and not claims.simulated and not (chosen is not None and chosen.names("measurements")):
+    if measured and not claims.simulated and not all(rule.names("measurements") for rule in matching):
         hint = 'require a measurement, for example "measurements.launch" = "@keep-images"'
         add("measurement", Outcome.UNKNOWN, "a rule that says what may run", "any code at all", hint)
     return rows

@@ -12,17 +12,16 @@ inherited.
 
 from __future__ import annotations
 
+import ctypes
 import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import wasmtime
-from wasmtime import _ffi as ffi
-from wasmtime import component as components
-
 from fastness.errors import FastnessError, KeepFailed, Malformed, UsageError
+from fastness.keep import engine
+from fastness.keep.engine import LIB, Stopped
 from fastness.workload import wasm
 from fastness.workload.limits import KIB, MIB
 from fastness.workload.manifest import Manifest, check_supported
@@ -40,6 +39,12 @@ MAX_MEMORIES = 8
 """Most linear memories of a component; a module has one."""
 
 MAX_FRAMES = 64
+STREAMS = ("stdin", "stdout", "stderr")
+OFF = False
+
+Opaque = ctypes.Array[ctypes.c_uint64]
+"""A value of the library that it alone reads."""
+
 PARALLEL_FROM = 64 * KIB
 """Binaries smaller than this many bytes compile in one thread: starting a pool costs more than it saves."""
 
@@ -92,35 +97,35 @@ def compile(binary: bytes, manifest: Manifest) -> Compiled:  # noqa: A001 (it is
     program = wasm.read(binary)
     check_supported(manifest)
     wasm.check_grants(program, manifest)
-    engine = _engine(manifest, parallel=len(binary) >= PARALLEL_FROM)
+    handle = _engine(manifest, parallel=len(binary) >= PARALLEL_FROM)
+    code = ctypes.c_void_p()
+    new = LIB.wasmtime_component_new if program.component else LIB.wasmtime_module_new
     try:
-        if program.component:
-            return Compiled(manifest, program, engine, components.Component(engine, binary))
-        return Compiled(manifest, program, engine, wasmtime.Module(engine, binary))
-    except wasmtime.WasmtimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        offset = re.search(r"\(at offset (0x[0-9a-f]+)\)", str(error))
+        engine.check(new(handle, binary, len(binary), ctypes.byref(code)))
+    except Stopped as stopped:
+        LIB.wasm_engine_delete(handle)
+        lines = [line.strip() for line in stopped.message.splitlines() if line.strip()]
+        offset = re.search(r"\(at offset (0x[0-9a-f]+)\)", stopped.message)
         raise Malformed(
             f"the engine refuses the binary: {lines[-1] if lines else 'no reason given'}",
             where=f"byte {int(offset[1], 16)}" if offset else "",
             hint="build it for wasm32-wasi or wasm32-wasip2 with features the engine has",
         ) from None
+    return Compiled(manifest, program, handle, code)
 
 
-def _engine(manifest: Manifest, *, parallel: bool) -> wasmtime.Engine:
-    config = wasmtime.Config()
-    config.wasm_threads = False
-    config.wasm_memory64 = False
-    config.wasm_multi_memory = False
-    config.consume_fuel = manifest.limits.fuel is not None
-    config.max_wasm_stack = manifest.limits.stack
-    ffi.wasmtime_config_async_stack_size_set(config.ptr(), manifest.limits.stack + NATIVE_STACK)
-    ffi.wasmtime_config_parallel_compilation_set(config.ptr(), parallel)
-    ffi.wasmtime_config_memory_init_cow_set(config.ptr(), arg1=False)  # one run per process: nothing to share
-    try:
-        return wasmtime.Engine(config)
-    except wasmtime.WasmtimeError as error:
-        raise KeepFailed(f"the engine cannot be set up: {error}") from None
+def _engine(manifest: Manifest, *, parallel: bool) -> int:
+    config = LIB.wasm_config_new()
+    for name in ("wasm_threads", "wasm_memory64", "wasm_multi_memory", "memory_init_cow"):
+        getattr(LIB, f"wasmtime_config_{name}_set")(config, OFF)
+    LIB.wasmtime_config_consume_fuel_set(config, manifest.limits.fuel is not None)
+    LIB.wasmtime_config_max_wasm_stack_set(config, manifest.limits.stack)
+    LIB.wasmtime_config_async_stack_size_set(config, manifest.limits.stack + NATIVE_STACK)
+    LIB.wasmtime_config_parallel_compilation_set(config, parallel)
+    handle: int | None = LIB.wasm_engine_new_with_config(config)
+    if not handle:
+        raise KeepFailed("the engine cannot be set up", hint="see fastness platforms")
+    return handle
 
 
 class Compiled:
@@ -128,17 +133,15 @@ class Compiled:
 
     __slots__ = ("code", "engine", "manifest", "program")
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        program: wasm.Program,
-        engine: wasmtime.Engine,
-        code: wasmtime.Module | components.Component,
-    ) -> None:
+    def __init__(self, manifest: Manifest, program: wasm.Program, handle: int, code: ctypes.c_void_p) -> None:
         self.manifest = manifest
         self.program = program
-        self.engine = engine
+        self.engine = handle
         self.code = code
+
+    def __del__(self) -> None:
+        (LIB.wasmtime_component_delete if self.program.component else LIB.wasmtime_module_delete)(self.code)
+        LIB.wasm_engine_delete(self.engine)
 
     def run(
         self, stdin: int, stdout: int, stderr: int, root: Path | None = None, secrets: Mapping[str, bytes] | None = None
@@ -159,70 +162,77 @@ class Compiled:
         wasi = self._wasi((stdin, stdout, stderr), root, secrets or {})
         return _in_thread(lambda: self._run(wasi), self.manifest.limits.stack + NATIVE_STACK)
 
-    def _wasi(
-        self, streams: tuple[int, int, int], root: Path | None, secrets: Mapping[str, bytes]
-    ) -> wasmtime.WasiConfig:
-        wasi = wasmtime.WasiConfig()
-        wasi.argv = [ARGV0, *self.manifest.args]
-        wasi.env = environment(self.manifest, secrets)
-        kinds = [file.kind for file in self.manifest.files] + ["null"] * 3
-        for number, name in enumerate(("stdin", "stdout", "stderr")):
-            if kinds[number] != "null":
-                _stream(wasi, name, number, streams[("stdin", "stdout", "stderr").index(kinds[number])])
-        if root is not None:
-            try:
-                wasi.preopen_dir(str(root), "/", fs_mutable=False)
-            except wasmtime.WasmtimeError:
-                raise KeepFailed("the folder of assets and secrets cannot be opened", where=str(root)) from None
+    def _wasi(self, streams: tuple[int, int, int], root: Path | None, secrets: Mapping[str, bytes]) -> int:
+        pairs = environment(self.manifest, secrets)
+        names, values = engine.strings([name for name, _ in pairs]), engine.strings([value for _, value in pairs])
+        arguments = [ARGV0, *self.manifest.args]
+        wasi: int = LIB.wasi_config_new()
+        try:
+            _need("arguments", LIB.wasi_config_set_argv(wasi, len(arguments), engine.strings(arguments)))
+            _need("environment", LIB.wasi_config_set_env(wasi, len(pairs), names, values))
+            kinds = [file.kind for file in self.manifest.files] + ["null"] * 3
+            for number, name in enumerate(STREAMS):
+                if kinds[number] != "null":
+                    _stream(wasi, name, number, streams[STREAMS.index(kinds[number])])
+            if root is not None:
+                _need("folder", LIB.wasi_config_preopen_dir(wasi, str(root).encode(), b"/", OFF))
+        except KeepFailed:
+            LIB.wasi_config_delete(wasi)
+            raise
         return wasi
 
-    def _run(self, wasi: wasmtime.WasiConfig) -> Ended:
+    def _run(self, wasi: int) -> Ended:
+        """Runs with ``wasi``, which the store owns from here on."""
         limits = self.manifest.limits
-        store = wasmtime.Store(self.engine)
+        store = LIB.wasmtime_store_new(self.engine, None, None)
+        context = LIB.wasmtime_store_context(store)
         try:
-            store.set_limits(limits.memory, limits.table, MAX_INSTANCES, MAX_INSTANCES, MAX_MEMORIES)
-            store.set_wasi(wasi)
+            LIB.wasmtime_store_limiter(store, limits.memory, limits.table, MAX_INSTANCES, MAX_INSTANCES, MAX_MEMORIES)
+            engine.check(LIB.wasmtime_context_set_wasi(context, wasi))
             if limits.fuel is not None:
-                store.set_fuel(limits.fuel)
-            if isinstance(self.code, components.Component):
-                return self._run_component(store, self.code)
-            return self._run_module(store, self.code)
+                engine.check(LIB.wasmtime_context_set_fuel(context, limits.fuel))
+            return self._run_component(context) if self.program.component else self._run_module(context)
         finally:
-            store.close()
+            LIB.wasmtime_store_delete(store)
 
-    def _run_module(self, store: wasmtime.Store, code: wasmtime.Module) -> Ended:
-        linker = wasmtime.Linker(self.engine)
-        linker.define_wasi()
-        if self.manifest.trap_imports:
-            linker.define_unknown_imports_as_traps(code)
-        memory: wasmtime.Memory | None = None
+    def _run_module(self, context: int) -> Ended:
+        linker = LIB.wasmtime_linker_new(self.engine)
+        instance = (ctypes.c_uint64 * 2)()
+        trap = ctypes.c_void_p()
+        ended = Ended("exit", 0)
         try:
-            exports = linker.instantiate(store, code).exports(store)
-            memory = _memory(exports)
-            start = exports["_start"]
-            if not isinstance(start, wasmtime.Func):
-                raise wasmtime.WasmtimeError("_start is not a function")
-            start(store)
-        except wasmtime.ExitTrap as end:
-            ended = Ended("exit", end.code)
-        except wasmtime.Trap as trap:
-            ended = _stopped(trap.message, _names(trap.frames))
-        except wasmtime.WasmtimeError as error:
-            ended = _stopped(str(error), _FRAME.findall(str(error)))
-        else:
-            ended = Ended("exit", 0)
-        return ended if memory is None else _with_memory(ended, memory.data_len(store), self.manifest.limits.memory)
+            engine.check(LIB.wasmtime_linker_define_wasi(linker))
+            if self.manifest.trap_imports:
+                engine.check(LIB.wasmtime_linker_define_unknown_imports_as_traps(linker, self.code))
+            error = LIB.wasmtime_linker_instantiate(linker, context, self.code, instance, ctypes.byref(trap))
+            engine.check(error, trap)
+            start = _export(context, instance, b"_start", engine.EXTERN_FUNC)
+            error = LIB.wasmtime_func_call(context, start, None, 0, None, 0, ctypes.byref(trap))
+            engine.check(error, trap)
+        except Stopped as stopped:
+            ended = _ended(stopped)
+        finally:
+            LIB.wasmtime_linker_delete(linker)
+        memory = _export(context, instance, b"memory", engine.EXTERN_MEMORY) if instance[0] else None
+        used = LIB.wasmtime_memory_data_size(context, memory) if memory is not None else 0
+        return _with_memory(ended, used, self.manifest.limits.memory)
 
-    def _run_component(self, store: wasmtime.Store, code: components.Component) -> Ended:
-        linker = components.Linker(self.engine)
-        linker.add_wasip2()
+    def _run_component(self, context: int) -> Ended:
+        linker = LIB.wasmtime_component_linker_new(self.engine)
+        instance = (ctypes.c_uint64 * 2)()
+        result = engine.Result()
         try:
-            instance = linker.instantiate(store, code)
-            return Ended("exit", _call_run(store, instance, self.program))
-        except wasmtime.ExitTrap as end:
-            return Ended("exit", end.code)
-        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
-            return _stopped(str(error), _FRAME.findall(str(error)))
+            engine.check(LIB.wasmtime_component_linker_add_wasip2(linker))
+            engine.check(LIB.wasmtime_component_linker_instantiate(linker, context, self.code, instance))
+            run = _component_run(context, instance, self.program)
+            engine.check(LIB.wasmtime_component_func_call(run, context, None, 0, ctypes.byref(result), 1))
+            failed = result.kind != engine.COMPONENT_RESULT or not result.ok
+            LIB.wasmtime_component_val_delete(ctypes.byref(result))
+            return Ended("exit", int(failed))
+        except Stopped as stopped:
+            return _ended(stopped)
+        finally:
+            LIB.wasmtime_component_linker_delete(linker)
 
 
 def environment(manifest: Manifest, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
@@ -255,42 +265,47 @@ def environment(manifest: Manifest, secrets: Mapping[str, bytes]) -> list[tuple[
     return list(pairs.items())
 
 
-def _stream(wasi: wasmtime.WasiConfig, name: str, number: int, descriptor: int) -> None:
-    try:
-        setattr(wasi, f"{name}_file", f"/proc/self/fd/{descriptor}")
-    except wasmtime.WasmtimeError:
-        if descriptor != number:
-            raise KeepFailed(f"{name} of the workload cannot be opened", where=f"descriptor {descriptor}") from None
-        getattr(wasi, f"inherit_{name}")()
+def _need(what: str, done: object) -> None:
+    if not done:
+        raise KeepFailed(f"the workload's {what} cannot be set up", where=what)
 
 
-def _call_run(store: wasmtime.Store, instance: components.Instance, program: wasm.Program) -> int:
-    name = next(name for name, _ in program.exports if name.startswith("wasi:cli/run"))
-    index = instance.get_export_index(store, name)
-    inner = instance.get_export_index(store, "run", index) if index is not None else None
-    run = instance.get_func(store, inner) if inner is not None else None
-    if run is None:
-        raise wasmtime.WasmtimeError(f"{name} has no function run")
-    result = run(store)
-    run.post_return(store)
-    return 1 if isinstance(result, components.Variant) and result.tag == "err" else 0
+def _stream(wasi: int, name: str, number: int, descriptor: int) -> None:
+    if getattr(LIB, f"wasi_config_set_{name}_file")(wasi, b"/proc/self/fd/%d" % descriptor):
+        return
+    _need(name, descriptor == number)
+    getattr(LIB, f"wasi_config_inherit_{name}")(wasi)
 
 
-def _memory(exports: Mapping[str, object]) -> wasmtime.Memory | None:
-    memory = exports.get("memory")
-    return memory if isinstance(memory, wasmtime.Memory) else None
+def _export(context: int, instance: Opaque, name: bytes, kind: int) -> Opaque | None:
+    extern = engine.Extern()
+    found = LIB.wasmtime_instance_export_get(context, instance, name, len(name), ctypes.byref(extern))
+    return extern.of if found and extern.kind == kind else None
 
 
-def _names(frames: list[wasmtime.Frame]) -> list[str]:
-    return [f"{frame.func_name or f'function {frame.func_index}'}{_offset(frame.module_offset)}" for frame in frames]
+def _component_run(context: int, instance: Opaque, program: wasm.Program) -> Opaque:
+    function = (ctypes.c_uint64 * 4)()
+    name = next(name for name, _ in program.exports if name.startswith("wasi:cli/run")).encode()
+    find = LIB.wasmtime_component_instance_get_export_index
+    outer = find(instance, context, None, name, len(name))
+    inner = find(instance, context, outer, b"run", 3) if outer else None
+    found = inner and LIB.wasmtime_component_instance_get_func(instance, context, inner, function)
+    for index in (outer, inner):
+        if index:
+            LIB.wasmtime_component_export_index_delete(index)
+    if not found:
+        raise Stopped(f"{name.decode()} has no function run")
+    return function
 
 
-def _offset(offset: int) -> str:
-    return f" at 0x{offset:x}" if offset < 1 << 63 else ""  # all ones where the engine does not know
+def _ended(stopped: Stopped) -> Ended:
+    if stopped.code is not None:
+        return Ended("exit", stopped.code)
+    return _stopped(stopped.message, stopped.frames or tuple(_FRAME.findall(stopped.message)))
 
 
-def _stopped(message: str, frames: list[str]) -> Ended:
-    backtrace = tuple(frames[:MAX_FRAMES])
+def _stopped(message: str, frames: tuple[str, ...]) -> Ended:
+    backtrace = frames[:MAX_FRAMES]
     for words, kind, what, key in _STOPS:
         if words in message:
             return Ended(kind, None, what, key, backtrace)

@@ -75,21 +75,17 @@ def lock_down(isolated: Isolated) -> Confined:
     threads = len(os.listdir("/proc/self/task")) if Path("/proc/self/task").is_dir() else 1  # noqa: PTH208
     if threads != 1:
         raise KeepFailed(f"the sandbox must be closed with one thread, there are {threads}")
-    features = list(isolated.features)
     root: Path | None = None
+    own_root = lacks("private-root", "needs namespaces", isolated.features[-1].remedy)
     if isolated.mounted is not None:
-        root, feature = namespaces.leave_root(isolated.mounted)
-        features.append(feature)
-    else:
-        features.append(lacks("private-root", "needs namespaces", features[-1].remedy))
-    features.append(namespaces.drop_capabilities())
+        root, own_root = namespaces.leave_root(isolated.mounted)
+    no_capabilities = namespaces.drop_capabilities()
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    features.append(holds("not-dumpable", "its memory is closed to other processes of the same user"))
+    closed = holds("not-dumpable", "its memory is closed to other processes of the same user")
     lock = landlock.restrict(root)
-    features.append(lock)
-    bounded = lock.available or features[-3].available
-    features.append(seccomp.restrict(files=bounded))
-    return Confined(root, tuple(features))
+    filtered = seccomp.restrict(files=lock.available or own_root.available)
+    features = (*isolated.features, own_root, no_capabilities, closed, lock, filtered)
+    return Confined(root, features)
 
 
 def _close_others(keep: set[int]) -> None:

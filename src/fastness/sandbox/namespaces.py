@@ -7,6 +7,7 @@ private tmpfs; :func:`leave_root` makes that tmpfs the whole file system.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 import sys
@@ -52,7 +53,8 @@ def enter(size: int) -> Private:
         kernel.unshare(NEWUSER | NEWNS | NEWNET | NEWIPC | NEWUTS)
         _map(user, group)
     except OSError as error:
-        reason = f"not offered: {(error.strerror or '').lower()}"
+        full = error.errno == errno.ENOSPC
+        reason = "the limit of user namespaces is reached" if full else f"not offered: {(error.strerror or '').lower()}"
         return Private(None, tuple(lacks(name, reason, _REMEDY) for name in ("namespaces", "private-files")))
     own = holds("namespaces", "own users, mounts, IPC and names; a network without any interface")
     try:

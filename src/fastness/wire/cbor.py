@@ -37,6 +37,7 @@ class Tag:
 _FLOATS = {25: (2, ">e"), 26: (4, ">f"), 27: (8, ">d")}
 _SIMPLE: dict[int, bool | None] = {20: False, 21: True, 22: None, 23: None}
 _BREAK = object()
+_KEYS = frozenset((int, str, bytes))
 
 
 class _Decoder:
@@ -45,7 +46,7 @@ class _Decoder:
     def __init__(self, data: bytes, canonical: bool) -> None:
         self.data = data
         self.position = 0
-        self.items = 0
+        self.items = 1
         self.canonical = canonical
 
     def take(self, size: int, field: str) -> bytes:
@@ -58,33 +59,49 @@ class _Decoder:
         return value
 
     def argument(self, info: int, at: int) -> int:
-        if info < 24:
-            return info
         if info > 27:
             raise MalformedEvidence("cbor head", at, "a length of 0 to 8 bytes", f"additional information {info}")
-        value = int.from_bytes(self.take(1 << (info - 24), "cbor head"), "big")
+        end = self.position + (1 << (info - 24))
+        if end > len(self.data):
+            self.take(end - self.position, "cbor head")
+        value = int.from_bytes(self.data[self.position : end], "big")
+        self.position = end
         if self.canonical and value < (24, 1 << 8, 1 << 16, 1 << 32)[info - 24]:
             raise MalformedEvidence("cbor head", at, "the shortest form", f"{value} in {1 << (info - 24)} bytes")
         return value
 
-    def item(self, depth: int, *, stop: bool = False) -> Value:
+    def item(self, depth: int, stop: bool = False) -> Value:
         at = self.position
-        if depth > MAX_DEPTH:
-            raise MalformedEvidence("cbor item", at, f"nesting of at most {MAX_DEPTH}", "deeper")
-        self.items += 1
-        if self.items > MAX_ITEMS:
-            raise MalformedEvidence("cbor item", at, f"at most {MAX_ITEMS} items", "more")
-        head = self.take(1, "cbor head")[0]
+        try:
+            head = self.data[at]
+        except IndexError:
+            raise MalformedEvidence("cbor head", at, "1 bytes", "0 bytes") from None
+        self.position = at + 1
         major, info = head >> 5, head & 0x1F
         if major == 7:
             return self.simple(info, at, stop)
         if info == 31:
             return self.indefinite(major, depth, at)
-        return self.definite(major, self.argument(info, at), depth, at)
-
-    def definite(self, major: int, value: int, depth: int, at: int) -> Value:
+        value = info if info < 24 else self.argument(info, at)
+        # integers and bytes are most of any evidence: they end here, on the shortest way
         if major == 0:
             return value
+        if major == 2:
+            start = self.position
+            if value <= len(self.data) - start:
+                self.position = start + value
+                return self.data[start : start + value]
+        return self.definite(major, value, depth, at)
+
+    def nest(self, count: int, depth: int, at: int) -> None:
+        """Counts ``count`` items that stand one level below ``depth``."""
+        if depth >= MAX_DEPTH and count:
+            raise MalformedEvidence("cbor item", at, f"nesting of at most {MAX_DEPTH}", "deeper")
+        self.items += count
+        if self.items > MAX_ITEMS:
+            raise MalformedEvidence("cbor item", at, f"at most {MAX_ITEMS} items", "more")
+
+    def definite(self, major: int, value: int, depth: int, at: int) -> Value:
         if major == 1:
             return -1 - value
         if major == 2:
@@ -92,42 +109,49 @@ class _Decoder:
         if major == 3:
             return self.text(self.take(value, "cbor text string"), at)
         if major == 6:
+            self.nest(1, depth, at)
             return Tag(value, self.item(depth + 1))
         if value > len(self.data) - self.position:
             raise MalformedEvidence("cbor length", at, "no more items than bytes left", value)
         if major == 4:
+            self.nest(value, depth, at)
             return [self.item(depth + 1) for _ in range(value)]
+        self.nest(2 * value, depth, at)
         result: dict[Any, Value] = {}
         previous = b""
         for _ in range(value):
-            previous = self.pair(result, depth, previous)
+            previous = self.pair(result, depth + 1, previous)
         return result
 
-    def pair(self, into: dict[Any, Value], depth: int, previous: bytes, *, stop: bool = False) -> bytes:
+    def pair(self, into: dict[Any, Value], depth: int, previous: bytes, stop: bool = False) -> bytes:
         at = self.position
-        key = self.item(depth + 1, stop=stop)
+        key = self.item(depth, stop)
         if key is _BREAK:
             return b"\xff"
-        raw = self.data[at : self.position]
-        if not isinstance(key, int | str | bytes) or isinstance(key, bool):
+        if type(key) not in _KEYS:
             raise MalformedEvidence("cbor map key", at, "an integer, text or bytes", type(key).__name__)
         if key in into:
             raise MalformedEvidence("cbor map key", at, "distinct keys", f"{key!r} twice")
-        if self.canonical and raw <= previous:
-            raise MalformedEvidence("cbor map key", at, "keys in bytewise order", f"{key!r} out of order")
-        into[key] = self.item(depth + 1)
+        raw = b""
+        if self.canonical:
+            raw = self.data[at : self.position]
+            if raw <= previous:
+                raise MalformedEvidence("cbor map key", at, "keys in bytewise order", f"{key!r} out of order")
+        into[key] = self.item(depth)
         return raw
 
     def indefinite(self, major: int, depth: int, at: int) -> Value:
         if self.canonical or major in (0, 1, 6):
             raise MalformedEvidence("cbor head", at, "a definite length", "an indefinite one")
+        self.nest(1, depth, at)
         if major == 5:
             result: dict[Any, Value] = {}
-            while self.pair(result, depth, b"", stop=True) != b"\xff":
-                pass
+            while self.pair(result, depth + 1, b"", stop=True) != b"\xff":
+                self.nest(2, depth, at)
             return result
         parts = []
         while (part := self.item(depth + 1, stop=True)) is not _BREAK:
+            self.nest(1, depth, at)
             if (major == 2 and not isinstance(part, bytes)) or (major == 3 and not isinstance(part, str)):
                 raise MalformedEvidence("cbor string chunk", at, "chunks of the same kind", type(part).__name__)
             parts.append(part)
@@ -189,6 +213,11 @@ def _head(major: int, value: int) -> bytes:
         if value < 1 << (8 * size):
             return bytes((major << 5 | info,)) + value.to_bytes(size, "big")
     raise ValueError("integer does not fit 64 bits")
+
+
+def bytes_head(size: int) -> bytes:
+    """What stands before a byte string of ``size`` bytes in deterministic encoding."""
+    return _head(2, size)
 
 
 def encode(value: Value) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fastness.errors import MalformedEvidence
@@ -14,6 +15,9 @@ ALG = 1
 
 ES256, ES384, ES512, EDDSA = -7, -35, -36, -8
 """COSE algorithm identifiers (RFC 9053 section 2)."""
+
+MAX_REMEMBERED = 64
+"""Longest protected header whose decoding is remembered, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,21 @@ class Sign1:
 
     def to_be_signed(self, external: bytes = b"") -> bytes:
         """The Sig_structure (RFC 9052 section 4.4): ``["Signature1", protected, external, payload]``."""
-        return cbor.encode(["Signature1", self.protected, external, self.payload])
+        parts = [b"\x84\x6aSignature1"]
+        for part in (self.protected, external, self.payload):
+            parts += (cbor.bytes_head(len(part)), part)
+        return b"".join(parts)
 
     def unparse(self) -> bytes:
         """The message in deterministic encoding."""
         body = [self.protected, self.unprotected, self.payload, self.signature]
         return cbor.encode(cbor.Tag(TAG_SIGN1, body) if self.tagged else body)
+
+
+@lru_cache(maxsize=64)
+def _headers(protected: bytes) -> Any:
+    """The same few headers stand in every message of a kind."""
+    return cbor.decode(protected) if protected else {}
 
 
 def from_value(value: Any, field: str, offset: int = 0) -> Sign1:
@@ -56,12 +69,12 @@ def from_value(value: Any, field: str, offset: int = 0) -> Sign1:
             raise MalformedEvidence(f"{field}.{name}", offset, "bytes", type(part).__name__)
     if not isinstance(unprotected, dict):
         raise MalformedEvidence(f"{field}.unprotected", offset, "a map", type(unprotected).__name__)
-    headers = cbor.decode(protected) if protected else {}
+    headers = _headers(protected) if len(protected) <= MAX_REMEMBERED else cbor.decode(protected)
     if not isinstance(headers, dict):
         raise MalformedEvidence(f"{field}.protected", offset, "a map", type(headers).__name__)
     if ALG in headers and ALG in unprotected:
         raise MalformedEvidence(f"{field}.unprotected", offset, "no second algorithm", "alg in both headers")
-    return Sign1(protected, headers, unprotected, payload, signature, tagged)
+    return Sign1(protected, dict(headers), unprotected, payload, signature, tagged)
 
 
 def parse(data: bytes, field: str) -> Sign1:

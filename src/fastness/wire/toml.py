@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from fastness.errors import UsageError
@@ -56,6 +55,8 @@ def parse(text: str, file: str) -> Document:
 
 def nearest(word: str, words: tuple[str, ...]) -> str | None:
     """The one of ``words`` that ``word`` was probably meant to be, if any is close."""
+    from difflib import get_close_matches
+
     return next(iter(get_close_matches(word, words, 1, 0.6)), None)
 
 

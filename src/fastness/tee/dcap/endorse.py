@@ -191,9 +191,8 @@ def complete(
     same = [item for item in found if item.signed.id == name]
     what = f"identity of the quoting enclave ({name})"
     identity = _current(tee, "identity", what, f"{PCS}/{tee}/certification/v4/qe/identity", same, at=at)
-    signers = {signer.leaf.raw: signer}
-    other = _signer(tee, "identity", identity.signed, pool, anchors, at=at)
-    signers[other.leaf.raw] = other
+    other = _signer(tee, "identity", identity.signed, pool, anchors, at=at, known=signer)
+    signers = {item.leaf.raw: item for item in (signer, other)}
     lookups = base.lookups + tuple(
         crls.look_up(item, issuer, collateral.crls, tee, at=at)
         for chain in signers.values()
@@ -263,7 +262,14 @@ def _current(tee: str, check: str, what: str, source: str, found: list[D], *, at
 
 
 def _signer(
-    tee: str, check: str, signed: Signed, pool: tuple[x509.Certificate, ...], anchors: Anchors, *, at: datetime
+    tee: str,
+    check: str,
+    signed: Signed,
+    pool: tuple[x509.Certificate, ...],
+    anchors: Anchors,
+    *,
+    at: datetime,
+    known: chains.Chain | None = None,
 ) -> chains.Chain:
     """The chain of the TCB signing certificate whose key signed the raw bytes."""
     named = {item.raw: item for item in pool if item.subject_cn == pck.TCB_SIGNING}
@@ -275,6 +281,8 @@ def _signer(
         key = p256(item)
         if key is None or not verifies(key, signed.signature, digest):
             continue
+        if known is not None and known.leaf.raw == item.raw:
+            return known
         try:
             return chains.build(item, pool, anchors, tee, at=at)
         except (NotGenuine, MissingCollateral) as error:

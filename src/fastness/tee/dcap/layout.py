@@ -21,6 +21,8 @@ HEADER = Struct("<HHIHH16s20s")
 HEADER_SIZE = HEADER.size
 BODY_HEAD = Struct("<HI")
 CERTIFICATION = Struct("<HI")
+SIGNED_BY = Struct("<64s64s")
+QE_PART = Struct("<384s64sH")
 
 ECDSA_P256 = 2
 """Attestation key type ECDSA-256-with-P-256; 3 (P-384) is reserved."""

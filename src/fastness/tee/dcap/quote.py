@@ -87,13 +87,15 @@ def parse(data: bytes, tee_type: int) -> Quote:
     signed = data[: cursor.position]
     size = cursor.little(4, "signature data size")
     inner = Cursor(cursor.take(size, "signature data"), len(signed) + 4)
-    signature = inner.take(at.SIGNATURE_SIZE, "signature")
-    key = inner.take(at.KEY_SIZE, "attestation key")
+    signature, key = at.SIGNED_BY.unpack(inner.take(at.SIGNED_BY.size, "signature and attestation key"))
     if version > 3:
         inner = _outer(inner)
-    qe_report = report.parse(inner.take(at.REPORT_SIZE, "QE report"), inner.offset - at.REPORT_SIZE, "QE report")
-    qe_signature = inner.take(at.SIGNATURE_SIZE, "QE report signature")
-    authentication = inner.sized(2, "QE authentication data", limit=at.MAX_AUTHENTICATION)
+    offset = inner.offset
+    qe_raw, qe_signature, length = at.QE_PART.unpack(inner.take(at.QE_PART.size, "QE report and signature"))
+    qe_report = report.parse(qe_raw, offset, "QE report")
+    if length > at.MAX_AUTHENTICATION:
+        raise MalformedEvidence("QE authentication data", inner.offset - 2, f"at most {at.MAX_AUTHENTICATION}", length)
+    authentication = inner.take(length, "QE authentication data")
     kind, certification, certificates = _certification(inner)
     inner.done("signature data")
     padding = cursor.rest()

@@ -25,6 +25,9 @@ FIELDS = (
 """(name, offset in the report, size in bytes, meaning)."""
 
 
+_RESERVED = bytes(12 + 32 + 32 + 42)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """An SGX report body; bytes as they stand, integers little endian. ``flags`` and ``xfrm`` are the attributes."""
@@ -60,12 +63,14 @@ def parse(raw: bytes, offset: int, field: str) -> Report:
         raise MalformedEvidence(field, offset, f"{layout.REPORT_SIZE} bytes", len(raw))
     (cpusvn, misc, r1, ext, attributes, mrenclave, r2, mrsigner, r3, config_id, prod, svn, config_svn, r4, family,
      data) = layout.REPORT.unpack(raw)  # fmt: skip
+    if r1 + r2 + r3 + r4 == _RESERVED:
+        return Report(
+            raw, cpusvn, misc, ext, attributes, mrenclave, mrsigner, config_id, prod, svn, config_svn, family, data
+        )
     for name, at, value in (("1", 20, r1), ("2", 96, r2), ("3", 160, r3), ("4", 262, r4)):
         if value.count(0) != len(value):
             raise MalformedEvidence(f"{field}.reserved{name}", offset + at, "reserved bytes of zero", value.hex()[:32])
-    return Report(
-        raw, cpusvn, misc, ext, attributes, mrenclave, mrsigner, config_id, prod, svn, config_svn, family, data
-    )
+    raise MalformedEvidence(field, offset, "reserved bytes of zero", "other bytes")
 
 
 def rows(prefix: str, offset: int) -> list[tuple[str, int, int, str]]:

@@ -88,12 +88,12 @@ def parse(data: bytes) -> Evidence:
     if not isinstance(body, dict):
         raise MalformedEvidence("payload", base, "a map", type(body).__name__)
     kind = _kind(body, base)
-    names = {at.MODULE_ID, at.DIGEST, at.TIMESTAMP, at.PCRS[kind], at.CERTIFICATE, at.CABUNDLE}
+    names = at.MANDATORY[kind]
     for name in sorted(names - body.keys()):
         raise MalformedEvidence(name, base, "the field", "none")
     return Evidence(
         message=message,
-        irregular=b"" if message.unparse() == data else bytes(data),
+        irregular=b"" if _regular(message, data) else bytes(data),
         kind=kind,
         module_id=_module_id(body, base),
         timestamp=_timestamp(body, base),
@@ -103,8 +103,17 @@ def parse(data: bytes) -> Evidence:
         public_key=_optional(body, "public_key", base),
         user_data=_optional(body, "user_data", base),
         nonce=_optional(body, "nonce", base),
-        unknown=tuple(sorted(repr(key)[:60] for key in body.keys() - names - {*at.OPTIONAL})),
+        unknown=tuple(sorted(repr(key)[:60] for key in body.keys() - names - at.OPTIONAL)),
     )
+
+
+def _regular(message: cose.Sign1, data: bytes) -> bool:
+    """Whether the envelope is in deterministic encoding: then, and only then, are its heads as short as can be."""
+    if message.unprotected:
+        return message.unparse() == data
+    parts = (message.protected, message.payload, message.signature)
+    size = sum(len(cbor.bytes_head(len(part))) + len(part) for part in parts)
+    return len(data) == size + 2 + message.tagged
 
 
 def _kind(body: dict[Any, Any], base: int) -> str:
@@ -138,7 +147,7 @@ def _pcrs(value: Any, name: str, base: int) -> dict[int, bytes]:
             raise MalformedEvidence(name, base, f"an index of 0 to {at.MAX_PCR}", repr(index)[:60])
         if not isinstance(register, bytes) or len(register) != at.PCR_SIZE:
             raise MalformedEvidence(f"{name}[{index}]", base, f"{at.PCR_SIZE} bytes", repr(register)[:60])
-    return dict(sorted(value.items()))
+    return value
 
 
 def _certificate(value: Any, name: str, base: int) -> x509.Certificate:

@@ -25,7 +25,10 @@ MODULE_ID, DIGEST, TIMESTAMP, CERTIFICATE, CABUNDLE = "module_id", "digest", "ti
 PCRS = {"enclave": "pcrs", "nitrotpm": "nitrotpm_pcrs"}
 """Kind of document to the name of its map of registers."""
 
-OPTIONAL = ("public_key", "user_data", "nonce")
+MANDATORY = {
+    kind: frozenset({MODULE_ID, DIGEST, TIMESTAMP, pcrs, CERTIFICATE, CABUNDLE}) for kind, pcrs in PCRS.items()
+}
+OPTIONAL = frozenset({"public_key", "user_data", "nonce"})
 SHA384 = "SHA384"
 
 MAX_OPTIONAL = 1024

@@ -22,23 +22,25 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA384, Hash
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
 from fastness.errors import MalformedEvidence, NotGenuine
-from fastness.pki import chain, crl, keys
+from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.nitro import layout
+from fastness.tee.nitro.endorse import look_up, paths
 from fastness.tee.nitro.evidence import Evidence
 from fastness.wire import cose, x509
 
 SKEW = timedelta(minutes=5)
 """How far the document's clock may run ahead of ours."""
 
-ECDSA_SHA384 = "1.2.840.10045.4.3.3"
+_ES384 = x509.Algorithm("1.2.840.10045.4.3.3", b"")
+"""ecdsa-with-SHA384 (RFC 5758 section 3.2)."""
+
 _AGAIN = "ask for a new document; this one was made up or altered"
 
 
@@ -61,8 +63,10 @@ def verify(
     if evidence.message.headers != {cose.ALG: cose.ES384} or evidence.message.unprotected:
         raise NotGenuine("nitro.algorithm", "the COSE headers are not exactly {alg: ES384}", hint=_AGAIN)
     try:
-        path = _chain(evidence, collateral, anchors, at)
-        revocation = _revocation(path, collateral, at)
+        # (2) the path and (3) the leaf
+        path, unlisted = paths.find(evidence, collateral, anchors, at, _profile)
+        # (4) revocation
+        revocation = look_up(path, collateral.crls, at) if collateral.crls else unlisted
         key = keys.load(path.leaf.key)
     except MalformedEvidence as error:
         raise NotGenuine("nitro.chain", f"a certificate cannot be used: {error.what}", where=error.where) from None
@@ -84,57 +88,25 @@ def verify(
     return vouch(evidence, anchors=(path.anchor,), findings=findings, at=at)
 
 
-def _chain(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: datetime) -> chain.Chain:
-    # (2) the path
-    pool = (*evidence.bundle, *collateral.certificates)
-    path = chain.build(evidence.certificate, pool, anchors, "nitro", at=at, understood=_profile)
-    # (3) the leaf
-    usage = path.leaf.key_usage
-    if path.leaf.is_ca or (usage is not None and not usage & x509.DIGITAL_SIGNATURE):
-        raise NotGenuine("nitro.leaf", f"certificate {path.leaf.subject_cn!r} is not one that signs documents")
-    return path
-
-
-def _profile(certificate: x509.Certificate) -> None:
+def _profile(certificate: x509.Certificate, leaf: bool) -> None:
     """Nitro's PKI is P-384 and ECDSA with SHA-384 throughout (attestation_process.md section 3.2.3)."""
     key = keys.load(certificate.key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         found = keys.common_bits(key)
         raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} has a {found} key, not P-384")
-    if certificate.algorithm.oid != ECDSA_SHA384:
+    if certificate.algorithm.oid != _ES384.oid:
         oid = certificate.algorithm.oid
         raise NotGenuine("nitro.chain", f"certificate {certificate.subject_cn!r} is signed with {oid}, not SHA-384")
-
-
-def _revocation(path: chain.Chain, collateral: Collateral, at: datetime) -> Finding:
-    # (4) revocation
-    unknown = []
-    links = path.certificates
-    root = path.anchor.certificate
-    issuers = [*links[1:], *([root] if root is not None and links[-1].issuer != links[-1].subject else [])]
-    for certificate, issuer in zip(links, issuers, strict=False):
-        found = crl.look_up(certificate, issuer, collateral.crls, "nitro", at=at)
-        if not found.checked and certificate.extension(x509.CRL_DISTRIBUTION) is not None:
-            unknown.append(found.why)
-    if unknown:
-        return Finding(
-            "nitro.revocation",
-            Outcome.UNKNOWN,
-            expected="a current CRL for each CA certificate that names one",
-            actual="; ".join(unknown),
-            hint="supply the CRLs the certificates name, or waive nitro.revocation (AWS's own guide turns CRLs off)",
-        )
-    return Finding("nitro.revocation", Outcome.HELD, actual="no certificate of the chain is on its issuer's CRL")
+    usage = certificate.key_usage
+    if leaf and (certificate.is_ca or (usage is not None and not usage & x509.DIGITAL_SIGNATURE)):
+        raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} is not one that signs documents")
 
 
 def _signed(evidence: Evidence, key: keys.Key) -> bool:
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        return False
-    digest = Hash(SHA384())
-    digest.update(evidence.message.to_be_signed())
     signature = evidence.message.signature
     r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
-    return keys.verify_ecdsa(key, r, s, digest.finalize(), SHA384())
+    der = utils.encode_dss_signature(r, s)
+    return keys.verify(key, _ES384, der, evidence.message.to_be_signed())
 
 
 def made_at(evidence: Evidence) -> datetime:

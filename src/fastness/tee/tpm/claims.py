@@ -37,11 +37,15 @@ def claims(genuine: Genuine[Proven]) -> Claims:
 
 
 def _identity(proven: Proven) -> str:
-    """The EK's fingerprint where the EK was proven; else the AK's name; else the AK's fingerprint."""
+    """SHA-256 of the EK's SubjectPublicKeyInfo where the EK was proven, otherwise of the AK's.
+
+    Not the AK's name: unless a credential ties it to the TPM, the attributes in it are unsigned, and one TPM could go
+    by many names.
+    """
     evidence = proven.evidence
     if proven.way == "credential" and evidence.ek_certificate is not None:
         return keys.fingerprint(evidence.ek_certificate.key)
-    return evidence.ak.name.hex() if evidence.ak is not None else keys.fingerprint(evidence.key)
+    return keys.fingerprint(evidence.key)
 
 
 def _extra(proven: Proven) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def _extra(proven: Proven) -> dict[str, Any]:
         "firmware_version": f"{quote.firmware_version:016x}",
         "replayed": [f"pcr{index}" for index in proven.replayed],
     }
-    if evidence.ak is not None:
+    if evidence.ak is not None and proven.way == "credential":
         found["ak_name"] = evidence.ak.name.hex()
         found["ak_attributes"] = [name for name in at.ATTRIBUTES if evidence.ak.has(name)]
     if evidence.log is not None:

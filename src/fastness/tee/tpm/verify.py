@@ -75,7 +75,7 @@ def verify(
         MissingCollateral: nothing vouches for the AK (``tpm.ak-trust``), or an issuer is absent (``tpm.chain``).
     """
     hashing = _signature(evidence)  # (1)
-    findings = [_attributes(evidence)]  # (2)
+    _attributes(evidence)  # (2)
     bank = _selection(evidence)  # (3)
     _digest(evidence, hashing)  # (4)
     replayed, seen = _log(evidence, bank)  # (5)
@@ -83,6 +83,7 @@ def verify(
         vouched = trust.vouch(evidence, collateral, anchors, at, within)  # (6)
     except MalformedEvidence as error:
         raise NotGenuine("tpm.chain", f"an endorsement cannot be read: {error.what}", where=error.where) from None
+    findings = [_answered(evidence, vouched.way)]
     if not evidence.quote.safe:
         text = "the clock may have gone back since it was last saved"
         findings.append(Finding("tpm.clock", Outcome.NOTE, "safe", text, (Where.of(evidence.spans["clock"]),)))
@@ -145,11 +146,9 @@ def _rsa(
     return True
 
 
-def _attributes(evidence: Evidence) -> Finding:
-    wanted = ", ".join(at.AK_ATTRIBUTES)
+def _attributes(evidence: Evidence) -> None:
     if evidence.ak is None:
-        text = "only the bare key is there: whoever vouches for it answers for its attributes"
-        return Finding("tpm.ak-attributes", Outcome.NOTE, wanted, text)
+        return
     lacking = [name for name in at.AK_ATTRIBUTES if not evidence.ak.has(name)]
     if lacking or evidence.ak.has("decrypt"):
         raise NotGenuine(
@@ -158,7 +157,16 @@ def _attributes(evidence: Evidence) -> Finding:
             where=str(evidence.spans["ak"]),
             hint="a key that is not restricted signs any bytes, a made-up quote too: create a restricted signing key",
         )
-    return Finding("tpm.ak-attributes", Outcome.HELD, wanted)
+
+
+def _answered(evidence: Evidence, way: str) -> Finding:
+    """Who answers for the attributes. A certificate, an anchor and runtime data name the bare key: the public area
+    beside it is the evidence's own word. Only an activated credential ties all of it to the TPM."""
+    wanted = ", ".join(at.AK_ATTRIBUTES)
+    if way == "credential":
+        return Finding("tpm.ak-attributes", Outcome.HELD, wanted)
+    said = "the bare key came along" if evidence.ak is None else "the public area says so, unsigned"
+    return Finding("tpm.ak-attributes", Outcome.NOTE, wanted, f"{said}: whoever vouches for the key answers for them")
 
 
 def _selection(evidence: Evidence) -> str:

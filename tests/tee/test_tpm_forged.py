@@ -1,0 +1,212 @@
+"""Forged TPM evidence: each lie trips exactly the check it is named after, and the truth passes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from tpm_parts import around, certificate
+
+from fastness.claims import finding
+from fastness.claims.finding import Outcome
+from fastness.claims.genuine import Genuine
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
+from fastness.forge import tpm as forge
+from fastness.forge.model import Forged
+from fastness.pki import anchors as pins
+from fastness.pki.anchors import Anchors
+from fastness.tee import Collateral, tpm
+from fastness.tee.tpm import endorse, structures
+from fastness.tee.tpm import layout as at
+from fastness.tee.tpm.verify import Proven
+from fastness.wire import cbor
+
+TRUSTS = ["certificate", "key", "credential", "hardware-report"]
+
+
+def judge(forged: Forged) -> Genuine[Proven]:
+    evidence = tpm.parse(forged.evidence)
+    within = tuple(around(data) for _, data in tpm.embedded(evidence))
+    return tpm.verify(evidence, forged.collateral, forged.anchors, at=forged.at, within=within)
+
+
+def outcomes(genuine: Genuine[Proven]) -> dict[str, Outcome]:
+    return {item.check: item.outcome for item in genuine.findings}
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_truth(trust: str) -> None:
+    forged = forge.make({"trust": trust, "nonce": "abcd"})
+    assert tpm.recognise(forged.evidence)
+    genuine = judge(forged)
+    claims = tpm.claims(genuine)
+    assert claims.report_data == "abcd"
+    assert claims.extra["ak_trust"] == trust
+    assert claims.extra["secure_boot"] is True
+    assert claims.extra["command_lines"] == ["ro quiet"]
+    assert claims.simulated is (trust != "hardware-report")
+    assert claims.debug is None
+    assert Outcome.UNKNOWN not in outcomes(genuine).values()
+    for span in claims.spans.values():
+        assert 0 <= span.offset <= span.offset + span.size <= len(forged.evidence)
+    start = claims.spans["report_data"]
+    assert forged.evidence[start.offset : start.offset + start.size].hex() == "abcd"
+    assert [row for row in tpm.show(tpm.parse(forged.evidence)) if row[0] == "digest"]
+
+
+@pytest.mark.parametrize("scheme", ["ecdsa", "rsassa", "rsapss"])
+@pytest.mark.parametrize("bank", ["sha256", "sha384", "sha512"])
+def test_schemes_and_banks(scheme: str, bank: str) -> None:
+    genuine = judge(forge.make({"scheme": scheme, "bank": bank, "trust": "key"}))
+    assert tpm.claims(genuine).extra["bank"] == bank
+
+
+@pytest.mark.parametrize("lie", [lie for lie in forge.LIES if lie not in ("unmeasured", "clock", "ak-trust")])
+def test_lie(lie: str) -> None:
+    with pytest.raises(NotGenuine) as caught:
+        judge(forge.make({"lie": lie}))
+    assert caught.value.check == f"tpm.{lie}"
+    assert caught.value.what
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("trust", ["certificate", "key"])
+def test_b25_own_key(trust: str) -> None:
+    with pytest.raises(MissingCollateral) as caught:
+        judge(forge.make({"lie": "ak-trust", "trust": trust}))
+    assert caught.value.check == "tpm.ak-trust"
+
+
+@pytest.mark.parametrize("lie", ["unmeasured", "clock"])
+def test_said_but_no_lack_of_genuineness(lie: str) -> None:
+    assert outcomes(judge(forge.make({"lie": lie})))[f"tpm.{lie}"] is Outcome.NOTE
+
+
+def test_b24_selection_is_the_signed_one() -> None:
+    """A quote over PCR 16 alone, with values of 0 to 7 beside it."""
+    forged = forge.make({"pcrs": [16], "trust": "key"})
+    fields = cbor.decode(forged.evidence)
+    fields[5][0x0B] |= {index: bytes(32) for index in range(8)}
+    with pytest.raises(NotGenuine) as caught:
+        judge(Forged("tpm", cbor.encode(fields), forged.collateral, forged.anchors, forged.at))
+    assert caught.value.check == "tpm.pcr-selection"
+
+
+def test_another_bank_is_not_the_signed_one() -> None:
+    forged = forge.make({"trust": "key"})
+    fields = cbor.decode(forged.evidence)
+    fields[5][0x0C] = {0: bytes(48)}
+    with pytest.raises(NotGenuine) as caught:
+        judge(Forged("tpm", cbor.encode(fields), forged.collateral, forged.anchors, forged.at))
+    assert caught.value.check == "tpm.pcr-selection"
+
+
+def test_missing_crl_is_a_finding() -> None:
+    assert outcomes(judge(forge.make({"crl": False})))["tpm.revocation"] is Outcome.UNKNOWN
+    assert outcomes(judge(forge.make({})))["tpm.revocation"] is Outcome.HELD
+
+
+def test_bare_signature_and_bare_key() -> None:
+    forged = forge.make({"trust": "key", "scheme": "rsapss"})
+    fields = cbor.decode(forged.evidence)
+    fields[3] = fields[3][6:]
+    fields[4] = structures.public(fields[4]).spki.raw
+    bare = Forged("tpm", cbor.encode(fields), forged.collateral, forged.anchors, forged.at)
+    assert outcomes(judge(bare))["tpm.ak-attributes"] is Outcome.NOTE
+    assert "ak_name" not in tpm.claims(judge(bare)).extra
+
+
+def test_signature_scheme_is_the_key_s() -> None:
+    forged = forge.make({"trust": "key", "scheme": "rsapss"})
+    fields = cbor.decode(forged.evidence)
+    fields[3] = struct.pack(">HH", at.ALG_RSASSA, 0x000B) + fields[3][4:]
+    with pytest.raises(NotGenuine) as caught:
+        judge(Forged("tpm", cbor.encode(fields), forged.collateral, forged.anchors, forged.at))
+    assert caught.value.check == "tpm.signature"
+
+
+def test_sha1_signature_is_refused() -> None:
+    with pytest.raises(MalformedEvidence):
+        structures.signature(struct.pack(">HHH", at.ALG_RSASSA, at.ALG_SHA1, 256) + bytes(256))
+
+
+def test_endorsement_key_certificate_is_not_an_attestation_key_certificate() -> None:
+    forged = forge.make({})
+    evidence = tpm.parse(forged.evidence)
+    root, leaf = certificate(evidence.key, usage=at.EK_USAGE)
+    fields = cbor.decode(forged.evidence)
+    fields[7] = leaf.raw
+    swapped = tpm.parse(cbor.encode(fields))
+    trusted = Anchors((pins.from_certificate("tpm", root),))
+    with pytest.raises(NotGenuine) as caught:
+        tpm.verify(swapped, Collateral(), trusted, at=forged.at)
+    assert caught.value.check == "tpm.ak-certificate"
+
+
+def _hcl(change: str) -> tuple[bytes, bytes]:
+    """Hardware-report evidence with one edit in the HCL report, the report data made to fit again."""
+    forged = forge.make({"trust": "hardware-report"})
+    fields = cbor.decode(forged.evidence)
+    report = bytearray(fields[10])
+    if change == "vmpl":
+        report[32 + at.SNP_VMPL] = 2
+    if change == "runtime":
+        place = report.index(b"forged")
+        report[place : place + 6] = b"edited"
+    if change == "key":
+        runtime = bytes(report[32 + 1184 + 20 :])
+        document = json.loads(runtime)
+        document["keys"][0]["n"] = document["keys"][0]["n"][:-4] + "AAAB"
+        runtime = json.dumps(document).encode()
+        report[32 + 1184 + 20 :] = runtime
+        report[32 + at.SNP_REPORT_DATA : 32 + at.SNP_REPORT_DATA + 32] = hashlib.sha256(runtime).digest()
+    if change == "tail":
+        report[32 + at.SNP_REPORT_DATA + 40] = 1
+    fields[10] = bytes(report)
+    return cbor.encode(fields), bytes(report[32 : 32 + 1184])
+
+
+@pytest.mark.parametrize("change", ["vmpl", "runtime", "key", "tail"])
+def test_hardware_report_that_does_not_bind(change: str) -> None:
+    data, report = _hcl(change)
+    with pytest.raises(NotGenuine) as caught:
+        tpm.verify(tpm.parse(data), Collateral(), Anchors(), at=forge.AT, within=(around(report),))
+    assert caught.value.check == "tpm.hardware"
+
+
+def test_hardware_report_that_nobody_verified() -> None:
+    data, report = _hcl("none")
+    for within in ((), (around(bytes(1184)),)):
+        with pytest.raises(MissingCollateral):
+            tpm.verify(tpm.parse(data), Collateral(), Anchors(), at=forge.AT, within=within)
+    assert tpm.verify(tpm.parse(data), Collateral(), Anchors(), at=forge.AT, within=(around(report),))
+
+
+def test_google_instance() -> None:
+    claims = tpm.claims(judge(forge.make({"gce": True})))
+    assert claims.extra["gce"] == {
+        "zone": "europe-west4-a", "project_number": "42", "project_id": "project", "instance_id": "7",
+        "instance_name": "keep-1", "security_version": 1, "is_production": True,
+    }  # fmt: skip
+    assert endorse.gce(forge._Authority("").root) == {}
+
+
+def test_claims_only_from_registers_that_replay() -> None:
+    """The log speaks of PCR 7 and 8; neither was quoted, so neither may be claimed from."""
+    extra = tpm.claims(judge(forge.make({"pcrs": [0, 1, 16]}))).extra
+    assert "secure_boot" not in extra
+    assert "command_lines" not in extra
+
+
+def test_every_check_has_a_row_and_the_reverse() -> None:
+    folder = Path(tpm.__file__).parent
+    code = "".join(path.read_text() for path in folder.glob("*.py"))
+    rows = {name for name in finding.table() if name.startswith("tpm.")}
+    from_chain = {"tpm.chain", "tpm.validity", "tpm.revocation"}
+    assert {name for name in rows if f'"{name}"' in code} | from_chain == rows
+    import re
+
+    assert set(re.findall(r'"(tpm\.[a-z-]+)"', code)) <= rows
