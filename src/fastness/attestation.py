@@ -12,22 +12,23 @@ Nothing is raised for bad evidence: the :class:`Result` says what was wrong. Wro
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fastness import bindings
 from fastness import tee as tees
 from fastness.claims.finding import Finding, Outcome
 from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims
-from fastness.collateral.gather import Gathered, Source, gather, nonces
+from fastness.collateral.gather import Gathered, Source, gather
 from fastness.collateral.heap import Found
 from fastness.errors import FastnessError, MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.pki import anchors as roots
 from fastness.pki.anchors import Anchors
 from fastness.result import Result, merged
+from fastness.tee import Collateral
 
 if TYPE_CHECKING:
     from fastness.appraise.policy import Policy
@@ -119,13 +120,10 @@ def question(
         from fastness.collateral import anchors_file
 
         anchors = anchors_file.load(anchors) if anchors else Anchors()
-    supply = None
-    if not offline:
-        from fastness.collateral.supply import Supply
+    from fastness.collateral.supply import Supply
 
-        supply = Supply()
     when = datetime.now(UTC) if at is None else at.astimezone(UTC)
-    return Question(when, nonce, report_data, policy, roots.vendor() + anchors, supply)
+    return Question(when, nonce, report_data, policy, roots.vendor() + anchors, Supply(offline=offline))
 
 
 def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
@@ -133,7 +131,7 @@ def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
     if gathered.problem is not None and not gathered.evidence:
         return (_problem(gathered, asked, gathered.problem),)
     if not gathered.evidence:
-        if not gathered.ignored and gathered.collateral == type(gathered.collateral)():
+        if not gathered.ignored and gathered.collateral == Collateral():
             raise UsageError("nothing was given", hint="name files or folders, or - for standard input")
         return (_nothing(gathered, asked),)
     session = _Session(gathered, asked)
@@ -200,19 +198,30 @@ class _Session:
         within = (*inner, *beside)
         collateral = self.gathered.collateral + module.enclosed(evidence)
         try:
-            try:
-                genuine = module.verify(evidence, collateral, self.asked.anchors, at=self.asked.at, within=within)
-            except MissingCollateral:
-                more = self.asked.supply and self.asked.supply.of(tee, evidence, collateral, at=self.asked.at)
-                if not more:
-                    raise
-                genuine = module.verify(
-                    evidence, collateral + more, self.asked.anchors, at=self.asked.at, within=within
-                )
+            genuine = self._supplied(tee, evidence, collateral, within)
         except NotGenuine as error:
             raise _because(error, failures) from None
         self._absorb(genuine.within)
         return genuine
+
+    def _supplied(
+        self, tee: str, evidence: Any, collateral: Collateral, within: tuple[Genuine[Any], ...]
+    ) -> Genuine[Any]:
+        """Verifies with what was given; where that does not do, once more with what the cache and the vendors have."""
+        module, asked = tees.load(tee), self.asked
+        first: Genuine[Any] | MissingCollateral
+        try:
+            first = module.verify(evidence, collateral, asked.anchors, at=asked.at, within=within)
+            if asked.policy is None or not _unanswered(first):
+                return first
+        except MissingCollateral as error:
+            first = error
+        more = asked.supply.of(tee, evidence, collateral, at=asked.at) if asked.supply is not None else None
+        if more is not None:
+            return module.verify(evidence, collateral + more, asked.anchors, at=asked.at, within=within)
+        if isinstance(first, MissingCollateral):
+            raise first
+        return first
 
     def _beside(self, tee: str) -> tuple[list[Genuine[Any]], list[FastnessError]]:
         """Genuine evidence of other TEEs among the inputs that ``tee`` may rest on, and what failed of it."""
@@ -234,7 +243,9 @@ class _Session:
         layers = _layers(found.tee, genuine)
         claims = tuple(item for _, item in layers)
         findings = [finding for layer, _ in layers for finding in layer.findings]
-        findings += self._bindings(found, claims[0])
+        findings += bindings.of(
+            found, claims[0], self.gathered, nonce=self.asked.nonce, report_data=self.asked.report_data
+        )
         findings += _remembered(claims, self.asked)
         result = replace(
             blank,
@@ -247,20 +258,10 @@ class _Session:
         )
         return result if self.asked.policy is None else _appraised(result, claims, self.asked)
 
-    def _bindings(self, found: Found, claims: Claims) -> list[Finding]:
-        """(3): the nonce, and the key of what carried the evidence."""
-        findings = []
-        if self.asked.nonce is not None:
-            findings.append(_fresh(self.asked.nonce, claims, "nonce", _freshness(claims)))
-        if self.asked.report_data is not None:
-            findings.append(_fresh(self.asked.report_data, claims, "report-data", _hex(claims.report_data)))
-        if self.asked.nonce is None and self.asked.report_data is None:
-            findings += _beside_nonce(self.gathered, claims)
-        if found.carrier is not None:
-            from fastness.collateral.carriers import bound
 
-            findings += carried(found, bound(found.carrier, bytes.fromhex(claims.report_data or "")))
-        return findings
+def _unanswered(genuine: Genuine[Any]) -> bool:
+    """Whether a list of revoked certificates would answer what is open."""
+    return any(item.outcome is Outcome.UNKNOWN and item.check.endswith(".revocation") for item in genuine.findings)
 
 
 def _because(error: NotGenuine, failures: list[FastnessError]) -> FastnessError:
@@ -275,77 +276,6 @@ def _layers(tee: str, genuine: Genuine[Any]) -> list[tuple[Genuine[Any], Claims]
     for inner in genuine.within:
         found += _layers(type(inner.evidence).__module__.split(".")[2], inner)
     return found
-
-
-def _hex(text: Any) -> bytes:
-    try:
-        return bytes.fromhex(text or "")
-    except (TypeError, ValueError):
-        return b""
-
-
-def _freshness(claims: Claims) -> bytes:
-    """The field a nonce stands in: the TEE's own nonce field where it has one, report_data otherwise."""
-    own = claims.extra.get("nonce") or claims.extra.get("challenge")
-    return _hex(own) if isinstance(own, str) else _hex(claims.report_data)
-
-
-def matches(wanted: bytes, have: bytes) -> bool:
-    """Whether ``have`` is ``wanted``, padded with zeros; in constant time."""
-    return bool(have) and len(wanted) <= len(have) and hmac.compare_digest(wanted.ljust(len(have), b"\0"), have)
-
-
-def _fresh(wanted: bytes, claims: Claims, check: str, have: bytes) -> Finding:
-    if not matches(wanted, have):
-        raise NotGenuine(
-            "binding.nonce",
-            f"the {check.replace('-', '_')} asked for is not the one in the evidence",
-            where=str(claims.spans["report_data"]) if "report_data" in claims.spans else "report_data",
-            hint="old evidence, or evidence of another conversation: ask again, over a nonce you have just drawn",
-        )
-    return Finding("binding.nonce", Outcome.HELD, expected=wanted.hex(), actual=have.hex())
-
-
-def _beside_nonce(gathered: Gathered, claims: Claims) -> list[Finding]:
-    have = _freshness(claims)
-    files = nonces(gathered.collateral)
-    held = [item for item in files if matches(item.data, have)]
-    if held or not files:
-        return [Finding("binding.nonce", Outcome.HELD, actual=f"the nonce in {item.source}") for item in held[:1]]
-    return [
-        Finding(
-            "binding.nonce",
-            Outcome.UNKNOWN,
-            expected="a nonce that somebody asked for",
-            actual=f"{files[0].source} may be a nonce, and the evidence does not hold it",
-            hint="say --nonce to have it decided",
-        )
-    ]
-
-
-def carried(found: Found, holds: bool) -> list[Finding]:
-    """(3) for a request or RA-TLS certificate: it is signed by its key, and the evidence speaks for that key."""
-    carrier = found.carrier
-    if carrier is None:
-        return []
-    if not carrier.signed:
-        raise NotGenuine(
-            "binding.carrier",
-            f"the {carrier.kind} is not signed by its own key",
-            where=found.source,
-            hint="it was altered on the way; get it again",
-        )
-    if not holds:
-        raise NotGenuine(
-            "binding.key",
-            f"the evidence does not speak for the key of the {carrier.kind} it came in",
-            where="report_data",
-            hint="evidence of another machine or key was put into it: do not trust this key",
-        )
-    return [
-        Finding("binding.carrier", Outcome.HELD, actual=f"{carrier.kind}, extension {carrier.oid}"),
-        Finding("binding.key", Outcome.HELD, actual=f"report_data covers the key of the {carrier.kind}"),
-    ]
 
 
 def _remembered(claims: Sequence[Claims], asked: Question) -> list[Finding]:

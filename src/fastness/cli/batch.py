@@ -1,9 +1,9 @@
 """``fastness verify --batch``: a resident verifier. One JSON object a line in, one a line out, in order.
 
 In: ``{"id": any, "paths": [PATH…], "evidence": [base64…], "at": TIME, "nonce": HEX, "report_data": HEX}``; all but one
-of ``paths`` and ``evidence`` may be absent; the options of the command line hold for every line that says nothing else.
-Out: the ``fastness/verdict/v1`` (or ``fastness/verdicts/v1``) document with ``id`` and ``exit_code``; a line that
-cannot be answered gives ``{"id", "schema": "fastness/error/v1", "error": {…}, "exit_code"}``. Chains and collateral seen once
+of ``paths`` and ``evidence`` may be absent; the options of the command line hold for each line that says nothing else.
+Out: the ``fastness/verdict/v1`` (or ``fastness/verdicts/v1``) document with ``id`` and ``exit_code``; for a line that
+cannot be answered ``{"id", "schema": "fastness/error/v1", "error": {…}, "exit_code"}``. Chains and collateral seen once
 are not verified again; their validity is checked every time.
 """
 

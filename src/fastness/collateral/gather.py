@@ -85,7 +85,9 @@ def _path(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
             yield name, _read(name)
             return
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=name) from None
+        raise UsageError(
+            f"cannot be read: {str(getattr(error, 'strerror', None) or error).lower()}", where=name
+        ) from None
     yield from _folder(name, heap)
 
 

@@ -21,7 +21,7 @@ from fastness.wire import cbor, der, eventlog, x509
 MAX_DEPTH = 6
 MAX_NODES = 512
 MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
-"""Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind, its parser refuses."""
+"""Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind is refused later."""
 NONCE_SIZES = range(8, 65)
 
 _CCEL = b"CCEL"
@@ -206,11 +206,11 @@ class Sorter:
         return self._all(text.cmw(value), source, depth, carrier)
 
     def _text(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
-        if b"-----BEGIN " in data:
-            return self._pem(data, source, depth)
         stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
         if stripped[:1] in (b"{", b"["):
             return self._json(stripped.rstrip(), source, depth, carrier)
+        if b"-----BEGIN " in data:
+            return self._pem(data, source, depth)
         if stripped[:1] == b"<" and b"SoftwareIdentity" in stripped[:4096]:
             self.heap.add_document("rim", data, source)
             return True
