@@ -48,8 +48,9 @@ def serve(options: argparse.Namespace) -> int:
 def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> dict[str, Any]:
     identity: Any = None
     try:
-        request = _request(line)
+        request = _object(line)
         identity = request.get("id")
+        _known(request)
         asked = question(
             when(request.get("at", options.at)),
             hexadecimal("nonce", request.get("nonce", options.nonce)),
@@ -64,20 +65,23 @@ def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> 
     return {"id": identity, **document(results), "exit_code": exit_code(results)}
 
 
-def _request(line: bytes) -> dict[str, Any]:
+def _object(line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         raise UsageError("not a line of JSON") from None
     if not isinstance(value, dict):
         raise UsageError("a line must be an object")
+    return value
+
+
+def _known(value: dict[str, Any]) -> None:
     unknown = sorted(set(value) - KEYS)
     if unknown:
         raise UsageError(f"unknown key {unknown[0]!r}", hint="known: " + ", ".join(sorted(KEYS)))
     for name in ("at", "nonce", "report_data"):
         if not isinstance(value.get(name, ""), str):
             raise UsageError(f"{name} must be a text")
-    return value
 
 
 def _sources(request: dict[str, Any]) -> list[Source]:

@@ -57,6 +57,8 @@ class Sorter:
         return True
 
     def _binary(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
+        if carrier is not None and data[0] == der.OCTET_STRING and self._harvest(data, source, depth, carrier):
+            return True
         if data[0] == der.SEQUENCE and self._der(data, source, depth, carrier):
             return True
         if data[:4] == _CCEL and len(data) <= 4096:
