@@ -22,10 +22,13 @@ LOG = "sys/kernel/security/tpm0/binary_bios_measurements"
 MAX_LOG = 4 << 20
 PCRS = range(16)
 MAX_RESPONSE = 4096
+RETRIES = 4
+"""TPM_RC_RETRY asks for the same command again (part 1, section 30.5)."""
 
 _SESSIONS, _NO_SESSIONS = 0x8002, 0x8001
 _CREATE_PRIMARY, _QUOTE, _PCR_READ, _FLUSH = 0x131, 0x158, 0x17E, 0x165
 _ENDORSEMENT, _PASSWORD = 0x4000000B, 0x40000009
+_RETRY = 0x922
 _SHA256, _ECC, _ECDSA, _NULL, _P256 = 0x000B, 0x0023, 0x0018, 0x0010, 0x0003
 _ATTRIBUTES = 0x00050072
 """fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, restricted, sign (part 2, table 37)."""
@@ -96,10 +99,13 @@ def _command(tag: int, code: int, body: bytes) -> bytes:
 
 
 def _answer(send: Transmit, tag: int, code: int, body: bytes) -> Cursor:
-    data = send(_command(tag, code, body))
-    cursor = Cursor(data)
-    cursor.big(2, "tag")
-    size, result = cursor.big(4, "responseSize"), cursor.big(4, "responseCode")
+    for _ in range(RETRIES):
+        data = send(_command(tag, code, body))
+        cursor = Cursor(data)
+        cursor.big(2, "tag")
+        size, result = cursor.big(4, "responseSize"), cursor.big(4, "responseCode")
+        if result != _RETRY:
+            break
     if result != 0:
         raise DeviceError(f"the TPM refused command 0x{code:x} with 0x{result:x}")
     if size != len(data):
