@@ -287,3 +287,62 @@ def test_every_field_is_shown_once_and_in_order() -> None:
         names = [row[0] for row in rows]
         assert len(names) == len(set(names))
     assert layout.HEADER_SIZE == 48
+
+
+def test_every_check_raised_has_a_row_and_the_reverse() -> None:
+    import re
+    from pathlib import Path
+
+    import fastness.tee
+
+    root = Path(fastness.tee.__file__).parent
+    shared = "".join(path.read_text() for path in (root / "dcap").glob("*.py"))
+    # the chain and the CRLs are judged in pki, for every TEE alike
+    common = set(re.findall(r'\{tee\}\.([a-z-]+)"', shared)) | {"chain", "validity", "revocation", "identity"}
+    common |= {"tcb-info", "tcb-signature", "identity-signature"}
+    for tee in BOTH:
+        own = "".join(path.read_text() for path in (root / tee).glob("*.py"))
+        raised = (
+            common
+            | set(re.findall(rf'"{tee}\.([a-z-]+)",?\n', own))
+            | set(re.findall(rf'CHECK = "{tee}\.([a-z-]+)"', own))
+        )
+        rows = {name.removeprefix(f"{tee}.") for name in table() if name.startswith(f"{tee}.")}
+        assert raised == rows
+
+
+def test_b21_unreadable_key_in_the_pool_is_refused_with_our_error() -> None:
+    forged = tdx.make({})
+    raw = bytearray(forged.collateral.certificates[0].raw)
+    point = raw.index(b"\x03\x42\x00\x04") + 10
+    raw[point] ^= 0xFF
+    from fastness.wire import x509
+
+    odd = x509.certificate(bytes(raw))
+    bad = Collateral((odd, *forged.collateral.certificates[1:]), forged.collateral.crls, forged.collateral.documents)
+    with pytest.raises((NotGenuine, MissingCollateral)):
+        judge(Forged("tdx", forged.evidence, bad, forged.anchors, forged.at))
+
+
+def test_document_forms() -> None:
+    """White space around, the signature first: the same bytes are signed. A bare object has no signature."""
+    info, identity = _FORGED.collateral.documents
+    inner, _, signature = info.data.rpartition(b',"signature":')
+    body = inner.removeprefix(b'{"tcbInfo":')
+    forms = {
+        b" " + info.data + b"\n": True,
+        b'{"signature":' + signature.removesuffix(b"}") + b',\n "tcbInfo" : ' + body + b"}": True,
+        body: False,
+        info.data + b"x": False,
+        info.data[:-1] + b',"more":1}': False,
+    }
+    for text, good in forms.items():
+        found = Collateral(
+            _FORGED.collateral.certificates, _FORGED.collateral.crls, (Document("tcb-info", text), identity)
+        )
+        again = Forged("tdx", _FORGED.evidence, found, _FORGED.anchors, _FORGED.at)
+        if good:
+            assert judge(again)[0].tcb_status == "UpToDate"
+        else:
+            with pytest.raises(MissingCollateral):
+                judge(again)

@@ -1,6 +1,6 @@
 """What this machine offers to keeps: for each platform what is there, what is missing, and what to do about it.
 
-Facts are read from the kernel; nothing is started or changed. A platform is ``ready`` when everything it
+Facts are read from the kernel; nothing is started or changed. A platform is ``ready`` when all it
 needs is there *and* this version of Fastness can launch it.
 """
 

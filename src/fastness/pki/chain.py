@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 
-from fastness.errors import MissingCollateral, NotGenuine
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.wire import x509
@@ -104,7 +104,21 @@ def build(
         NotGenuine: check ``<tee>.chain`` (signature, names, constraints, unpinned root) or ``<tee>.validity``.
         MissingCollateral: an issuer is absent and no anchor carries it.
     """
-    critical = _UNDERSTOOD | set(extra_critical)
+    try:
+        return _build(leaf, pool, anchors, tee, at, _UNDERSTOOD | set(extra_critical), understood)
+    except MalformedEvidence as error:  # a key or an extension inside a certificate that parsed as a whole
+        raise NotGenuine(f"{tee}.chain", f"a certificate of the chain is unusable: {error.what}") from None
+
+
+def _build(
+    leaf: x509.Certificate,
+    pool: Iterable[x509.Certificate],
+    anchors: Anchors,
+    tee: str,
+    at: datetime,
+    critical: set[str],
+    understood: Callable[[x509.Certificate], None] | None,
+) -> Chain:
     candidates = [*pool, *(item.certificate for item in anchors.of(tee) if item.certificate is not None)]
     path = [leaf]
     while True:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fastness.errors import MalformedEvidence
 
 MAX_PEM = 1 << 22
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\s*([A-Za-z0-9+/=\s]*?)-----END \1-----")
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----([A-Za-z0-9+/=\s]*+)-----END \1-----")
 
 
 def unarmour(data: bytes, label: str | None = None) -> list[tuple[str, bytes]]:

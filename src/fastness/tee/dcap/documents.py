@@ -263,7 +263,7 @@ def _identity(data: bytes) -> Identity:
 
 
 def _remembered(parse: Callable[[bytes], T]) -> Callable[[bytes], T]:
-    return lru_cache(maxsize=64)(parse)
+    return lru_cache(maxsize=32)(parse)
 
 
 tcb_info = _remembered(_tcb_info)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastness.errors import MalformedEvidence
+from fastness.pki import keys
 from fastness.tee.tpm import hcl, structures
 from fastness.tee.tpm import layout as at
 from fastness.tee.tpm.parts import Pcrs, assemble, pcr_map, public_key, recognise_part
@@ -59,6 +60,7 @@ def parse(data: bytes) -> Evidence:
     key = ak.spki if isinstance(ak, structures.Public) else ak
     if fields[4] != ak.raw:
         raise MalformedEvidence("ak", _place(data, fields[4]), "TPMT_PUBLIC without size, or DER", "another form")
+    keys.load(key)  # a point off its curve is malformed, not a matter of trust
     quote = structures.quote(fields[2])
     signature = structures.signature(fields[3])
     return Evidence(

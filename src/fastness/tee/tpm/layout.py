@@ -31,7 +31,7 @@ BLOB = {2: "quote", 3: "signature", 4: "ak", 5: "pcrs", 6: "event_log", 7: "ak_c
         9: "activation", 10: "hcl_report", 11: "td_quote", 12: "certificates"}  # fmt: skip
 KEYS = {name: key for key, name in BLOB.items()}
 REQUIRED = {1, 2, 3, 4, 5}
-LIMITS = {2: 4096, 3: 2048, 4: 4096, 6: 4 * 1024 * 1024, 7: 16384, 8: 16384, 9: 64, 10: 65536, 11: 65536}
+LIMITS = {2: 4096, 3: 2048, 4: 1280, 6: 4 * 1024 * 1024, 7: 16384, 8: 16384, 9: 64, 10: 65536, 11: 65536}
 """Largest size of each byte string, in bytes."""
 MAX_CERTIFICATES = 8
 MAX_BLOB = 4 * 1024 * 1024 + 256 * 1024

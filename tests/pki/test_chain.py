@@ -1,0 +1,289 @@
+"""Chains and revocation: a pinned key at the end, every link checked, certificates in any order; nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509 as certs
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
+from fastness.pki import chain, crl, keys
+from fastness.pki.anchors import Anchor, Anchors, from_certificate, from_key, vendor
+from fastness.wire import pem, x509
+
+AT = datetime(2026, 6, 1, tzinfo=UTC)
+FROM, UNTIL = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Authority:
+    name: str
+    key: Any
+    certificate: certs.Certificate
+
+    @property
+    def value(self) -> x509.Certificate:
+        return x509.certificate(self.certificate.public_bytes(Encoding.DER))
+
+
+def make(name: str, issuer: Authority | None = None, **options: Any) -> Authority:
+    key = options.get("key") or ec.generate_private_key(ec.SECP384R1())
+    subject = certs.Name([certs.NameAttribute(certs.NameOID.COMMON_NAME, name)])
+    parent = certs.Name([certs.NameAttribute(certs.NameOID.COMMON_NAME, issuer.name if issuer else name)])
+    builder = (
+        certs.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(parent)
+        .public_key(key.public_key())
+        .serial_number(options.get("serial", 5))
+        .not_valid_before(options.get("start", FROM))
+        .not_valid_after(options.get("end", UNTIL))
+    )
+    if options.get("ca", True):
+        builder = builder.add_extension(
+            certs.BasicConstraints(ca=True, path_length=options.get("length")), critical=True
+        )
+    if "usage" in options:
+        builder = builder.add_extension(usage(options["usage"]), critical=True)
+    if "critical" in options:
+        odd = certs.UnrecognizedExtension(certs.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+        builder = builder.add_extension(odd, critical=options["critical"])
+    signer = options.get("signer") or (issuer.key if issuer else key)
+    return Authority(name, key, builder.sign(signer, hashes.SHA384(), **options.get("how", {})))
+
+
+def usage(sign: str) -> certs.KeyUsage:
+    flags = dict.fromkeys(
+        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+         "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"), False)  # fmt: skip
+    return certs.KeyUsage(**{**flags, sign: True})
+
+
+ROOT = make("root")
+MIDDLE = make("middle", ROOT, length=0)
+LEAF = make("leaf", MIDDLE, ca=False)
+ANCHORS = Anchors((from_key("snp", "root", ROOT.value.key),))
+
+
+def build(leaf: Authority = LEAF, pool: list[Authority] | None = None, **options: Any) -> chain.Chain:
+    given_pool = [MIDDLE, ROOT] if pool is None else pool
+    anchors = options.pop("anchors", ANCHORS)
+    return chain.build(
+        leaf.value, [item.value for item in given_pool], anchors, "snp", at=options.pop("at", AT), **options
+    )
+
+
+def test_a_chain_in_any_order_with_strangers_among_it() -> None:
+    stranger = make("stranger")
+    for pool in ([MIDDLE, ROOT], [ROOT, MIDDLE], [stranger, ROOT, LEAF, MIDDLE, ROOT]):
+        found = build(pool=pool)
+        assert [item.subject_cn for item in found.certificates][:2] == ["leaf", "middle"]
+        assert found.anchor.name == "root"
+
+
+def test_the_root_certificate_may_be_left_out_when_its_key_or_certificate_is_the_anchor() -> None:
+    assert build(pool=[MIDDLE]).anchor.name == "root"
+    assert build(pool=[MIDDLE], anchors=Anchors((from_certificate("*", ROOT.value),))).anchor.name == "root"
+
+
+def test_a_look_alike_root_is_not_pinned() -> None:
+    root = make("root")
+    middle = make("middle", root, length=0)
+    with pytest.raises(NotGenuine, match="not pinned"):
+        build(make("leaf", middle, ca=False), [middle, root])
+
+
+def test_an_anchor_of_another_tee_does_not_count() -> None:
+    with pytest.raises(NotGenuine, match="not pinned"):
+        build(anchors=Anchors((from_key("tdx", "root", ROOT.value.key),)))
+    with pytest.raises(NotGenuine, match="not pinned"):
+        build(anchors=Anchors())
+
+
+def test_a_missing_issuer_is_missing_collateral() -> None:
+    with pytest.raises(MissingCollateral, match="middle"):
+        build(pool=[ROOT])
+
+
+def test_a_certificate_its_issuer_did_not_sign() -> None:
+    forged = make("leaf", MIDDLE, ca=False, signer=ec.generate_private_key(ec.SECP384R1()))
+    with pytest.raises(NotGenuine, match="not signed by"):
+        build(forged)
+
+
+@pytest.mark.parametrize(("at", "good"), [
+    (FROM, True), (UNTIL, True), (FROM - timedelta(seconds=1), False), (UNTIL + timedelta(seconds=1), False),
+])  # fmt: skip
+def test_validity_has_both_ends(at: datetime, good: bool) -> None:
+    if good:
+        assert build(at=at)
+        return
+    with pytest.raises(NotGenuine) as error:
+        build(at=at)
+    assert error.value.check == "snp.validity"
+
+
+@pytest.mark.parametrize("which", ["middle", "root"])
+def test_validity_of_every_certificate_counts(which: str) -> None:
+    early = AT - timedelta(days=1)
+    root = make("root", end=early) if which == "root" else ROOT
+    middle = make("middle", root, length=0, **({"end": early} if which == "middle" else {}))
+    # as vendors' roots are pinned: by digest alone, so that the root's certificate has to be there and is judged
+    anchors = Anchors((Anchor("snp", "root", keys.fingerprint(root.value.key)),))
+    with pytest.raises(NotGenuine) as error:
+        build(make("leaf", middle, ca=False), [middle, root], anchors=anchors)
+    assert error.value.check == "snp.validity"
+
+
+def test_an_issuer_must_be_a_ca_within_its_path_length_and_usage() -> None:
+    plain = make("middle", ROOT, ca=False)
+    with pytest.raises(NotGenuine, match="is not a CA"):
+        build(make("leaf", plain, ca=False), [plain, ROOT])
+    sub = make("sub", MIDDLE)
+    with pytest.raises(NotGenuine, match="allows 0 CAs below"):
+        build(make("leaf", sub, ca=False), [sub, MIDDLE, ROOT])
+    wrong = make("middle", ROOT, usage="crl_sign")
+    with pytest.raises(NotGenuine, match="may not sign certificates"):
+        build(make("leaf", wrong, ca=False), [wrong, ROOT])
+
+
+def test_an_unknown_critical_extension_is_refused_and_an_uncritical_one_is_not() -> None:
+    assert build(make("leaf", MIDDLE, ca=False, critical=False))
+    odd = make("leaf", MIDDLE, ca=False, critical=True)
+    with pytest.raises(NotGenuine, match="unknown critical extension"):
+        build(odd)
+    assert build(odd, extra_critical=["1.2.3.4"])
+
+
+def test_a_chain_has_an_end() -> None:
+    authorities = [ROOT]
+    for number in range(8):
+        authorities.append(make(f"ca{number}", authorities[-1]))
+    with pytest.raises(NotGenuine, match="longer than"):
+        build(make("leaf", authorities[-1], ca=False), authorities)
+
+
+def test_a_loop_ends() -> None:
+    one_key, other_key = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
+    one = make("one", Authority("other", other_key, ROOT.certificate), key=one_key)
+    other = make("other", Authority("one", one_key, ROOT.certificate), key=other_key)
+    with pytest.raises(NotGenuine):
+        build(make("leaf", one, ca=False), [one, other])
+
+
+def crl_of(
+    issuer: Authority, *serials: int, start: datetime = FROM, end: datetime = UNTIL, signer: Any = None
+) -> x509.Crl:
+    builder = (
+        certs.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(start)
+        .next_update(end)
+    )
+    for serial in serials:
+        row = certs.RevokedCertificateBuilder().serial_number(serial).revocation_date(FROM).build()
+        builder = builder.add_revoked_certificate(row)
+    made = builder.sign(signer or issuer.key, hashes.SHA384())
+    return x509.crl(made.public_bytes(Encoding.DER))
+
+
+def look_up(*lists: x509.Crl, at: datetime = AT) -> crl.Lookup:
+    return crl.look_up(MIDDLE.value, ROOT.value, lists, "snp", at=at)
+
+
+def test_revocation() -> None:
+    assert look_up(crl_of(ROOT, 77)).checked
+    with pytest.raises(NotGenuine, match="is revoked"):
+        look_up(crl_of(ROOT, MIDDLE.value.serial))
+    assert not look_up().checked
+    assert not look_up(crl_of(LEAF, 5)).checked
+    stale = look_up(crl_of(ROOT, MIDDLE.value.serial, end=AT - timedelta(days=1)))
+    assert not stale.checked
+    assert "does not cover" in stale.why
+    assert not look_up(crl_of(ROOT, start=AT + timedelta(days=1))).checked
+    with pytest.raises(NotGenuine, match="not signed by it"):
+        look_up(crl_of(ROOT, signer=ec.generate_private_key(ec.SECP384R1())))
+    # the newest list that covers the time decides
+    with pytest.raises(NotGenuine, match="is revoked"):
+        look_up(crl_of(ROOT), crl_of(ROOT, MIDDLE.value.serial, start=FROM + timedelta(days=9)))
+
+
+def test_rsa_pss_as_amd_signs() -> None:
+    key = rsa.generate_private_key(65537, 4096)
+    how = {"rsa_padding": padding.PSS(padding.MGF1(hashes.SHA384()), 48)}
+    root = make("ark", key=key, how=how)
+    leaf = make("vcek", root, ca=False, how=how, serial=1)
+    anchors = Anchors((from_key("snp", "ark", root.value.key),))
+    assert build(leaf, [root], anchors=anchors).anchor.name == "ark"
+    assert keys.common_bits(keys.load(root.value.key)) == "RSA-4096"
+
+
+def test_small_keys_and_unknown_curves_are_refused() -> None:
+    weak = make("weak", key=rsa.generate_private_key(65537, 1024))
+    with pytest.raises(MalformedEvidence, match="2048"):
+        keys.load(weak.value.key)
+    odd = make("odd", key=ec.generate_private_key(ec.SECP256K1()))
+    with pytest.raises(MalformedEvidence, match="P-256"):
+        keys.load(odd.value.key)
+    with pytest.raises(NotGenuine, match="unusable"):
+        build(make("leaf", weak, ca=False, signer=weak.key), [weak])
+
+
+def test_the_parser_agrees_with_cryptography() -> None:
+    for authority in (ROOT, MIDDLE, LEAF):
+        ours, theirs = authority.value, authority.certificate
+        assert ours.serial == theirs.serial_number
+        assert (ours.not_before, ours.not_after) == (theirs.not_valid_before_utc, theirs.not_valid_after_utc)
+        assert ours.tbs == theirs.tbs_certificate_bytes
+        assert ours.signature == theirs.signature
+        assert ours.subject == theirs.subject.public_bytes()
+        assert ours.algorithm.oid == theirs.signature_algorithm_oid.dotted_string
+        assert [item.oid for item in ours.extensions] == [item.oid.dotted_string for item in theirs.extensions]
+
+
+def test_truncated_certificates_and_single_byte_changes() -> None:
+    data = LEAF.value.raw
+    for end in range(len(data)):
+        with pytest.raises(MalformedEvidence):
+            x509.certificate(data[:end])
+    for index in range(len(data)):
+        changed = data[:index] + bytes((data[index] ^ 0x41,)) + data[index + 1 :]
+        try:
+            certificate = x509.certificate(changed)
+            chain.build(certificate, [MIDDLE.value], ANCHORS, "snp", at=AT)
+        except (MalformedEvidence, NotGenuine, MissingCollateral):
+            continue
+        raise AssertionError(f"a change at byte {index} passes")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    for parse in (x509.certificate, x509.crl, x509.parse_public_key):
+        with pytest.raises(MalformedEvidence):
+            parse(data)
+
+
+def test_pem_in_and_out() -> None:
+    blocks = [LEAF.value.raw, MIDDLE.value.raw]
+    text = b"words\n" + pem.armour("CERTIFICATE", blocks) + b"more words"
+    assert pem.unarmour(text, "CERTIFICATE") == [("CERTIFICATE", block) for block in blocks]
+    assert pem.unarmour(text, "PUBLIC KEY") == []
+    with pytest.raises(MalformedEvidence, match="at most"):
+        pem.unarmour(bytes(pem.MAX_PEM + 1))
+
+
+def test_vendor_anchors_are_complete() -> None:
+    found = vendor()
+    assert {item.tee for item in found.items} == {"snp", "sev", "sgx", "tdx", "nitro", "nvgpu", "tpm"}
+    assert all(item.source for item in found.items)
+    assert not any(item.simulated for item in found.items)
+    assert not found.of("nil")
+    assert not found.of("cca")
