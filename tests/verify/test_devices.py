@@ -174,7 +174,7 @@ def test_tpm_against_a_software_tpm(tmp_path, capsys):
         (folder / name).write_bytes(data)
     words = ["verify", folder, "--json", "--offline"]
     alone = judged.run(capsys, *words)
-    assert alone.code == 4 and alone.document["tee"] == "tpm"
+    assert alone.code in (4, 5) and alone.document["genuine"] is not True and alone.document["tee"] == "tpm"
     from fastness.tee.tpm import structures
 
     (tmp_path / "ak.der").write_bytes(structures.public(parts["ak"]).spki.raw)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import gc
 import json
 import sys
 from typing import Any
@@ -30,6 +31,7 @@ def serve(options: argparse.Namespace) -> int:
     """Answers until standard input ends; 0 unless a line could not be read at all."""
     if options.paths:
         raise UsageError("--batch reads what to verify from standard input", hint="leave the paths out")
+    gc.enable()
     shared: dict[str, Any] = {"anchors": anchors_file.load(options.anchors), "policy": options.policy}
     if options.policy is not None:
         from fastness.appraise.policy import load

@@ -8,23 +8,27 @@ from __future__ import annotations
 import re
 import urllib.parse
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastness import tee as tees
 from fastness.collateral import kds, pcs
 from fastness.collateral.heap import Heap
-from fastness.collateral.http import Answer, Client
 from fastness.collateral.sort import Sorter
 from fastness.collateral.store import FOREVER, Entry, Store
 from fastness.collateral.wanted import KDS, Wanted, base
 from fastness.errors import MalformedEvidence, RemoteError, UsageError
 from fastness.tee import Collateral
 
+if TYPE_CHECKING:
+    from fastness.collateral.http import Answer, Client
+
 _NEXT_UPDATE = re.compile(rb'"nextUpdate"\s*:\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"')
 
 
 def client(**options: Any) -> Client:
     """A client that keeps to the vendors' limits."""
+    from fastness.collateral.http import Client
+
     host = urllib.parse.urlsplit(base(KDS)).hostname or ""
     return Client(spacing={host: kds.SPACING} if host == "kdsintf.amd.com" else {}, **options)
 

@@ -11,7 +11,6 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from fastness.collateral import parts
@@ -131,4 +130,4 @@ def nonces(collateral: Collateral) -> tuple[Document, ...]:
 
 def place(name: str) -> str:
     """A source for people: the last part of a path."""
-    return Path(name).name or name
+    return name.rstrip(os.sep).rsplit(os.sep, 1)[-1] or name

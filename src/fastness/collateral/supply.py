@@ -45,10 +45,10 @@ class Supply:
 
     def evaluation(self, claims: Claims, *, at: datetime) -> list[Finding]:
         """The finding ``collateral.evaluation-number`` when Intel's collateral is older than what was seen before."""
-        from fastness.collateral.store import Store, folder
-
         if datetime.now(UTC) - at > RECENT:
             return []
+        from fastness.collateral.store import Store, folder
+
         number, fmspc = int(claims.collateral["evaluation_number"]), str(claims.extra.get("fmspc", ""))
         highest = Store(folder()).evaluation(f"{claims.tee}/{fmspc}", number, at)
         if highest is None:

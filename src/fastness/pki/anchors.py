@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from fastness import packaged
 from fastness.errors import UsageError
 from fastness.pki import keys
 from fastness.wire import x509
@@ -64,11 +65,7 @@ def from_certificate(tee: str, certificate: x509.Certificate, *, simulated: bool
 @cache
 def vendor() -> Anchors:
     """The silicon vendors' roots, from ``anchors.toml`` next to this module."""
-    import tomllib
-    from importlib.resources import files
-
-    document: dict[str, Any] = tomllib.loads(files("fastness.pki").joinpath("anchors.toml").read_text("utf-8"))
-    return Anchors(tuple(_row(row) for row in document["anchor"]))
+    return Anchors(tuple(_row(row) for row in packaged.table(__file__, "anchors.toml")["anchor"]))
 
 
 def _row(row: dict[str, Any]) -> Anchor:
