@@ -1,4 +1,4 @@
-"""TOML tables that lie beside our modules. Read by path: ``importlib.resources`` costs 8 ms at start-up for the same."""
+"""TOML tables beside our modules, read by path: ``importlib.resources`` costs 8 ms at start-up for the same."""
 
 from __future__ import annotations
 

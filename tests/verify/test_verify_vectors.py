@@ -114,3 +114,10 @@ def test_the_python_interface():
         verify(case.path, vectors.case("tdx/v4-debug").path, at=case.at)
     with pytest.raises(UsageError, match="without a zone"):
         verify(case.path, at=case.at.replace(tzinfo=None))
+
+
+def test_a_quote_without_a_log_says_so(capsys):
+    case = vectors.case("tpm/keylime-swtpm")
+    judged.needs(case)
+    findings = judged.run(capsys, "verify", case.path, *judged.options(case)).document["findings"]
+    assert [row["outcome"] for row in findings if row["check"] == "tpm.event-log"] == ["note"]

@@ -41,7 +41,7 @@ class Answer:
 class _SameHost(urllib.request.HTTPRedirectHandler):
     """Follows redirects within a host only: what was asked of a vendor is not told to others."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def] # noqa: PLR0917
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
         old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
         if (old.scheme, old.netloc) != (new.scheme, new.netloc):
             raise urllib.error.HTTPError(req.full_url, code, "a redirect to another host", headers, fp)
