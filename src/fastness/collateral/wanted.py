@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from fastness.record import record
 
 KDS, PCS, INTEL_CERTIFICATES = "FASTNESS_KDS_URL", "FASTNESS_PCS_URL", "FASTNESS_INTEL_CERTIFICATES_URL"
 RIM, OCSP = "FASTNESS_RIM_URL", "FASTNESS_OCSP_URL"
@@ -22,7 +23,7 @@ def base(name: str) -> str:
     return (os.environ.get(name) or DEFAULTS[name]).rstrip("/")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wanted:
     """One thing to fetch.
 
