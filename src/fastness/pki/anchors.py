@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from fastness import packaged
 from fastness.errors import UsageError
 from fastness.pki import keys
+from fastness.record import record
 from fastness.wire import x509
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Anchor:
     """One root: ``tee`` it may vouch for (``snp`` …), ``name`` for people, ``spki`` SHA-256 in hexadecimal.
 
@@ -29,7 +30,7 @@ class Anchor:
     certificate: x509.Certificate | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Anchors:
     """A set of anchors. Empty by default: nothing is trusted that was not named."""
 
@@ -64,11 +65,7 @@ def from_certificate(tee: str, certificate: x509.Certificate, *, simulated: bool
 @cache
 def vendor() -> Anchors:
     """The silicon vendors' roots, from ``anchors.toml`` next to this module."""
-    import tomllib
-    from importlib.resources import files
-
-    document: dict[str, Any] = tomllib.loads(files("fastness.pki").joinpath("anchors.toml").read_text("utf-8"))
-    return Anchors(tuple(_row(row) for row in document["anchor"]))
+    return Anchors(tuple(_row(row) for row in packaged.table(__file__, "anchors.toml")["anchor"]))
 
 
 def _row(row: dict[str, Any]) -> Anchor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from fastness.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Span:
     """A named run of bytes: ``offset`` and ``size`` in bytes from the start of the input."""
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import Any
 
+from fastness import packaged
 from fastness.claims.model import Cpu
 
 
 @cache
 def table() -> dict[tuple[int, int], dict[str, Any]]:
     """(family, model) → the row of ``fmspc.toml``."""
-    import tomllib
-    from importlib.resources import files
-
-    document = tomllib.loads(files("fastness.tee.dcap").joinpath("fmspc.toml").read_text("utf-8"))
-    return {(row["family"], row["model"]): row for row in document["cpu"]}
+    return {(row["family"], row["model"]): row for row in packaged.table(__file__, "fmspc.toml")["cpu"]}
 
 
 def from_eax(eax: int, source: str = "pck") -> Cpu:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from fastness.record import record
 from fastness.tee.dcap import quote as quotes
 from fastness.tee.dcap import report
 from fastness.tee.dcap.quote import Quote
@@ -13,7 +12,7 @@ from fastness.tee.sgx import layout as at
 from fastness.wire.hexdump import Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Evidence:
     """An SGX quote: the container, the enclave's report, and, once verified, what Intel says of the platform."""
 

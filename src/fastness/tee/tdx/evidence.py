@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from fastness.record import record
 from fastness.tee.dcap import quote as quotes
 from fastness.tee.dcap.quote import Quote
 from fastness.tee.dcap.verify import Appraisal
@@ -11,7 +10,7 @@ from fastness.tee.tdx import layout as at
 from fastness.wire.hexdump import Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Body:
     """A TD report: ``raw`` is 584, 648 or 885 bytes of ``kind`` 2, 3 or 4; fields are read where they stand."""
 
@@ -70,7 +69,7 @@ class Body:
         return self.raw[520:584]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Evidence:
     """A TDX quote: the container, the TD report, and, once verified, what Intel says of the platform."""
 

@@ -1,0 +1,295 @@
+"""The question asked from above: is this evidence genuine, what does it claim, and does a policy accept it?
+
+1. Gather: sources are told apart by content into evidence and collateral.
+2. For each piece of evidence: parse it; verify what is embedded in it first and give it as ``within``; verify it.
+3. Bindings: the nonce or report_data asked for, and the key of the request or certificate that carried it.
+4. Claims, merged over what the evidence rests on (a vTPM's over its SNP or TDX report).
+5. The policy, if there is one.
+
+Nothing is raised for bad evidence: the :class:`Result` says what was wrong. Wrong use raises
+:class:`~fastness.errors.UsageError`. ``from fastness import verify`` is :func:`verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fastness import bindings
+from fastness import tee as tees
+from fastness.claims.finding import Finding, Outcome
+from fastness.claims.genuine import Genuine
+from fastness.claims.model import Claims
+from fastness.collateral.gather import Gathered, Source, gather
+from fastness.collateral.heap import Found
+from fastness.errors import FastnessError, MalformedEvidence, MissingCollateral, NotGenuine, UsageError
+from fastness.pki import anchors as roots
+from fastness.pki.anchors import Anchors
+from fastness.record import field, mutable, record, replace
+from fastness.result import Result, merged
+from fastness.tee import Collateral
+
+if TYPE_CHECKING:
+    from fastness.appraise.policy import Policy
+    from fastness.collateral.supply import Supply
+
+RESTS_ON = {"tpm": ("snp", "tdx"), "nvgpu": ("snp", "tdx")}
+"""Evidence that may rest on other evidence lying beside it, and on which."""
+
+
+@record
+class Question:
+    """What is asked of every piece of evidence."""
+
+    at: datetime
+    nonce: bytes | None = None
+    report_data: bytes | None = None
+    policy: Policy | None = None
+    anchors: Anchors = field(default_factory=Anchors)
+    supply: Supply | None = None
+
+
+def verify(
+    *sources: Source,
+    at: datetime | None = None,
+    nonce: bytes | None = None,
+    report_data: bytes | None = None,
+    policy: Policy | str | None = None,
+    anchors: Anchors | Iterable[str] | None = None,
+    offline: bool = True,
+) -> Result:
+    """The result on the one piece of evidence in ``sources``.
+
+    Args:
+        sources: paths of files and folders, ``"-"`` for standard input, or bytes; evidence and collateral in any mix.
+        at: the time to judge at, with a time zone; now when absent.
+        nonce: what the evidence must be fresh over: its nonce field, or its report_data padded with zeros.
+        report_data: what its report_data must be, padded with zeros.
+        policy: a policy, or the name or file of one; without it the question is only whether it is genuine.
+        anchors: further roots: :class:`~fastness.pki.anchors.Anchors`, or names as ``--anchors`` takes them.
+        offline: whether missing collateral may not be fetched.
+
+    Raises:
+        UsageError: unreadable sources, no evidence at all, more than one independent piece (see :func:`verify_all`).
+    """
+    results = verify_all(
+        *sources, at=at, nonce=nonce, report_data=report_data, policy=policy, anchors=anchors, offline=offline
+    )
+    if len(results) > 1:
+        raise UsageError(
+            f"{len(results)} pieces of evidence that do not rest on one another: "
+            + ", ".join(f"{item.tee} in {item.source}" for item in results),
+            hint="verify_all() answers for each",
+        )
+    return results[0]
+
+
+def verify_all(
+    *sources: Source,
+    at: datetime | None = None,
+    nonce: bytes | None = None,
+    report_data: bytes | None = None,
+    policy: Policy | str | None = None,
+    anchors: Anchors | Iterable[str] | None = None,
+    offline: bool = True,
+) -> tuple[Result, ...]:
+    """Like :func:`verify`, one result for each piece of evidence that does not merely support another."""
+    return answer(gather(sources), question(at, nonce, report_data, policy, anchors, offline=offline))
+
+
+def question(
+    at: datetime | None,
+    nonce: bytes | None,
+    report_data: bytes | None,
+    policy: Policy | str | None,
+    anchors: Anchors | Iterable[str] | None,
+    *,
+    offline: bool,
+) -> Question:
+    """The arguments of :func:`verify` as one value, files read and names resolved."""
+    if at is not None and at.tzinfo is None:
+        raise UsageError("a time without a zone", hint="datetime(…, tzinfo=UTC)")
+    if nonce is not None and report_data is not None:
+        raise UsageError("a nonce and report_data together", hint="report_data is the whole field, a nonce its start")
+    if isinstance(policy, str):
+        from fastness.appraise.policy import load
+
+        policy = load(policy)
+    if not isinstance(anchors, Anchors):
+        from fastness.collateral import anchors_file
+
+        anchors = anchors_file.load(anchors) if anchors else Anchors()
+    from fastness.collateral.supply import Supply
+
+    when = datetime.now(UTC) if at is None else at.astimezone(UTC)
+    return Question(when, nonce, report_data, policy, roots.vendor() + anchors, Supply(offline=offline))
+
+
+def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
+    """One result for each independent piece of evidence that was gathered."""
+    if gathered.problem is not None and not gathered.evidence:
+        return (_problem(gathered, asked, gathered.problem),)
+    if not gathered.evidence:
+        if not gathered.ignored and gathered.collateral == Collateral():
+            raise UsageError("nothing was given", hint="name files or folders, or - for standard input")
+        return (_nothing(gathered, asked),)
+    session = _Session(gathered, asked)
+    results = [(found, session.result(found)) for found in session.order()]
+    supporting = session.supporting
+    alone = [result for found, result in results if (found.tee, found.data) not in supporting]
+    if gathered.problem is not None:
+        alone.append(_problem(gathered, asked, gathered.problem))
+    return tuple(alone)
+
+
+def _problem(gathered: Gathered, asked: Question, error: MissingCollateral | MalformedEvidence) -> Result:
+    genuine = None if isinstance(error, MissingCollateral) else False
+    return Result("tpm", genuine, asked.at, error=error, ignored=gathered.ignored)
+
+
+def _nothing(gathered: Gathered, asked: Question) -> Result:
+    error = MalformedEvidence("evidence", 0, "evidence of a TEE we know", "none among the inputs")
+    error.hint = "it may be cut short: `fastness evidence show` tells what was understood"
+    return Result(tee=None, genuine=False, at=asked.at, error=error, ignored=gathered.ignored)
+
+
+@mutable
+class _Session:
+    """The evidence of one call; what rests on something else comes last in :meth:`order`."""
+
+    gathered: Gathered
+    asked: Question
+    known: dict[tuple[str, bytes], Genuine[Any] | FastnessError] = field(default_factory=dict)
+    supporting: set[tuple[str, bytes]] = field(default_factory=set)
+
+    def order(self) -> list[Found]:
+        return sorted(self.gathered.evidence, key=lambda found: found.tee in RESTS_ON)
+
+    def result(self, found: Found) -> Result:
+        blank = Result(found.tee, None, self.asked.at, source=found.source, ignored=self.gathered.ignored)
+        try:
+            genuine = self._genuine(found.tee, found.data)
+            return self._conclude(found, genuine, blank)
+        except MissingCollateral as error:
+            return replace(blank, error=error)
+        except (NotGenuine, MalformedEvidence) as error:
+            return replace(blank, genuine=False, error=error)
+
+    def _genuine(self, tee: str, data: bytes) -> Genuine[Any]:
+        key = (tee, data)
+        if key not in self.known:
+            try:
+                self.known[key] = self._verify(tee, data)
+            except (NotGenuine, MissingCollateral, MalformedEvidence) as error:
+                self.known[key] = error
+        outcome = self.known[key]
+        if isinstance(outcome, FastnessError):
+            raise outcome
+        return outcome
+
+    def _verify(self, tee: str, data: bytes) -> Genuine[Any]:
+        module = tees.load(tee)
+        evidence = module.parse(data)
+        carried = module.embedded(evidence)
+        self.supporting.update(carried)
+        inner = [self._genuine(name, raw) for name, raw in carried]
+        beside, failures = self._beside(tee)
+        within = (*inner, *beside)
+        collateral = self.gathered.collateral + module.enclosed(evidence)
+        try:
+            genuine = self._supplied(tee, evidence, collateral, within)
+        except NotGenuine as error:
+            raise _because(error, failures) from None
+        self._absorb(genuine.within)
+        return genuine
+
+    def _supplied(
+        self, tee: str, evidence: Any, collateral: Collateral, within: tuple[Genuine[Any], ...]
+    ) -> Genuine[Any]:
+        """Verifies with what was given; where that does not do, once more with what the cache and the vendors have."""
+        module, asked = tees.load(tee), self.asked
+        first: Genuine[Any] | MissingCollateral
+        try:
+            first = module.verify(evidence, collateral, asked.anchors, at=asked.at, within=within)
+            if asked.policy is None or not _unanswered(first):
+                return first
+        except MissingCollateral as error:
+            first = error
+        more = asked.supply.of(tee, evidence, collateral, at=asked.at) if asked.supply is not None else None
+        if more is not None:
+            return module.verify(evidence, collateral + more, asked.anchors, at=asked.at, within=within)
+        if isinstance(first, MissingCollateral):
+            raise first
+        return first
+
+    def _beside(self, tee: str) -> tuple[list[Genuine[Any]], list[FastnessError]]:
+        """Genuine evidence of other TEEs among the inputs that ``tee`` may rest on, and what failed of it."""
+        good, bad = [], []
+        for found in self.gathered.evidence:
+            if found.tee in RESTS_ON.get(tee, ()) and (found.tee, found.data) not in self.supporting:
+                try:
+                    good.append(self._genuine(found.tee, found.data))
+                except FastnessError as error:
+                    bad.append(error)
+        return good, bad
+
+    def _absorb(self, within: Sequence[Genuine[Any]]) -> None:
+        for key, outcome in self.known.items():
+            if any(outcome is item for item in within):
+                self.supporting.add(key)
+
+    def _conclude(self, found: Found, genuine: Genuine[Any], blank: Result) -> Result:
+        layers = _layers(found.tee, genuine)
+        claims = tuple(item for _, item in layers)
+        findings = [finding for layer, _ in layers for finding in layer.findings]
+        findings += bindings.of(
+            found, claims[0], self.gathered, nonce=self.asked.nonce, report_data=self.asked.report_data
+        )
+        findings += _remembered(claims, self.asked)
+        result = replace(
+            blank,
+            genuine=True,
+            claims=merged(claims),
+            findings=tuple(findings),
+            anchors=tuple(anchor for layer, _ in layers for anchor in layer.anchors),
+            within=tuple(item.tee for item in claims[1:]),
+            not_checked=tuple(dict.fromkeys(text for item in claims for text in item.not_checked)),
+        )
+        return result if self.asked.policy is None else _appraised(result, claims, self.asked)
+
+
+def _unanswered(genuine: Genuine[Any]) -> bool:
+    """Whether a list of revoked certificates would answer what is open."""
+    return any(item.outcome is Outcome.UNKNOWN and item.check.endswith(".revocation") for item in genuine.findings)
+
+
+def _because(error: NotGenuine, failures: list[FastnessError]) -> FastnessError:
+    """Why evidence that found no support is refused: because what it could rest on lacks collateral, if so."""
+    lacking = [item for item in failures if isinstance(item, MissingCollateral)]
+    return lacking[0] if lacking and error.check.endswith((".ak", ".ak-trust", ".anchor", ".within")) else error
+
+
+def _layers(tee: str, genuine: Genuine[Any]) -> list[tuple[Genuine[Any], Claims]]:
+    """The evidence and what it rests on, outermost first, each with its claims."""
+    found = [(genuine, tees.load(tee).claims(genuine))]
+    for inner in genuine.within:
+        found += _layers(type(inner.evidence).__module__.split(".")[2], inner)
+    return found
+
+
+def _remembered(claims: Sequence[Claims], asked: Question) -> list[Finding]:
+    """Whether Intel's collateral is older than what was seen before (a roll-back); kept by the store."""
+    known = [item for item in claims if "evaluation_number" in item.collateral and item.tee in ("sgx", "tdx")]
+    if not known or asked.supply is None:
+        return []
+    return [finding for item in known for finding in asked.supply.evaluation(item, at=asked.at)]
+
+
+def _appraised(result: Result, claims: tuple[Claims, ...], asked: Question) -> Result:
+    from fastness.appraise.verdict import appraise
+
+    if asked.policy is None:
+        return result
+    verdict = appraise(claims, result.findings, asked.policy, at=asked.at)
+    return result.with_verdict(verdict)

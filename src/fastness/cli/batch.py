@@ -1,0 +1,100 @@
+"""``fastness verify --batch``: a resident verifier. One JSON object a line in, one a line out, in order.
+
+In: ``{"id": any, "paths": [PATH…], "evidence": [base64…], "at": TIME, "nonce": HEX, "report_data": HEX}``; all but one
+of ``paths`` and ``evidence`` may be absent; the options of the command line hold for each line that says nothing else.
+Out: the ``fastness/verdict/v1`` (or ``fastness/verdicts/v1``) document with ``id`` and ``exit_code``; for a line that
+cannot be answered ``{"id", "schema": "fastness/error/v1", "error": {…}, "exit_code"}``. Chains and collateral seen once
+are not verified again; their validity is checked every time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import gc
+import json
+import sys
+from typing import Any
+
+from fastness.attestation import answer, question
+from fastness.cli.verify import MAX_LINE, hexadecimal, when
+from fastness.collateral import anchors_file
+from fastness.collateral.gather import Source, gather
+from fastness.errors import FastnessError, UsageError
+from fastness.result import document, error_json, exit_code
+
+KEYS = frozenset(("id", "paths", "evidence", "at", "nonce", "report_data"))
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Answers until standard input ends; 0 unless a line could not be read at all."""
+    if options.paths:
+        raise UsageError("--batch reads what to verify from standard input", hint="leave the paths out")
+    gc.enable()
+    shared: dict[str, Any] = {"anchors": anchors_file.load(options.anchors), "policy": options.policy}
+    if options.policy is not None:
+        from fastness.appraise.policy import load
+
+        shared["policy"] = load(options.policy)
+    for line in iter(lambda: sys.stdin.buffer.readline(MAX_LINE + 1), b""):
+        if len(line) > MAX_LINE:
+            raise UsageError(f"a line holds at most {MAX_LINE} bytes", where="standard input")
+        if line.strip():
+            reply = _reply(line, options, shared)
+            sys.stdout.write(json.dumps(reply, ensure_ascii=False, separators=(",", ":")) + "\n")
+            sys.stdout.flush()
+    return 0
+
+
+def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> dict[str, Any]:
+    identity: Any = None
+    try:
+        request = _object(line)
+        identity = request.get("id")
+        _known(request)
+        asked = question(
+            when(request.get("at", options.at)),
+            hexadecimal("nonce", request.get("nonce", options.nonce)),
+            hexadecimal("report_data", request.get("report_data", options.report_data)),
+            shared["policy"],
+            shared["anchors"],
+            offline=options.offline,
+        )
+        results = answer(gather(_sources(request)), asked)
+    except FastnessError as error:
+        return {"id": identity, "schema": "fastness/error/v1", "error": error_json(error), "exit_code": error.exit_code}
+    return {"id": identity, **document(results), "exit_code": exit_code(results)}
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        raise UsageError("not a line of JSON") from None
+    if not isinstance(value, dict):
+        raise UsageError("a line must be an object")
+    return value
+
+
+def _known(value: dict[str, Any]) -> None:
+    unknown = sorted(set(value) - KEYS)
+    if unknown:
+        raise UsageError(f"unknown key {unknown[0]!r}", hint="known: " + ", ".join(sorted(KEYS)))
+    for name in ("at", "nonce", "report_data"):
+        if not isinstance(value.get(name, ""), str):
+            raise UsageError(f"{name} must be a text")
+
+
+def _sources(request: dict[str, Any]) -> list[Source]:
+    paths, evidence = request.get("paths", []), request.get("evidence", [])
+    if not _texts(paths) or not _texts(evidence) or "-" in paths:
+        raise UsageError("paths and evidence are lists of texts", hint="standard input carries the lines themselves")
+    try:
+        return [*paths, *(base64.b64decode(item, validate=True) for item in evidence)]
+    except (binascii.Error, ValueError):
+        raise UsageError("evidence must be base64") from None
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

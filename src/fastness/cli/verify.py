@@ -1,0 +1,149 @@
+"""``fastness verify``: is this evidence genuine, and does a policy accept it?
+
+Exit codes: 0 genuine (and accepted), 1 refused by the policy, 2 usage, 3 malformed, 4 not genuine, 5 collateral
+missing or out of date. Several pieces of evidence: the worst of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from fastness.errors import FastnessError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from fastness.result import Result
+
+MAX_LINE = 16 << 20
+"""Longest line of batch input, in bytes."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    add("paths", metavar="PATH", nargs="*", help="files and folders of evidence and collateral; - for stdin")
+    add("--at", metavar="TIME", help="the time to judge at, ISO 8601, or `bundle` for that of a bundle (now)")
+    add("--nonce", metavar="HEX", help="the nonce the evidence must be fresh over")
+    add("--report-data", metavar="HEX", help="the report_data the evidence must hold")
+    add("--policy", metavar="NAME|FILE", help="decide by this policy; without it: is it genuine?")
+    add("--anchors", metavar="FILE", nargs="+", action="extend", default=[], help="further roots: certificates or keys")
+    add("--offline", action="store_true", help="never fetch collateral that is missing")
+    add("--json", action="store_true", help="the whole result as one JSON document on stdout")
+    add("--batch", action="store_true", help="stay, and answer each JSON line on stdin with one on stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answers; returns the exit code."""
+    if options.batch:
+        from fastness.cli.batch import serve
+
+        return serve(options)
+    from fastness.attestation import answer, question
+    from fastness.collateral.gather import gather
+    from fastness.result import document, exit_code
+
+    paths, anchors = _paths(options)
+    gathered = gather(paths)
+    at = options.at
+    if at == "bundle":
+        if not gathered.bundle_at:
+            raise UsageError("--at bundle without a bundle among the inputs", where="--at")
+        at = gathered.bundle_at
+    asked = question(
+        when(at),
+        hexadecimal("--nonce", options.nonce),
+        hexadecimal("--report-data", options.report_data),
+        options.policy,
+        anchors,
+        offline=options.offline,
+    )
+    results = answer(gathered, asked)
+    if options.json:
+        from fastness.cli.words import emit
+
+        emit(document(results))
+    else:
+        for result in results:
+            _show(result)
+    return exit_code(results)
+
+
+def _paths(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    # `--anchors FILE PATH`: the option takes all that follows; with no other path, only the first is meant
+    paths, anchors = list(options.paths), list(options.anchors)
+    if not paths and len(anchors) > 1:
+        paths, anchors = anchors[1:], anchors[:1]
+    if not paths:
+        raise UsageError("no files were named", hint="fastness verify PATH…, or - for standard input")
+    return paths, anchors
+
+
+def when(text: str | None) -> datetime | None:
+    """A time in ISO 8601; without a zone it is Zulu."""
+    if text is None:
+        return None
+    from datetime import UTC, datetime
+
+    try:
+        value = datetime.fromisoformat(text)
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(f"not a time: {text[:40]!r}", where="--at", hint="2026-11-23T12:00:00Z") from None
+
+
+def hexadecimal(option: str, text: str | None) -> bytes | None:
+    """Bytes written in hexadecimal: 1 to 64 of them."""
+    if text is None:
+        return None
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        value = b""
+    if not 1 <= len(value) <= 64:
+        raise UsageError(f"{option} wants 1 to 64 bytes in hexadecimal", where=option)
+    return value
+
+
+def _show(result: Result) -> None:
+    from fastness.cli.words import paint, printable, tell
+
+    for item in result.ignored:
+        print(f"{paint('ignored', 'dim')} {printable(item.source)}: {printable(item.why)}", file=sys.stderr)
+    if isinstance(result.error, FastnessError):
+        tell(result.error)
+    print("\n".join(printable(line) for line in lines(result)))
+
+
+def lines(result: Result) -> list[str]:
+    """The result for people."""
+    answer = {True: "yes", False: "NO", None: "cannot be told: collateral is missing"}[result.genuine]
+    out = [f"evidence   {result.tee or 'none'}" + (f" resting on {', '.join(result.within)}" if result.within else "")]
+    out += [f"genuine    {answer}   (at {result.at:%Y-%m-%dT%H:%M:%SZ})"]
+    out += [f"vouched by {item.name}{' SIMULATED' if item.simulated else ''}" for item in result.anchors]
+    if result.claims is not None:
+        out += ["claims", *(f"  {name:<32} {value}" for name, value in flat(result.claims))]
+    shown = [item for item in result.findings if item.outcome.value != "held"]
+    out += ["findings"] if shown else []
+    for item in shown:
+        out.append(f"  {item.outcome.value:<12} {item.check}: {item.actual or item.expected}")
+        out += [f"  {'':<12} hint {item.hint}"] if item.hint else []
+    out += ["not checked", *(f"  {text}" for text in result.not_checked)] if result.not_checked else []
+    if result.verdict is not None:
+        out.append(f"verdict    {result.verdict}, decided by {result.decided_by}")
+    return out
+
+
+def flat(tree: Any, prefix: str = "") -> Sequence[tuple[str, str]]:
+    """A tree as rows of dotted names and values."""
+    rows: list[tuple[str, str]] = []
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            rows += flat(value, f"{prefix}{name}.")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            rows.append((prefix + name, text.lower() if isinstance(value, bool) else text))
+    return rows

@@ -1,0 +1,29 @@
+"""Bundles: evidence and everything it was verified with in one file, so that it verifies offline, years later.
+
+``{"schema": "fastness/bundle/v1", "at": TIME, "items": [{"kind", "source", "data": base64}]}``. ``at`` is the time the
+contents were good at; it is used only by ``--at bundle``: a file does not set the clock.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Any
+
+from fastness.collateral.gather import Gathered, place
+from fastness.collateral.text import BUNDLE
+
+
+def make(gathered: Gathered, at: datetime) -> dict[str, Any]:
+    """The bundle of ``gathered``, in a fixed order: the same inputs give the same file."""
+    collateral = gathered.collateral
+    rows = [(found.tee, found.data, found.source) for found in gathered.evidence]
+    rows += [("certificate", item.raw, item.subject_cn) for item in collateral.certificates]
+    rows += [("crl", item.raw, item.issuer_cn) for item in collateral.crls]
+    assembled = {"quote", "signature", "ak", "pcrs", "hcl_report", "event_log"}
+    rows += [(item.kind, item.data, item.source) for item in collateral.documents if item.kind not in assembled]
+    items = [
+        {"kind": kind, "source": place(source), "data": base64.b64encode(data).decode()}
+        for kind, data, source in sorted(rows, key=lambda row: (row[0], row[1]))
+    ]
+    return {"schema": BUNDLE, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "items": items}

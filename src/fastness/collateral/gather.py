@@ -1,0 +1,133 @@
+"""Files, folders, standard input and bytes, in any mix, sorted into evidence and collateral by their content.
+
+Names count for nothing. What is in a folder and is neither evidence nor collateral is left aside and listed; the
+order of the inputs does not matter; a piece that comes twice counts once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from fastness.collateral import parts
+from fastness.collateral.heap import MAX_FILE, MAX_FILES, Found, Heap, Ignored
+from fastness.collateral.sort import Sorter
+from fastness.errors import MalformedEvidence, MissingCollateral, UsageError
+from fastness.record import record
+from fastness.tee import Collateral, Document
+
+Source: TypeAlias = str | os.PathLike[str] | bytes
+MAX_FOLDERS = 8
+"""Deepest nesting of folders that is walked."""
+
+
+@record
+class Gathered:
+    """Evidence, in the order it was found, all collateral, what was left aside, and why parts are not evidence."""
+
+    evidence: tuple[Found, ...]
+    collateral: Collateral
+    ignored: tuple[Ignored, ...]
+    problem: MissingCollateral | MalformedEvidence | None = None
+    bundle_at: str = ""
+
+
+def gather(sources: Iterable[Source]) -> Gathered:
+    """What ``sources`` hold: paths of files and folders, ``-`` for standard input, bytes.
+
+    Raises:
+        UsageError: a path that cannot be read, or more input than :mod:`~fastness.collateral.heap` takes.
+    """
+    heap = Heap()
+    sorter = Sorter(heap)
+    for name, data in _inputs(sources, heap):
+        try:
+            understood = sorter.sort(data, name)
+        except MalformedEvidence as error:
+            heap.ignore(name, error.what)
+            continue
+        if not understood:
+            heap.ignore(name, "neither evidence nor collateral" if data else "empty")
+    problem: MissingCollateral | MalformedEvidence | None = None
+    try:
+        parts.assemble(heap)
+    except (MissingCollateral, MalformedEvidence) as error:
+        problem = error
+    problem = problem or parts.log_alone(heap)
+    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem, heap.bundle_at)
+
+
+def _inputs(sources: Iterable[Source], heap: Heap) -> Iterator[tuple[str, bytes]]:
+    for source in sources:
+        if isinstance(source, bytes):
+            _small(len(source), "bytes")
+            yield "bytes", source
+        elif os.fspath(source) == "-":
+            data = sys.stdin.buffer.read(MAX_FILE + 1)
+            _small(len(data), "standard input")
+            yield "-", data
+        else:
+            yield from _path(os.fspath(source), heap)
+
+
+def _small(size: int, where: str) -> None:
+    if size > MAX_FILE:
+        raise UsageError(f"an input holds at most {MAX_FILE} bytes", where=where)
+
+
+def _path(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
+    try:
+        if not stat.S_ISDIR(os.stat(name).st_mode):  # noqa: PTH116 - one call, no pathlib on this path
+            yield name, _read(name)
+            return
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot be read: {str(getattr(error, 'strerror', None) or error).lower()}", where=name
+        ) from None
+    yield from _folder(name, heap)
+
+
+def _folder(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
+    count = 0
+    for parent, folders, files in os.walk(name):
+        folders[:] = sorted(item for item in folders if not item.startswith("."))
+        if parent[len(name) :].count(os.sep) >= MAX_FOLDERS:
+            folders.clear()
+        for item in sorted(files):
+            count += 1
+            if count > MAX_FILES:
+                raise UsageError(f"more than {MAX_FILES} files", where=name, hint="name the files of one machine only")
+            path = os.path.join(parent, item)  # noqa: PTH118 - as above
+            try:
+                yield path, _read(path)
+            except OSError as error:
+                heap.ignore(path, f"cannot be read: {error.strerror}")
+            except UsageError as error:
+                heap.ignore(path, error.what)
+
+
+def _read(path: str) -> bytes:
+    # O_NONBLOCK: a FIFO in a folder must not hang us; a device is no evidence
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(handle, "rb", closefd=True) as file:  # noqa: PTH123
+        status = os.fstat(handle)
+        if stat.S_ISFIFO(status.st_mode) or path.startswith(("/dev/fd/", "/proc/")):
+            os.set_blocking(handle, True)
+        elif not stat.S_ISREG(status.st_mode):
+            raise UsageError("not a file", where=path)
+        data = file.read(MAX_FILE + 1)
+    _small(len(data), path)
+    return data
+
+
+def nonces(collateral: Collateral) -> tuple[Document, ...]:
+    """Short files that look like nothing else: perhaps the nonce somebody asked for."""
+    return collateral.of("nonce")
+
+
+def place(name: str) -> str:
+    """A source for people: the last part of a path."""
+    return name.rstrip(os.sep).rsplit(os.sep, 1)[-1] or name

@@ -1,0 +1,63 @@
+"""AMD's Key Distribution Service: VCEK certificates, their issuers, and the lists of revoked issuers.
+
+Source: AMD publication 57230, "VCEK certificate and KDS interface specification", revision 0.51. A VLEK certificate
+cannot be had here: it is the cloud's, and travels with the evidence.
+"""
+
+from __future__ import annotations
+
+from fastness.collateral.wanted import KDS, Wanted, base
+
+LINES = {"milan": "Milan", "genoa": "Genoa", "bergamo": "Genoa", "siena": "Genoa", "turin": "Turin", "venice": "Venice"}
+"""Product line that serves a generation: Bergamo and Siena share Genoa's roots."""
+
+_OLD = (("blSPL", 0), ("teeSPL", 1), ("snpSPL", 6), ("ucodeSPL", 7))
+_NEW = (("fmcSPL", 0), ("blSPL", 1), ("teeSPL", 2), ("snpSPL", 3), ("ucodeSPL", 7))
+SPACING = 10.0
+"""AMD limits an address to about one VCEK in ten seconds."""
+
+
+def line_of(family: int, model: int) -> str | None:
+    """The product line of a processor by CPUID, extended parts added in."""
+    if family == 0x19:
+        return "Milan" if model < 0x10 else "Genoa" if model < 0x20 or 0xA0 <= model <= 0xAF else None
+    if family == 0x1A:
+        return "Turin" if model <= 0x11 else "Venice"
+    return None
+
+
+def vcek(line: str, chip_id: bytes, tcb: bytes) -> Wanted:
+    """The VCEK of ``chip_id`` (64 bytes) at ``tcb`` (8 bytes as in the report's reported_tcb)."""
+    new = line not in ("Milan", "Genoa")
+    chip = (chip_id[:8] if new else chip_id).hex()
+    query = "&".join(f"{name}={tcb[index]:02d}" for name, index in (_NEW if new else _OLD))
+    path = f"/vcek/v1/{line}/{chip}?{query}"
+    return Wanted(f"kds{path}", base(KDS) + path, ("certificate",))
+
+
+def issuers(line: str, kind: str) -> Wanted:
+    """ASK (or ASVK for ``kind`` ``vlek``) and ARK of ``line``, PEM."""
+    path = f"/{kind}/v1/{line}/cert_chain"
+    return Wanted(f"kds{path}", base(KDS) + path, ("certificate",))
+
+
+def crl(line: str, kind: str) -> Wanted:
+    """The list of revoked issuers of ``line``, signed by its ARK, DER."""
+    path = f"/{kind}/v1/{line}/crl"
+    return Wanted(f"kds{path}", base(KDS) + path, ("crl",))
+
+
+def of_report(report: bytes, *, vlek: bool) -> list[Wanted]:
+    """What an SNP report (its first 0x1E0 bytes) wants. A version 2 report names no processor: Milan, then Genoa."""
+    version = int.from_bytes(report[:4], "little")
+    lines = [line_of(report[0x188], report[0x189])] if version >= 3 else ["Milan", "Genoa"]
+    chip, tcb = report[0x1A0:0x1E0], report[0x180:0x188]
+    kind = "vlek" if vlek else "vcek"
+    found: list[Wanted] = []
+    for line in lines:
+        if line is None:
+            continue
+        if not vlek and any(chip):
+            found.append(vcek(line, chip, tcb))
+        found += [issuers(line, kind), crl(line, kind)]
+    return found

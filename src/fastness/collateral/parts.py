@@ -1,0 +1,111 @@
+"""Evidence that lies in several files: which parts there are, and putting them into one.
+
+A TEE whose evidence comes in parts exports ``recognise_part(data) -> name | None`` and
+``assemble({name: data}, …) -> evidence``. What belongs together is told here, across TEEs: the certificate of a TPM's
+key among all certificates, the TDX quote around a vTPM among the evidence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastness import tee as tees
+from fastness.collateral.heap import Found, Heap
+from fastness.errors import MalformedEvidence, MissingCollateral, UsageError
+from fastness.tee import Document
+from fastness.wire import x509
+
+TEES = ("tpm", "sev")
+EK_CERTIFICATE = bytes.fromhex("060567810508 01")
+"""DER of 2.23.133.8.1, tcg-kp-EKCertificate: the usage of EK certificates (TCG EK credential profile 2.5, 3.5.16)."""
+
+_NEEDED = {"tpm": ("quote", "signature", "ak", "pcrs")}
+_HCL_TDX = 4
+"""``report_type`` of an HCL report whose hardware report is a TD report (Azure HCL attestation report header)."""
+
+
+def assemble(heap: Heap) -> None:
+    """Puts the parts in ``heap`` together. Parts that are short of one another become collateral.
+
+    Raises:
+        MalformedEvidence: parts that cannot be read.
+        MissingCollateral: a quote without its signature, key or register values.
+        UsageError: the quotes of more than one TPM.
+    """
+    for name in TEES:
+        parts = [document for (owner, _), document in heap.parts.items() if owner == name]
+        evidence = None
+        if parts:
+            evidence = _tpm(parts, heap) if name == "tpm" else _other(name, parts)
+        if evidence is not None:
+            heap.add_evidence(Found(name, evidence, parts[0].source))
+        for part in parts:
+            heap.documents.setdefault((part.kind, part.data), part)
+
+
+def _other(name: str, parts: list[Document]) -> bytes | None:
+    make: Any = getattr(tees.load(name), "assemble", None)
+    result: bytes | None = make({part.kind: part.data for part in parts}) if make is not None else None
+    return result
+
+
+def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
+    named: dict[str, bytes] = {}
+    for part in parts:
+        if part.kind == "quote" and named.get("quote", part.data) != part.data:
+            raise UsageError("the quotes of more than one TPM", where=part.source, hint="verify one TPM at a time")
+        # a TPM's own form of its key says more than a SubjectPublicKeyInfo (attributes: restricted, fixedTPM)
+        if part.kind != "ak" or "ak" not in named or not _is_der(part.data):
+            named[part.kind] = part.data
+    if "quote" not in named:
+        return None
+    _surroundings(named, heap)
+    absent = [need for need in _NEEDED["tpm"] if need not in named]
+    if absent:
+        raise MissingCollateral(
+            f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source
+        )
+    module: Any = tees.load("tpm")
+    evidence: bytes = module.assemble(named)
+    return evidence
+
+
+def _is_der(data: bytes) -> bool:
+    return data[:1] == b"\x30" or data.lstrip()[:5] == b"-----"
+
+
+def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
+    """The key's certificate, the EK's, the event log and the quote around it, from among everything else."""
+    logs = heap.of("event-log")
+    if logs and "event_log" not in named:
+        named["event_log"] = logs[0].data
+    quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
+    report = named.get("hcl_report", b"")
+    if len(quotes) == 1 and report[0x20 + 0x4A0 + 8 : 0x20 + 0x4A0 + 12] == _HCL_TDX.to_bytes(4, "little"):
+        named["td_quote"] = quotes[0].data
+    for raw, certificate in heap.certificates.items():
+        if "ek_certificate" not in named and _is_ek(certificate):
+            named["ek_certificate"] = raw
+        elif "ak" not in named and not certificate.is_ca and len(heap.certificates) == 1:
+            named["ak"] = certificate.key.raw
+        if "ak" in named and certificate.key.bits and certificate.key.bits in named["ak"]:
+            named.setdefault("ak_certificate", raw)
+
+
+def _is_ek(certificate: x509.Certificate) -> bool:
+    usage = certificate.extension(x509.EXTENDED_KEY_USAGE)
+    return usage is not None and EK_CERTIFICATE in usage.value
+
+
+def log_alone(heap: Heap) -> MissingCollateral | MalformedEvidence | None:
+    """Why an event log without a quote is not genuine: nothing signs it. None when there is no log."""
+    logs = heap.of("event-log")
+    if not logs or heap.evidence:
+        return None
+    from fastness.wire import eventlog
+
+    try:
+        eventlog.parse(logs[0].data)
+    except MalformedEvidence as error:
+        return error
+    return MissingCollateral("the quote that signs this event log", check="tpm.signature", where=logs[0].source)

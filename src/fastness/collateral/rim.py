@@ -1,0 +1,68 @@
+"""NVIDIA's reference integrity manifests and certificate status.
+
+Manifests are named by what the report states: ``NV_GPU_DRIVER_GH100_535.86.09``,
+``NV_GPU_VBIOS_5612_0002_890_96009F0001`` (project, project SKU, chip SKU, VBIOS version without dots, upper case).
+The service wraps the TagSwid XML in JSON: ``{"id", "rim": base64, "sha256"}``. Status is OCSP (RFC 6960) over POST.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from fastness.collateral.wanted import OCSP, RIM, Wanted, base
+from fastness.errors import UsageError
+from fastness.wire import der, x509
+
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_SHA256 = bytes.fromhex("300d06096086480165030402010500")
+"""DER AlgorithmIdentifier of SHA-256 with NULL parameters."""
+
+
+def manifest(identity: str) -> Wanted:
+    """The manifest called ``identity``."""
+    if not _ID.fullmatch(identity):
+        raise UsageError(f"not the name of a manifest: {identity[:80]!r}")
+    path = f"/v1/rim/{identity}"
+    return Wanted(f"rim{path}", base(RIM) + path, ("rim",))
+
+
+def driver(chip: str, version: str) -> Wanted:
+    """The driver's manifest: chip as the certificate chain names it (``GH100``), version as the report does."""
+    return manifest(f"NV_GPU_DRIVER_{chip}_{version}")
+
+
+def vbios(project: str, project_sku: str, chip_sku: str, version: str) -> Wanted:
+    """The VBIOS's manifest."""
+    return manifest(f"NV_GPU_VBIOS_{project}_{project_sku}_{chip_sku}_{version.replace('.', '').upper()}")
+
+
+def status(certificate: x509.Certificate, issuer: x509.Certificate) -> Wanted:
+    """The status of ``certificate``: an OCSPRequest with one CertID over SHA-256, no nonce (answers are cached)."""
+    request = ocsp_request(certificate, issuer)
+    key = f"ocsp/{hashlib.sha256(request).hexdigest()}"
+    return Wanted(key, base(OCSP), ("ocsp",), body=request, content_type="application/ocsp-request")
+
+
+def ocsp_request(certificate: x509.Certificate, issuer: x509.Certificate) -> bytes:
+    """DER OCSPRequest (RFC 6960 section 4.1.1)."""
+    serial = certificate.serial.to_bytes(certificate.serial.bit_length() // 8 + 1, "big")
+    identity = _sequence(
+        _SHA256,
+        _tlv(der.OCTET_STRING, hashlib.sha256(certificate.issuer).digest()),
+        _tlv(der.OCTET_STRING, hashlib.sha256(issuer.key.bits).digest()),
+        _tlv(der.INTEGER, serial),
+    )
+    return _sequence(_sequence(_sequence(_sequence(identity))))
+
+
+def _sequence(*parts: bytes) -> bytes:
+    return _tlv(der.SEQUENCE, b"".join(parts))
+
+
+def _tlv(tag: int, value: bytes) -> bytes:
+    size = len(value)
+    if size < 0x80:
+        return bytes((tag, size)) + value
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + value

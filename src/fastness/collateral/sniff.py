@@ -1,0 +1,88 @@
+"""Which TEE bytes may belong to, from their first few, so that only that TEE's parsers are loaded.
+
+A guess costs nothing when wrong: the TEE's own ``recognise`` decides, and what no guess names is shown to all of them.
+"""
+
+from __future__ import annotations
+
+from fastness import tee as tees
+
+SNP_REPORT = 0x4A0
+TABLE_ENTRY = 24
+_TABLE_GUIDS = frozenset(
+    bytes.fromhex(guid)
+    for guid in (
+        "63da758de6644564adc5f4b93be8accd",  # VCEK
+        "a8074bc2a25a483eaae639c045a0b8a1",  # VLEK
+        "4ab7b379bbac4fe4a02f05aef327c782",  # ASK, ASVK
+        "c0b406a4a803495297433fb6014cd0ae",  # ARK
+        "92f81bc358114d3d97ffd19f88dc67ea",  # CRL
+    )
+)
+"""GHCB specification 2.0 section 4.1.8.1: GUIDs of the certificate table; written in RFC 4122 order by producers."""
+
+
+def likely(data: bytes) -> tuple[str, ...]:
+    """Names of TEEs worth asking first, best first."""
+    head = data[:8]
+    version, kind = int.from_bytes(head[:2], "little"), int.from_bytes(head[4:8], "little")
+    if version in (4, 5) and kind == 0x81:
+        return ("tdx",)
+    if 3 <= version <= 5 and head[2:4] in (b"\x02\0", b"\x03\0"):
+        return ("sgx", "tdx")
+    if head[2:4] == b"\0\0" and 1 < version < 16 and len(data) >= SNP_REPORT - 64:
+        return ("snp",)
+    if head[:4] in (b"HCLA", b"\xffTCG") or data[2:6] == b"\xffTCG":
+        return ("tpm",)
+    if head[:2] == b"\x11\xe0":
+        return ("nvgpu",)
+    return _cbor(data[:18])
+
+
+def _cbor(head: bytes) -> tuple[str, ...]:
+    if head[1:3] == b"\x01\x6f":  # our own TPM blob: {1: text of 15, …}
+        return ("tpm",)
+    if head[:1] == b"\x84" or head[:2] == b"\xd2\x84":
+        return ("nitro", "nil")
+    if head[:3] == b"\xd9\x01\x8f" or head[:3] == b"\xd9\x03\x8b":  # CCA collection: tags 399 and 907
+        return ("cca",)
+    return ()
+
+
+def evidence_of(data: bytes) -> str | None:
+    """The TEE that recognises ``data`` as its evidence, asking the likely ones only."""
+    return next((name for name in likely(data) if recognises(name, data)), None)
+
+
+def any_evidence(data: bytes) -> str | None:
+    """The same, asking all that :func:`evidence_of` has not."""
+    asked = likely(data)
+    return next((name for name in tees.NAMES if name not in asked and recognises(name, data)), None)
+
+
+def recognises(name: str, data: bytes) -> bool:
+    """Whether TEE ``name`` takes ``data`` for its evidence."""
+    try:
+        module = tees.load(name)
+    except ModuleNotFoundError:  # a TEE left out of this installation recognises nothing
+        return False
+    return module.recognise(data)
+
+
+def certificate_table(data: bytes) -> list[bytes] | None:
+    """The blobs of an AMD certificate table (entries of GUID 16, offset 4, size 4, little endian, zero entry last).
+
+    None when ``data`` is no such table. Source: GHCB specification section 4.1.8.1.
+    """
+    if data[:16] not in _TABLE_GUIDS:
+        return None
+    blobs: list[bytes] = []
+    for at in range(0, len(data) - TABLE_ENTRY + 1, TABLE_ENTRY):
+        entry = data[at : at + TABLE_ENTRY]
+        if not any(entry):
+            return blobs
+        offset, size = int.from_bytes(entry[16:20], "little"), int.from_bytes(entry[20:24], "little")
+        if not 0 < size <= len(data) - offset or at > 16 * TABLE_ENTRY:
+            return None
+        blobs.append(data[offset : offset + size])
+    return None

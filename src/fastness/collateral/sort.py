@@ -1,0 +1,245 @@
+"""Telling bytes apart by content, never by name: each piece is unwrapped until what is left has a kind.
+
+Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), JSON bundles, CMW records and collections, certificate tables,
+certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them around one piece.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from fastness import tee as tees
+from fastness.collateral import carriers, parts, sniff, text
+from fastness.collateral.heap import Carrier, Found, Heap
+from fastness.errors import MalformedEvidence
+from fastness.record import replace
+from fastness.tee import MAX_EVENT_LOG, MAX_EVIDENCE, Document
+from fastness.wire import cbor, der, eventlog, x509
+
+MAX_DEPTH = 6
+MAX_NODES = 512
+MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
+"""Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind is refused later."""
+NONCE_SIZES = range(8, 65)
+
+_CCEL = b"CCEL"
+_BANKS = re.compile(rb'\s*\{\s*"(?:sha1|sha256|sha384|sha512|sm3_256|sha3_\d{3})"')
+"""How JSON with the register values of a TPM starts."""
+
+
+class Sorter:
+    """Sorts pieces into a heap."""
+
+    def __init__(self, heap: Heap) -> None:
+        self.heap = heap
+
+    def sort(self, data: bytes, source: str, depth: int = 0, carrier: Carrier | None = None) -> bool:
+        """Puts ``data`` where it belongs; False when nothing in it was understood."""
+        self.heap.count(data, source)
+        if depth > MAX_DEPTH or not data:
+            return False
+        if text.is_text(data):
+            return self._text(data, source, depth, carrier)
+        return self._evidence(data, source, carrier) or self._binary(data, source, depth, carrier)
+
+    def _all(self, pieces: Iterable[bytes], source: str, depth: int, carrier: Carrier | None) -> bool:
+        """Sorts every piece; whether any was understood."""
+        understood = [self.sort(piece, source, depth + 1, carrier) for piece in pieces]
+        return any(understood)
+
+    def _evidence(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
+        name = sniff.evidence_of(data) if len(data) <= MAX_BLOB else None
+        if name is None:
+            return False
+        self.heap.add_evidence(Found(name, data, source, carrier))
+        return True
+
+    def _binary(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
+        if carrier is not None and data[0] == der.OCTET_STRING and self._harvest(data, source, depth, carrier):
+            return True
+        if data[0] == der.SEQUENCE and self._der(data, source, depth, carrier):
+            return True
+        if data[:4] == _CCEL and len(data) <= 4096:
+            self.heap.add_document("acpi-table", data, source)
+            return True
+        if len(data) <= MAX_EVENT_LOG and eventlog.recognise(data):
+            self.heap.add_document("event-log", data, source)
+            return True
+        table = sniff.certificate_table(data)
+        if table is not None:
+            return self._all(table, source, depth, None)
+        return self._record(data, source, depth, carrier) or self._last(data, source, carrier)
+
+    def _last(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
+        """What only the TEEs themselves can tell: parts of evidence, then evidence without a telling head."""
+        for name in parts.TEES if len(data) <= MAX_EVENT_LOG else ():
+            if self._part(name, data, source):
+                return True
+        found = sniff.any_evidence(data) if len(data) <= MAX_BLOB else None
+        if found is not None:
+            self.heap.add_evidence(Found(found, data, source, carrier))
+            return True
+        if data[1:4] == b"\0\0\0" and self._old_log(data):
+            self.heap.add_document("event-log", data, source)
+            return True
+        if len(data) in NONCE_SIZES:
+            self.heap.add_document("nonce", data, source)
+            return True
+        return False
+
+    def _part(self, name: str, data: bytes, source: str) -> bool:
+        try:
+            recognise: Any = getattr(tees.load(name), "recognise_part", None)
+        except ModuleNotFoundError:
+            return False
+        kind = recognise(data) if recognise is not None else None
+        if not kind:
+            return False
+        self.heap.add_part(name, Document(kind, data, source))
+        return True
+
+    def _old_log(self, data: bytes) -> bool:
+        """A SHA-1 log of TPM 1.2 times has no mark: it is one if all of it reads as one."""
+        try:
+            return len(data) <= MAX_EVENT_LOG and len(eventlog.parse(data).events) > 0
+        except MalformedEvidence:
+            return False
+
+    # DER
+
+    def _der(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
+        if self._certificate(data, source, depth) or self._crl(data):
+            return True
+        carried = carriers.of_request(data)
+        if carried is not None:
+            return self._carried(carried, source, depth)
+        if carrier is not None:
+            return self._harvest(data, source, depth, carrier)
+        return self._public_key(data, source) or self._ocsp(data, source) or self._path(data, source, depth)
+
+    def _certificate(self, data: bytes, source: str, depth: int) -> bool:
+        try:
+            certificate = x509.certificate(data)
+        except MalformedEvidence:
+            return False
+        carried = carriers.of_certificate(certificate)
+        if carried:
+            return self._carried(carried, source, depth)
+        self.heap.certificates.setdefault(data, certificate)
+        return True
+
+    def _crl(self, data: bytes) -> bool:
+        try:
+            self.heap.crls.setdefault(data, x509.crl(data))
+        except MalformedEvidence:
+            return False
+        return True
+
+    def _public_key(self, data: bytes, source: str) -> bool:
+        try:
+            x509.parse_public_key(data)
+        except MalformedEvidence:
+            return False
+        if not any(self._part(name, data, source) for name in parts.TEES):
+            self.heap.add_document("public-key", data, source)
+        return True
+
+    def _ocsp(self, data: bytes, source: str) -> bool:
+        """OCSPResponse (RFC 6960 section 4.2.1): a status, then [0] with the type id-pkix-ocsp-basic."""
+        try:
+            fields = der.children(der.one(data, der.SEQUENCE, "ocsp"), "ocsp")
+        except MalformedEvidence:
+            return False
+        if not fields or fields[0].tag != der.ENUMERATED:
+            return False
+        self.heap.add_document("ocsp", data, source)
+        return True
+
+    def _path(self, data: bytes, source: str, depth: int) -> bool:
+        """A PkiPath, or any sequence of certificates and lists, back to back or wrapped in one SEQUENCE."""
+        try:
+            node, end = der.read(data)
+            items = [node.raw, data[end:]] if end < len(data) else [item.raw for item in der.children(node, "path")]
+        except MalformedEvidence:
+            return False
+        items = [item for item in items if item[:1] == b"\x30" and len(item) > 64][:32]
+        return self._all(items, source, depth, None)
+
+    def _carried(self, carried: list[tuple[Carrier, bytes]], source: str, depth: int) -> bool:
+        found = False
+        for carrier, value in carried:
+            pair = carriers.tagged(value) if carrier.oid == carriers.DICE else None
+            inner, claims = pair if pair is not None else (value, b"")
+            found |= self.sort(inner, source, depth + 1, replace(carrier, claims=claims))
+        return found
+
+    def _harvest(self, data: bytes, source: str, depth: int, carrier: Carrier) -> bool:
+        """Evidence and endorsements wherever they stand in a vendor's own ASN.1 (Enarx nests them three deep)."""
+        found, stack, seen = False, [data], 0
+        while stack and seen < MAX_NODES:
+            seen += 1
+            try:
+                node = der.read(stack.pop())[0]
+                children = der.children(node, "evidence") if node.tag == der.SEQUENCE else []
+            except MalformedEvidence:
+                continue
+            if node.tag == der.OCTET_STRING:
+                found |= self.sort(node.value, source, depth + 1, carrier)
+            elif node.tag == der.SEQUENCE and not (
+                self._certificate(node.raw, source, depth + 1) or self._crl(node.raw)
+            ):
+                stack.extend(child.raw for child in reversed(children))
+            else:
+                found = True
+        return found
+
+    # CMW and text
+
+    def _record(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
+        """A CMW in CBOR: a record ``[type, bytes]``, a tagged one, or a collection of them."""
+        if data[0] >> 5 not in (4, 5, 6):
+            return False
+        try:
+            value = cbor.decode(data)
+        except MalformedEvidence:
+            return False
+        return self._all(text.cmw(value), source, depth, carrier)
+
+    def _text(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
+        stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
+        if stripped[:1] in (b"{", b"["):
+            return self._json(stripped.rstrip(), source, depth, carrier)
+        if b"-----BEGIN " in data:
+            return self._pem(data, source, depth)
+        if stripped[:1] == b"<" and b"SoftwareIdentity" in stripped[:4096]:
+            self.heap.add_document("rim", data, source)
+            return True
+        plain = text.decoded(data)
+        if plain is not None:
+            return self.sort(plain, source, depth + 1, carrier)
+        return False
+
+    def _pem(self, data: bytes, source: str, depth: int) -> bool:
+        from fastness.wire import pem
+
+        found = False
+        for label, block in pem.unarmour(data):
+            if "PRIVATE" in label:
+                self.heap.ignore(source, "a private key")
+                found = True
+            else:
+                found |= self.sort(block, source, depth + 1)
+        return found
+
+    def _json(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
+        kind = text.signed_kind(data)
+        if kind is not None:
+            self.heap.add_document(kind, data, source)
+            return True
+        pieces, at = text.pieces(data)
+        if pieces:
+            self.heap.bundle_at = at or self.heap.bundle_at
+            return self._all(pieces, source, depth, carrier)
+        return _BANKS.match(data) is not None and self._part("tpm", data, source)

@@ -1,0 +1,64 @@
+"""Where verification turns when collateral is missing: the cache, then the vendors; and what was seen before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fastness.claims.finding import Finding, Outcome
+from fastness.claims.model import Claims
+from fastness.errors import RemoteError
+from fastness.record import field, mutable
+from fastness.tee import Collateral
+
+if TYPE_CHECKING:
+    from fastness.collateral.http import Client
+
+RECENT = timedelta(days=1)
+"""What is judged at a time further back than this neither counts as seen nor as rolled back."""
+
+
+@mutable
+class Supply:
+    """The cache, and the network unless ``offline``. ``notes`` say what could not be had and why."""
+
+    offline: bool = True
+    network: Client | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, tee: str, evidence: Any, collateral: Collateral, *, at: datetime) -> Collateral | None:
+        """What can be had for ``evidence`` beyond ``collateral``; None when nothing can."""
+        from fastness.collateral import fetch
+        from fastness.collateral.store import Store, folder
+
+        if self.network is None and not self.offline:
+            self.network = fetch.client(attempts=2)
+        store, found = Store(folder()), Collateral()
+        for wanted in fetch.plan(tee, evidence, collateral):
+            try:
+                found += fetch.obtain(wanted, store, self.network, at=at) or Collateral()
+            except RemoteError as error:
+                self.notes.append(error.what)
+                if "cannot be reached" in error.what:
+                    break
+        return found if found != Collateral() else None
+
+    def evaluation(self, claims: Claims, *, at: datetime) -> list[Finding]:
+        """The finding ``collateral.evaluation-number`` when Intel's collateral is older than what was seen before."""
+        if datetime.now(UTC) - at > RECENT:
+            return []
+        from fastness.collateral.store import Store, folder
+
+        number, fmspc = int(claims.collateral["evaluation_number"]), str(claims.extra.get("fmspc", ""))
+        highest = Store(folder()).evaluation(f"{claims.tee}/{fmspc}", number, at)
+        if highest is None:
+            return []
+        return [
+            Finding(
+                "collateral.evaluation-number",
+                Outcome.FAILED,
+                expected=f"at least {highest}, seen before for FMSPC {fmspc}",
+                actual=str(number),
+                hint="fetch collateral again: somebody offers an older judgement of this platform",
+            )
+        ]

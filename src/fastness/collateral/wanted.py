@@ -1,0 +1,45 @@
+"""What verification of one piece of evidence wants from the vendors' services, and under which key it is cached."""
+
+from __future__ import annotations
+
+import os
+
+from fastness.record import record
+
+KDS, PCS, INTEL_CERTIFICATES = "FASTNESS_KDS_URL", "FASTNESS_PCS_URL", "FASTNESS_INTEL_CERTIFICATES_URL"
+RIM, OCSP = "FASTNESS_RIM_URL", "FASTNESS_OCSP_URL"
+DEFAULTS = {
+    KDS: "https://kdsintf.amd.com",
+    PCS: "https://api.trustedservices.intel.com",
+    INTEL_CERTIFICATES: "https://certificates.trustedservices.intel.com",
+    RIM: "https://rim.attestation.nvidia.com",
+    OCSP: "https://ocsp.ndis.nvidia.com",
+}
+"""Base addresses, and the environment variables that replace them."""
+
+
+def base(name: str) -> str:
+    """The base address of a service, without a slash at its end."""
+    return (os.environ.get(name) or DEFAULTS[name]).rstrip("/")
+
+
+@record
+class Wanted:
+    """One thing to fetch.
+
+    Attributes:
+        key: names it in the cache with every dimension the answer depends on; never an address, so that mirrors share.
+        url: where it is.
+        kinds: what a right answer holds: ``certificate``, ``crl``, ``tcb-info``, ``qe-identity``, ``rim``, ``ocsp``.
+        holds: text that a right document holds (the FMSPC), empty for none.
+        headers: response headers that carry the issuer chain as URL-encoded PEM.
+        body: POSTed when not empty.
+    """
+
+    key: str
+    url: str
+    kinds: tuple[str, ...]
+    holds: str = ""
+    headers: tuple[str, ...] = ()
+    body: bytes = b""
+    content_type: str = ""

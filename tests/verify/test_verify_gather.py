@@ -1,0 +1,194 @@
+"""Inputs in any order, wrapping and name."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import random
+import sys
+
+import judged
+import pytest
+
+import vectors
+from fastness.collateral import text
+from fastness.collateral.gather import gather
+from fastness.collateral.heap import MAX_FILE
+from fastness.errors import UsageError
+from fastness.wire import cbor, pem
+
+pytestmark = vectors.needs_vectors
+PLAIN = ["tdx/v4-uptodate", "sgx/v3-swhardening-icelake", "nitro/release-2025", "snp/milan-v3-vcek-azure",
+         "snp/turin-v5-vcek-azure", "sev/naples-chain", "cca/veraison-good", "tpm/gce-cos85-nonce",
+         "nvgpu/hopper-sample"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def loose(case, folder, wrap):
+    """The files of a case under meaningless names, in an order of chance, each through ``wrap``."""
+    chance = random.Random(case.name)
+    names = [f"{chance.randrange(1 << 32):08x}" for _ in case.files]
+    paths = []
+    for name, data in zip(names, case.files.values(), strict=True):
+        (folder / name).write_bytes(wrap(data))
+        paths.append(folder / name)
+    chance.shuffle(paths)
+    return paths
+
+
+def dump(data: bytes) -> bytes:
+    rows = []
+    for start in range(0, len(data), 16):
+        row = data[start : start + 16].hex()
+        groups = " ".join(row[i : i + 4] for i in range(0, len(row), 4))
+        rows.append(f"{start:08x}: {groups:<39}  ................")
+    return "\n".join(rows).encode() + b"\n"
+
+
+WRAPS = {
+    "plain": bytes,
+    "base64": base64.b64encode,
+    "base64 in lines": base64.encodebytes,
+    "base64url without padding": lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+    "hex": lambda data: data.hex().encode(),
+    "HEX with a prefix": lambda data: b"0x" + data.hex().upper().encode() + b"\n",
+    "hex of base64": lambda data: base64.b64encode(data).hex().encode(),
+    "cmw": lambda data: json.dumps(["application/octet-stream", base64.urlsafe_b64encode(data).decode()]).encode(),
+    "cbor cmw": lambda data: cbor.encode(["application/octet-stream", data]),
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPS)
+@pytest.mark.parametrize("name", PLAIN)
+def test_any_order_name_and_wrapping(name, wrapping, tmp_path, capsys):
+    case = vectors.case(name)
+    judged.needs(case)
+    paths = loose(case, tmp_path, WRAPS[wrapping])
+    answer = judged.run(capsys, "verify", *paths, *judged.options(case))
+    assert answer.code == 0, answer.document["error"]
+    whole = judged.run(capsys, "verify", case.path, *judged.options(case)).document
+    assert answer.document["claims"] == whole["claims"]
+
+
+def test_a_hex_dump(tmp_path, capsys):
+    case = vectors.case("tdx/v4-uptodate")
+    paths = loose(case, tmp_path, dump)
+    assert judged.run(capsys, "verify", *paths, *judged.options(case)).code == 0
+
+
+def test_certificates_and_lists_as_pem_or_der(tmp_path, capsys):
+    case = vectors.case("tdx/v4-uptodate")
+    blocks = []
+    for data in case.files.values():
+        if b"-----BEGIN" in data[:32]:
+            blocks += [block for _, block in pem.unarmour(data)]
+        elif data[:1] == b"\x30":
+            (tmp_path / f"{len(blocks)}{data[:4].hex()}").write_bytes(pem.armour("X509 CRL", [data]))
+        else:
+            (tmp_path / f"{len(data)}").write_bytes(data)
+    (tmp_path / "all").write_bytes(b"".join(sorted(blocks)))
+    answer = judged.run(capsys, "verify", tmp_path, *judged.options(case))
+    assert answer.code == 0 and not [row for row in answer.document["findings"] if row["outcome"] == "not-checked"]
+
+
+def test_collateral_of_dcap_libraries(tmp_path, capsys):
+    case = vectors.case("tdx/v4-uptodate")
+    info, identity = json.loads(case.files["tcb_info"]), json.loads(case.files["qe_identity"])
+    inner = {name: case.files[name].decode() for name in ("tcb_info", "qe_identity")}
+    chain = case.files["tcb_signing_chain"].decode()
+    document = {
+        "pck_crl_issuer_chain": case.files["pck_crl_issuer_chain"].decode(),
+        "root_ca_crl": case.files["root_ca_crl"].hex(),
+        "pck_crl": case.files["pck_crl"].hex(),
+        "tcb_info_issuer_chain": chain,
+        "tcb_info": inner["tcb_info"][inner["tcb_info"].index(":") + 1 : inner["tcb_info"].rindex(',"signature"')],
+        "tcb_info_signature": info["signature"],
+        "qe_identity_issuer_chain": chain,
+        "qe_identity": inner["qe_identity"][
+            inner["qe_identity"].index(":") + 1 : inner["qe_identity"].rindex(',"signature"')
+        ],
+        "qe_identity_signature": identity["signature"],
+    }
+    (tmp_path / "c").write_text(json.dumps(document))
+    (tmp_path / "q").write_bytes(case.files["quote"])
+    answer = judged.run(capsys, "verify", tmp_path, *judged.options(case))
+    assert answer.code == 0 and answer.document["claims"]["tcb_status"] == "UpToDate"
+
+
+def test_a_bundle_verifies_at_its_time(tmp_path, capsys):
+    case = vectors.case("tdx/v4-uptodate")
+    file = tmp_path / "bundle"
+    words = ["collateral", "bundle", str(case.path), "--offline", "--at", case.at.isoformat(), "--output", str(file)]
+    assert judged.run(capsys, *words).code == 0
+    first = file.read_bytes()
+    judged.run(capsys, *words)
+    assert file.read_bytes() == first
+    assert judged.run(capsys, "verify", file, "--at", "bundle", "--offline", "--json").code == 0
+    assert judged.run(capsys, "verify", file, "--offline", "--json").code == 5  # a file does not set the clock
+
+
+@pytest.mark.parametrize("name", ["sgx/v3-steward-csr-outofdate", "snp/milan-v2-steward-csr-crl"])
+def test_a_request_alone(name, capsys):
+    case = vectors.case(name)
+    judged.needs(case)
+    rest = [path for path in case.path.iterdir() if path.name not in ("quote.bin", "report.bin")]
+    answer = judged.run(capsys, "verify", *rest, *judged.options(case))
+    assert answer.code == 0
+    held = {row["check"] for row in answer.document["findings"] if row["outcome"] == "held"}
+    assert {"binding.carrier", "binding.key"} <= held
+    data = case.files["csr"]
+    gathered = gather([data])
+    assert gathered.evidence[0].carrier.kind == "request"
+    assert gathered.collateral.certificates and gathered.collateral.crls
+
+
+def test_standard_input(capsys, monkeypatch):
+    case = vectors.case("nitro/release-2025")
+    judged.needs(case)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(case.files["document"])))
+    assert judged.run(capsys, "verify", "-", *judged.options(case)).code == 0
+
+
+def test_strangers_in_a_folder_are_left_aside_and_named(tmp_path, capsys):
+    case = vectors.case("nitro/release-2025")
+    judged.needs(case)
+    (tmp_path / "a").write_bytes(case.files["document"])
+    (tmp_path / "README").write_text("read me, please\n")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "key.pem").write_bytes(pem.armour("PRIVATE KEY", [b"0" * 40]))
+    (tmp_path / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    (tmp_path / "deep.json").write_text("[" * 5000)
+    (tmp_path / "bundle.json").write_text(json.dumps({"schema": text.BUNDLE, "items": [{"data": "&&&"}]}))
+    answer = judged.run(capsys, "verify", tmp_path, *judged.options(case))
+    assert answer.code == 0
+    named = {row["source"].rsplit("/", 1)[1] for row in answer.document["ignored"]}
+    assert named == {"README", "empty", "key.pem", "broken.pem", "deep.json", "bundle.json"}
+
+
+def test_several_machines(capsys):
+    one, other = vectors.case("tdx/v4-uptodate"), vectors.case("tdx/v4-debug")
+    answer = judged.run(capsys, "verify", one.path, other.path, "--json", "--offline", "--at", one.at.isoformat())
+    assert answer.document["schema"] == "fastness/verdicts/v1" and len(answer.document["results"]) == 2
+    assert answer.code == 5  # the other's collateral was not yet issued or had ended
+
+
+def test_bounds(tmp_path):
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(MAX_FILE + 1)
+    with pytest.raises(UsageError, match="at most"):
+        gather([big])
+    assert gather([tmp_path]).ignored[0].why.startswith("an input holds")
+
+
+def test_nothing_and_nobody(tmp_path, capsys):
+    assert judged.run(capsys, "verify", tmp_path / "none", "--json").code == 2
+    assert judged.run(capsys, "verify", tmp_path, "--json").code == 2
+    (tmp_path / "x").write_bytes(b"\x00\x01\x02" * 40)
+    answer = judged.run(capsys, "verify", tmp_path, "--json", "--offline")
+    assert answer.code == 3 and answer.document["tee"] is None and answer.document["ignored"]
