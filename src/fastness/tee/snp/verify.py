@@ -1,0 +1,280 @@
+"""Verification of SNP reports (AMD 56860 and 57230), in the order of trust.
+
+1. A leaf (VCEK or VLEK) is there, of the kind the report says signed it.
+2. The leaf says everything a leaf must, in AMD's encoding.
+3. Its chain leads to a pinned ARK over the ASK (VCEK) or ASVK (VLEK), every link and date checked.
+4. Line of the ARK, line of the leaf's product and processor in the report are one.
+5. The leaf is of this chip: its hardware id is the report's chip_id (VCEK).
+6. The leaf is of this firmware: its SPLs are the report's reported_tcb, component by component.
+7. The signature over the received bytes is the leaf's.
+8. The ASK or ASVK is not on the ARK's list; without a current list that is a finding, not a failure.
+9. reported ≤ committed ≤ current, as findings: firmware that is not committed can be rolled back by the host.
+
+What this proves: this chip, with this firmware, made this report. What it does not: that policy, measurement or versions
+are acceptable; those are claims. A report with a masked chip id names no chip, and is genuine as one of its line.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA384, Hash
+
+from fastness.claims.finding import Finding, Outcome, Where
+from fastness.claims.genuine import Genuine, vouch
+from fastness.errors import NotGenuine
+from fastness.pki import chain, keys
+from fastness.pki.anchors import Anchor, Anchors
+from fastness.tee import Collateral
+from fastness.tee.snp import endorse
+from fastness.tee.snp import layout as at
+from fastness.tee.snp.endorse import Leaf
+from fastness.tee.snp.evidence import Evidence
+from fastness.tee.snp.layout import Generation
+from fastness.wire import x509
+
+MAX_PATHS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A report with the leaf that signed it and the generation that all of them agree on."""
+
+    evidence: Evidence
+    leaf: Leaf
+    generation: Generation
+    anchor: Anchor
+
+    @property
+    def raw(self) -> bytes:
+        """The received bytes."""
+        return self.evidence.raw
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A leaf whose chain holds, and its key."""
+
+    leaf: Leaf
+    chain: chain.Chain
+    key: ec.EllipticCurvePublicKey
+
+
+def verify(
+    evidence: Evidence,
+    collateral: Collateral,
+    anchors: Anchors,
+    *,
+    at: datetime,
+    within: tuple[Genuine[object], ...] = (),
+) -> Genuine[Proven]:
+    """A genuine report.
+
+    Raises:
+        NotGenuine: ``snp.signing-key``, ``snp.leaf``, ``snp.chain``, ``snp.validity``, ``snp.line``,
+            ``snp.chip-id``, ``snp.leaf-tcb``, ``snp.signature``, ``snp.revocation``.
+        MissingCollateral: the leaf, or a certificate between it and the ARK.
+    """
+    # (1) to (3)
+    path = paths.find(_leaf(evidence, collateral), collateral, anchors, at)
+    # (4)
+    generation = _line(evidence, path)
+    # (5)
+    _chip(evidence, path.leaf, generation)
+    # (6)
+    _firmware(evidence, path.leaf, generation)
+    # (7)
+    _signature(evidence, path.key)
+    # (8)
+    findings = [endorse.revocation(path.chain, collateral, at)]
+    # (9)
+    findings += _order(evidence, generation)
+    proven = Proven(evidence, path.leaf, generation, path.chain.anchor)
+    return vouch(proven, anchors=(path.chain.anchor,), findings=tuple(findings), at=at)
+
+
+def _leaf(evidence: Evidence, collateral: Collateral) -> x509.Certificate:
+    """The leaf for this report; of several, the one made for this chip and firmware."""
+    if evidence.signing_key not in (at.VCEK, at.VLEK):
+        raise NotGenuine(
+            "snp.signing-key",
+            f"the report was signed by no key AMD vouches for (signing_key {evidence.signing_key})",
+            where="key_info at byte 0x48",
+            hint="ask for a report signed by VCEK or VLEK",
+        )
+    found = endorse.leaves(collateral)
+    if not found:
+        raise endorse.missing(evidence)
+    wanted = [item for item in found if endorse.KINDS[item.subject_cn] == evidence.signing_key]
+    if not wanted:
+        raise NotGenuine(
+            "snp.signing-key",
+            f"a {'VLEK' if evidence.signing_key else 'VCEK'} signed the report, the certificate is of another kind",
+            where="key_info at byte 0x48",
+            hint="supply the certificate of the key that signed",
+        )
+    return max(wanted, key=lambda item: _fit(evidence, item))
+
+
+def _fit(evidence: Evidence, certificate: x509.Certificate) -> int:
+    """How well a leaf fits where several lie beside a report: all that is not checked here is checked later."""
+    try:
+        leaf = endorse.read(certificate)
+    except NotGenuine:
+        return -1
+    generation = at.generation_of_line(leaf.line)
+    same_chip = leaf.hwid is not None and evidence.chip_id.startswith(leaf.hwid)
+    same_tcb = generation is not None and at.tcb(evidence.reported_tcb, generation.tcb).claims() == leaf.spl
+    return 2 * same_chip + same_tcb
+
+
+class Paths:
+    """Remembers chains that held, so that reports of one machine share theirs.
+
+    Keyed by leaf, pool and anchors, byte for byte; the dates of every certificate are judged on each call. Bounded.
+    """
+
+    def __init__(self, limit: int = MAX_PATHS) -> None:
+        self._held: OrderedDict[tuple[object, ...], Path] = OrderedDict()
+        self._limit = limit
+        self._lock = Lock()
+
+    def find(self, leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when: datetime) -> Path:
+        """The chain of ``leaf`` to an anchor; raises as :func:`fastness.pki.chain.build` and :func:`endorse.read`."""
+        pool = collateral.certificates
+        key = (leaf.raw, *(item.raw for item in pool), *(_named(item) for item in anchors.of("snp")))
+        with self._lock:
+            held = self._held.get(key)
+        if held is not None and all(chain.valid_at(item, when) for item in held.chain.certificates):
+            return held
+        built = _path(leaf, pool, anchors, when)
+        with self._lock:
+            self._held[key] = built
+            while len(self._held) > self._limit:
+                self._held.popitem(last=False)
+        return built
+
+
+def _named(item: Anchor) -> tuple[object, ...]:
+    return (item.spki, item.line, item.simulated, item.certificate and item.certificate.raw)
+
+
+paths = Paths()
+
+
+def _path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], anchors: Anchors, when: datetime) -> Path:
+    # (2)
+    read = endorse.read(leaf)
+    # (3)
+    found = chain.build(leaf, pool, anchors, "snp", at=when)
+    key = keys.load(leaf.key)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
+        raise NotGenuine("snp.leaf", f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384")
+    between = found.certificates[1].subject_cn if len(found.certificates) > 1 else leaf.issuer_cn
+    role = "SEV-VLEK-" if read.kind == at.VLEK else "SEV-"
+    if between.lower() != f"{role}{read.line}".lower():
+        raise NotGenuine(
+            "snp.chain",
+            f"a {leaf.subject_cn} of {read.product} must be issued by {role}{read.line.capitalize()}, not {between!r}",
+            hint="ASK issues VCEKs, ASVK issues VLEKs, each of its own line",
+        )
+    return Path(read, found, key)
+
+
+def _line(evidence: Evidence, path: Path) -> Generation:
+    """The generation that anchor, leaf and report agree on."""
+    leaf, anchor = path.leaf, path.chain.anchor
+    if anchor.line and anchor.line != leaf.line:
+        raise NotGenuine(
+            "snp.line", f"the ARK is of {anchor.line}, the {leaf.certificate.subject_cn} of {leaf.product}"
+        )
+    generation = at.generation_of(*evidence.cpuid[:2]) if evidence.cpuid else at.generation_of_line(leaf.line)
+    if generation is None or generation.line != leaf.line:
+        shown = "family {:#x}, model {:#x}, stepping {}".format(*evidence.cpuid) if evidence.cpuid else "unknown"
+        raise NotGenuine(
+            "snp.line",
+            f"the report is of a processor ({shown}) that {leaf.product} does not vouch for",
+            where="cpuid at byte 0x188",
+            hint="the certificates belong to another machine",
+        )
+    if (
+        evidence.cpuid is None
+        and (not any(evidence.chip_id[8:])) != (generation.hwid_size == 8)
+        and any(evidence.chip_id)
+    ):
+        raise NotGenuine("snp.line", f"the chip id is not one of {leaf.product}", where="chip_id at byte 0x1a0")
+    return generation
+
+
+def _chip(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
+    if leaf.hwid is None:
+        return
+    if evidence.masked:
+        if any(evidence.chip_id):
+            raise NotGenuine("snp.chip-id", "a masked chip id must be zero", where="chip_id at byte 0x1a0")
+        return
+    expected = leaf.hwid.ljust(64, b"\0")
+    if len(leaf.hwid) != generation.hwid_size or evidence.chip_id != expected:
+        raise NotGenuine(
+            "snp.chip-id",
+            "the VCEK is of another chip than the report",
+            where="chip_id at byte 0x1a0, 64 bytes",
+            hint="get the VCEK of this chip id from AMD's KDS",
+        )
+
+
+def _firmware(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
+    reported = at.tcb(evidence.reported_tcb, generation.tcb).claims()
+    wrong = [name for name in reported if leaf.spl.get(name) != reported[name]]
+    if wrong or set(leaf.spl) != set(reported):
+        shown = ", ".join(
+            f"{name} {reported.get(name)} in the report, {leaf.spl.get(name)} in the leaf" for name in wrong
+        )
+        raise NotGenuine(
+            "snp.leaf-tcb",
+            f"the {leaf.certificate.subject_cn} is for other firmware: {shown or 'another set of components'}",
+            where="reported_tcb at byte 0x180, 8 bytes",
+            hint="get the certificate for the TCB in the report",
+        )
+
+
+def _signature(evidence: Evidence, key: ec.EllipticCurvePublicKey) -> None:
+    digest = Hash(SHA384())
+    digest.update(evidence.signed)
+    if not keys.verify_ecdsa(key, evidence.r, evidence.s, digest.finalize(), SHA384()):
+        raise NotGenuine(
+            "snp.signature",
+            "the signature over the report does not hold",
+            where="signature at byte 0x2a0",
+            hint="the report was altered, or its certificate is of another key",
+        )
+
+
+def _order(evidence: Evidence, generation: Generation) -> list[Finding]:
+    """Provisional firmware is a note, with both versions: whether it will do is the policy's."""
+    named = ("reported_tcb", "committed_tcb", "current_tcb")
+    reported, committed, current = (at.tcb(getattr(evidence, name), generation.tcb) for name in named)
+    findings = []
+    if not (reported <= committed <= current):
+        findings.append(
+            Finding(
+                "snp.tcb-order",
+                Outcome.FAILED,
+                expected="reported ≤ committed ≤ current, each component",
+                actual=f"{reported.claims()}, {committed.claims()}, {current.claims()}",
+                where=(
+                    Where("reported_tcb", 0x180, 8),
+                    Where("committed_tcb", 0x1E0, 8),
+                    Where("current_tcb", 0x38, 8),
+                ),
+                hint="no firmware of AMD's reports this: do not trust the machine",
+            )
+        )
+    elif committed != current:
+        text = "the firmware now running is not committed: the host can go back to the committed one"
+        findings.append(Finding("snp.provisional", Outcome.NOTE, actual=text))
+    return findings
