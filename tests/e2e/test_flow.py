@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,22 @@ def test_ctrl_c_while_it_runs_ends_the_keep(home: Home) -> None:
     assert running.returncode == 130, err
     assert b"Traceback" not in err
     assert eventually(lambda: not children(host.pid))
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.25, 0.35, 0.45, 0.6])
+def test_ctrl_c_at_any_stage_leaves_nothing(home: Home, delay: float) -> None:
+    host = home.serve("--spare", "1")
+    assert eventually(lambda: len(children(host.pid)) == 1)
+    running = home.start("deploy", home.wasm("spin"), "--host", home.url, *DEVELOPMENT)
+    time.sleep(delay)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    # the interpreter itself, before a line of ours runs, may be caught starting; no frame of ours may show
+    assert b"/fastness/" not in err
+    assert running.returncode in (130, -signal.SIGINT) or b"importlib" in err or b"site" in err, err
+    assert eventually(lambda: len(children(host.pid)) == 1)
+    listed = json.loads(home.do("keep", "list", "--host", home.url, "--json").out)
+    assert all(item["state"] != "running" for item in listed["keeps"])
 
 
 def _burning(keeps: list[int]) -> bool:

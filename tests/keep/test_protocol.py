@@ -410,6 +410,25 @@ async def _ignore(kind: Type, data: bytes) -> None:
     return None
 
 
+def test_a_peer_that_stalls_is_given_up() -> None:
+    async def work() -> None:
+        ours, _theirs = socket.socketpair()
+        transport = Transport(ours, Channel(client_context(), server=False))
+        with pytest.raises(RemoteError, match="did not finish within"):
+            await transport.handshake(timeout=0.05)
+        one, other = socket.socketpair()
+        client = Transport(one, Channel(client_context(), server=False))
+        server = Transport(
+            other, Channel(server_context(identity(ec.generate_private_key(ec.SECP256R1()))), server=True)
+        )
+        await asyncio.gather(client.handshake(), server.handshake())
+        with pytest.raises(RemoteError, match="no evidence message within"):
+            await client.receive(Type.EVIDENCE, timeout=0.05)
+        _theirs.close()
+
+    play(work)
+
+
 @pytest.mark.parametrize("body", [b"", encode_evidence(b"", b""), encode_evidence(b"\xa0", b"x")])
 def test_a_tenant_refuses_malformed_evidence_messages(body: bytes) -> None:
     async def work() -> None:

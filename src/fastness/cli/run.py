@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastness.cli.parsing import workload_options
 from fastness.cli.words import say
+
+if TYPE_CHECKING:
+    from fastness.host.launch.spawn import Spawned
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,14 +20,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs a workload in a local keep; its exit code."""
-    return asyncio.run(_run(options))
+    from fastness.host.launch.spawn import spawn
+
+    spawned = spawn("nil")  # the keep boots while we load and read what it will run
+    try:
+        import asyncio
+
+        return asyncio.run(_run(options, spawned))
+    finally:
+        spawned.process.kill()
+        spawned.process.wait()
 
 
-async def _run(options: argparse.Namespace) -> int:
-    from fastness.host.launch import load
+async def _run(options: argparse.Namespace, spawned: Spawned) -> int:
+    from fastness.host.launch.nil import Launcher
 
-    launcher = load("nil")
-    starting = await launcher.launch()  # the keep boots while we read what it will run
+    launcher = Launcher()
+    starting = launcher.adopt(spawned)
     try:
         from fastness.appraise import policy
         from fastness.cli import delivery, streams

@@ -1,8 +1,4 @@
-"""Platform ``nil``: a sandboxed process, evidence by a local software root. SIMULATED: protects nothing from the host.
-
-The keep gets two sockets and nothing else: ``control``, over which connections arrive as file descriptors, and
-``device``, over which it asks for evidence. No path, no listening socket, no environment.
-"""
+"""Platform ``nil``: a sandboxed process, evidence by a local software root. SIMULATED: protects nothing."""
 
 from __future__ import annotations
 
@@ -12,19 +8,18 @@ import os
 import signal
 import socket
 import subprocess
-import sys
+from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 
 from fastness.errors import KeepFailed
 from fastness.host import software_root
+from fastness.host.launch.spawn import Spawned, spawn
 from fastness.host.software_root import SoftwareRoot
 from fastness.workload import tcb
 
 CONNECT, TERMINATE, READY = b"C", b"T", b"R"
 REQUEST_SIZE = 64 + 48
 MAX_BOOT_WORDS = 4096
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from fastness.keep.__main__ import main; main(sys.argv[2:])"
 
 
 class NilKeep:
@@ -94,6 +89,10 @@ class NilKeep:
             theirs.close()
         return ours
 
+    def when_gone(self, tell: Callable[[], object]) -> None:
+        """Calls ``tell`` once the process has ended."""
+        self._gone.add_done_callback(lambda _: tell())
+
     async def ended(self) -> int:
         """The exit status, once there is one; negative for a signal."""
         return await asyncio.shield(self._gone)
@@ -128,37 +127,14 @@ class Launcher:
 
     async def launch(self, *, debug: bool = False) -> NilKeep:
         """Starts a keep process and a task that answers its requests for evidence."""
-        control, keep_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        device, keep_device = socket.socketpair()
-        words, keep_words = os.pipe()
-        inherited = (keep_control.fileno(), keep_device.fileno())
-        arguments = ["--control", str(inherited[0]), "--device", str(inherited[1]), "--platform", self.name]
-        command = [sys.executable, "-I", "-c", _BOOT, str(tcb.package_folder().parent), *arguments]
-        try:
-            process = subprocess.Popen(
-                command + (["--debug"] if debug else []),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=keep_words,
-                pass_fds=inherited,
-                env={},
-                cwd=Path("/"),
-                start_new_session=True,
-            )
-        except OSError as error:
-            for end in (control, device):
-                end.close()
-            os.close(words)
-            raise KeepFailed(f"cannot start a keep: {error.strerror}") from None
-        finally:
-            for end in (keep_control, keep_device):
-                end.close()
-            os.close(keep_words)
-        for end in (control, device):
-            end.setblocking(False)
-        keep = NilKeep(process, control, words)
-        task = asyncio.create_task(self._answer(device, debug=debug))
-        keep._gone.add_done_callback(lambda _: task.cancel())
+        return self.adopt(spawn(self.name, debug=debug))
+
+    def adopt(self, spawned: Spawned) -> NilKeep:
+        """Takes charge of a keep process that was started already."""
+        keep = NilKeep(spawned.process, spawned.control, spawned.words)
+        task = asyncio.create_task(self._answer(spawned.device, debug=spawned.debug))
+        keep.when_gone(task.cancel)
+        tcb.launch_digest()  # measured while the keep boots
         return keep
 
     async def _answer(self, device: socket.socket, *, debug: bool) -> None:

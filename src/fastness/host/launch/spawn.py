@@ -1,0 +1,66 @@
+"""Starts a keep process and nothing else. Light to import, so that a keep boots while its launcher loads.
+
+The keep gets two sockets and nothing else: ``control``, over which connections arrive as file descriptors, and
+``device``, over which it asks for evidence. No path, no listening socket, no environment.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastness.errors import KeepFailed
+
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from fastness.keep.__main__ import main; main(sys.argv[2:])"
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A keep process and our ends of what it was given; ``words`` reads what it says until it is ready."""
+
+    process: subprocess.Popen[bytes]
+    control: socket.socket
+    device: socket.socket
+    words: int
+    debug: bool
+
+
+def spawn(platform: str, *, debug: bool = False) -> Spawned:
+    """Starts a keep process for ``platform``.
+
+    Raises:
+        KeepFailed: the kernel would not start it.
+    """
+    control, keep_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    device, keep_device = socket.socketpair()
+    words, keep_words = os.pipe()
+    inherited = (keep_control.fileno(), keep_device.fileno())
+    arguments = ["--control", str(inherited[0]), "--device", str(inherited[1]), "--platform", platform]
+    command = [sys.executable, "-I", "-c", _BOOT, str(Path(__file__).resolve().parents[3]), *arguments]
+    try:
+        process = subprocess.Popen(
+            command + (["--debug"] if debug else []),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=keep_words,
+            pass_fds=inherited,
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        for end in (control, device):
+            end.close()
+        os.close(words)
+        raise KeepFailed(f"cannot start a keep: {error.strerror}") from None
+    finally:
+        for end in (keep_control, keep_device):
+            end.close()
+        os.close(keep_words)
+    for end in (control, device):
+        end.setblocking(False)
+    return Spawned(process, control, device, words, debug)
