@@ -216,6 +216,14 @@ def test_revocation() -> None:
         look_up(crl_of(ROOT), crl_of(ROOT, MIDDLE.value.serial, start=FROM + timedelta(days=9)))
 
 
+@pytest.mark.parametrize("serial", [1, 127, 128, 255, 256, 2**63, 2**159 - 1])
+def test_a_serial_is_found_whatever_its_length(serial: int) -> None:
+    listed = crl_of(ROOT, 9, serial, 300)
+    assert listed.revocation(serial) == FROM
+    assert listed.revocation(serial + 1) is None
+    assert set(listed.revoked) == {9, serial, 300}
+
+
 def test_rsa_pss_as_amd_signs() -> None:
     key = rsa.generate_private_key(65537, 4096)
     how = {"rsa_padding": padding.PSS(padding.MGF1(hashes.SHA384()), 48)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from fastness.errors import NotGenuine
+from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki.chain import memo
 from fastness.record import record
 from fastness.wire import x509
@@ -51,15 +51,22 @@ def look_up(
             span = f"{item.this_update:%Y-%m-%dT%H:%M:%SZ} to {until}"
             stale = f"the CRL of {issuer.subject_cn!r} ({span}) does not cover the time"
             continue
-        if certificate.serial in item.revoked:
+        since = _since(item, certificate.serial, tee)
+        if since is not None:
             raise NotGenuine(
                 f"{tee}.revocation",
-                f"certificate {subject!r} (serial {certificate.serial:x}) is revoked since "
-                f"{item.revoked[certificate.serial]:%Y-%m-%dT%H:%M:%SZ}",
+                f"certificate {subject!r} (serial {certificate.serial:x}) is revoked since {since:%Y-%m-%dT%H:%M:%SZ}",
                 hint="do not use this machine: its vendor withdrew the certificate",
             )
         return Lookup(subject, checked=True, until=item.next_update)
     return Lookup(subject, why=stale)
+
+
+def _since(item: x509.Crl, serial: int, tee: str) -> datetime | None:
+    try:
+        return item.revocation(serial)
+    except MalformedEvidence as error:
+        raise NotGenuine(f"{tee}.revocation", f"the CRL of {item.issuer_cn!r} is unusable: {error.what}") from None
 
 
 def _authentic(item: x509.Crl, issuer: x509.Certificate, tee: str) -> None:

@@ -34,6 +34,9 @@ class Tag:
     value: Value
 
 
+UNDEFINED = 23
+"""Read as None from foreign evidence; our own formats write null."""
+
 _FLOATS = {25: (2, ">e"), 26: (4, ">f"), 27: (8, ">d")}
 _SIMPLE: dict[int, bool | None] = {20: False, 21: True, 22: None, 23: None}
 _BREAK = object()
@@ -160,11 +163,15 @@ class _Decoder:
         return "".join(parts) if major == 3 else parts
 
     def simple(self, info: int, at: int, stop: bool) -> Value:
-        if info in _SIMPLE:
+        if info in _SIMPLE and not (self.canonical and info == UNDEFINED):
             return _SIMPLE[info]
         if info in _FLOATS:
             size, form = _FLOATS[info]
-            return struct.unpack(form, self.take(size, "cbor float"))[0]
+            raw = self.take(size, "cbor float")
+            value: float = struct.unpack(form, raw)[0]
+            if self.canonical and _float(value)[1:] != raw:
+                raise MalformedEvidence("cbor float", at, "the shortest form", raw.hex())
+            return value
         if info == 31 and stop:
             return _BREAK
         raise MalformedEvidence("cbor simple value", at, "false, true, null, undefined or a float", info)

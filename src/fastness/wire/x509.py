@@ -121,14 +121,14 @@ DIGITAL_SIGNATURE = 0x8000
 
 @record
 class Crl:
-    """One certificate revocation list; ``revoked`` maps serial numbers to the time of revocation."""
+    """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands."""
 
     raw: bytes
     tbs: bytes
     issuer: bytes
     this_update: datetime
     next_update: datetime | None
-    revoked: dict[int, datetime]
+    entries: der.Node | None
     number: int | None
     algorithm: Algorithm
     signature: bytes
@@ -137,6 +137,23 @@ class Crl:
     def issuer_cn(self) -> str:
         """The issuer's common name, or the empty string."""
         return common_name(self.issuer)
+
+    @property
+    def revoked(self) -> dict[int, datetime]:
+        """Every serial number on the list, and when it was revoked.
+
+        Raises:
+            MalformedEvidence: an entry is not a serial and a time.
+        """
+        return _revoked(self.entries) if self.entries is not None else {}
+
+    def revocation(self, serial: int) -> datetime | None:
+        """When ``serial`` was revoked; None if it is not on the list. Raises like :attr:`revoked`."""
+        size = serial.bit_length() // 8 + 1
+        encoded = bytes((der.INTEGER, size)) + serial.to_bytes(size, "big", signed=True)
+        if self.entries is None or encoded not in self.entries.value:
+            return None
+        return self.revoked.get(serial)
 
 
 def _algorithm(node: der.Node, name: str) -> Algorithm:
@@ -249,10 +266,9 @@ def crl(data: bytes) -> Crl:
     if rest and rest[0].tag in (der.UTC_TIME, der.GENERALIZED_TIME):
         next_update = der.time(rest[0], "nextUpdate")
         rest = rest[1:]
-    revoked: dict[int, datetime] = {}
+    entries = None
     if rest and rest[0].tag == der.SEQUENCE:
-        revoked = _revoked(rest[0])
-        rest = rest[1:]
+        entries, rest = rest[0], rest[1:]
     number = None
     for extra in rest:
         for item in _extensions(der.expect(extra, 0xA0, "crlExtensions"), "crlExtensions"):
@@ -264,7 +280,7 @@ def crl(data: bytes) -> Crl:
         issuer=der.expect(parts[1], der.SEQUENCE, "issuer").raw,
         this_update=der.time(parts[2], "thisUpdate"),
         next_update=next_update,
-        revoked=revoked,
+        entries=entries,
         number=number,
         algorithm=algorithm,
         signature=signature,
