@@ -116,10 +116,12 @@ def question(
         from fastness.appraise.policy import load
 
         policy = load(policy)
-    if not isinstance(anchors, Anchors):
+    if not anchors:
+        anchors = Anchors()
+    elif not isinstance(anchors, Anchors):
         from fastness.collateral import anchors_file
 
-        anchors = anchors_file.load(anchors) if anchors else Anchors()
+        anchors = anchors_file.load(anchors)
     from fastness.collateral.supply import Supply
 
     when = datetime.now(UTC) if at is None else at.astimezone(UTC)

@@ -20,6 +20,7 @@ from fastness.collateral.http import Client, NotThere
 from fastness.collateral.store import Entry, Store, folder
 from fastness.collateral.supply import Supply
 from fastness.errors import RemoteError, UsageError
+from fastness.tee import Collateral
 from fastness.wire import pem, x509
 
 FMSPC = "B0C06F000000"
@@ -147,6 +148,8 @@ def test_kds_plan_of_a_report():
 
 def test_rim_names_and_ocsp_request():
     assert rim.driver("GH100", "535.86.09").url.endswith("/v1/rim/NV_GPU_DRIVER_GH100_535.86.09")
+    assert rim.driver("GB100", "575.32").key.endswith("NV_GPU_CC_DRIVER_GB100_575.32")
+    assert rim.switch("96.10.55.00.01").key.endswith("NV_SWITCH_BIOS_5612_0002_890_9610550001")
     assert rim.vbios("5612", "0002", "890", "96.00.9f.00.01").key.endswith("NV_GPU_VBIOS_5612_0002_890_96009F0001")
     with pytest.raises(UsageError):
         rim.manifest("../../etc")
@@ -164,6 +167,26 @@ def test_ocsp_request_is_what_others_make():
     made = ocsp.load_der_ocsp_request(rim.ocsp_request(x509.certificate(chain[0]), x509.certificate(chain[1])))
     assert (made.serial_number, made.issuer_name_hash, made.issuer_key_hash) == (
         wanted.serial_number, wanted.issuer_name_hash, wanted.issuer_key_hash)  # fmt: skip
+
+
+@vectors.needs_vectors
+@pytest.mark.parametrize(
+    ("name", "manifests"),
+    [
+        ("hopper-sample", ["NV_GPU_DRIVER_GH100_550.90.07", "NV_GPU_VBIOS_1010_0200_882_96009F0001"]),
+        ("blackwell", ["NV_GPU_CC_DRIVER_GB100_575.32", "NV_GPU_VBIOS_G525_0220_886_970088000F"]),
+        ("switch-ls10", ["NV_SWITCH_BIOS_5612_0002_890_9610550001"]),
+    ],
+)
+def test_what_a_gpu_or_switch_wants(name, manifests):
+    judged.installed("nvgpu")
+    from fastness import tee
+
+    case = vectors.case(f"nvgpu/{name}")
+    chain = tuple(x509.certificate(block) for _, block in pem.unarmour(case.files["cert_chain"]))
+    plan = fetch.plan("nvgpu", tee.load("nvgpu").parse(case.files["report"]), Collateral(chain))
+    assert [item.url.rsplit("/", 1)[1] for item in plan if item.kinds == ("rim",)] == manifests
+    assert len([item for item in plan if item.kinds == ("ocsp",)]) == len(chain) - 1
 
 
 def test_rim_is_unwrapped(service, tmp_path):

@@ -66,7 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(words: list[str]) -> int:
     from importlib import import_module
-    from importlib.util import find_spec
 
     from fastness.cli.parsing import Parser
     from fastness.errors import UsageError
@@ -77,7 +76,7 @@ def _command(words: list[str]) -> int:
         import gc
 
         gc.disable()
-    if name not in COMMANDS or find_spec(f"fastness.cli.{name}") is None:
+    if name not in COMMANDS or not _there(name):
         raise UsageError(f"no command is called {name!r}", hint=_nearest(name))
     module = import_module(f"fastness.cli.{name}")
     parser: argparse.ArgumentParser = Parser(prog=f"fastness {name}", description=COMMANDS[name])
@@ -91,6 +90,11 @@ def _command(words: list[str]) -> int:
         options.args = words[split + 1 :]
     code: int = module.run(options)
     return code
+
+
+def _there(name: str) -> bool:
+    # not find_spec: it costs three milliseconds of every start
+    return os.path.isfile(os.path.join(os.path.dirname(__file__), f"{name}.py"))  # noqa: PTH113, PTH118, PTH120
 
 
 def _nearest(word: str) -> str:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any, NoReturn
 
 from fastness.errors import UsageError
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # a stated width: argparse would import shutil for it, on every run, to find out how wide nobody's help is
+    columns = os.environ.get("COLUMNS", "")
+    return argparse.HelpFormatter(prog, width=min(int(columns) if columns.isdigit() else 100, 120))
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,6 +20,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", _formatter)
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:

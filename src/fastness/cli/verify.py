@@ -62,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
         offline=options.offline,
     )
     results = answer(gathered, asked)
+    for note in asked.supply.notes if asked.supply is not None else ():
+        print(f"not fetched: {note}", file=sys.stderr)
     if options.json:
         from fastness.cli.words import emit
 

@@ -1,6 +1,7 @@
 """Anchors a person names: ``nil`` for this machine's software root, or files of certificates and public keys.
 
-``FILE`` may hold PEM or DER; ``TEE:FILE`` limits what is in it to one TEE (``cca:iak.pem``).
+``FILE`` may hold PEM, DER, or a JSON web key or set of them; ``TEE:FILE`` limits what is in it to one TEE
+(``cca:iak.pem``).
 """
 
 from __future__ import annotations
@@ -60,10 +61,23 @@ def _file(name: str) -> Anchors:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"the anchor file cannot be read: {error.strerror}", where=str(path)) from None
+    if data.lstrip()[:1] == b"{":
+        return _jwk(tee, path, data)
     blocks = pem.unarmour(data) if b"-----BEGIN" in data else [("", data)]
     rows = [row for label, der in blocks for row in (_row(tee, path, label, der),) if row is not None]
     if not rows:
         raise UsageError("no certificate and no public key in the anchor file", where=str(path))
+    return Anchors(tuple(rows))
+
+
+def _jwk(tee: str, path: Path, data: bytes) -> Anchors:
+    from fastness.collateral import jwk
+
+    try:
+        keys = jwk.parse(data)
+    except MalformedEvidence as error:
+        raise UsageError(f"not a JSON web key: {error.what}", where=str(path)) from None
+    rows = [anchors.from_key(tee, kid or path.name, key, simulated=tee == "nil") for kid, key in keys]
     return Anchors(tuple(rows))
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastness import tee as tees
-from fastness.collateral import kds, pcs
+from fastness.collateral import kds, pcs, rim
 from fastness.collateral.heap import Heap
 from fastness.collateral.sort import Sorter
 from fastness.collateral.store import FOREVER, Entry, Store
@@ -41,8 +41,7 @@ def plan(tee: str, evidence: Any, collateral: Collateral) -> list[Wanted]:
         report = tees.load("snp").unparse(evidence)[:0x4A0]
         vlek = len(report) > 0x4C and report[0x48] >> 2 & 7 == 1
         return kds.of_report(report, vlek=vlek) if len(report) == 0x4A0 else []
-    wanted: Any = getattr(tees.load(tee), "wanted", None)
-    return list(wanted(evidence)) if wanted is not None else []
+    return rim.of_report(evidence, collateral.certificates) if tee == "nvgpu" else []
 
 
 def _intel(tee: str, collateral: Collateral) -> list[Wanted]:

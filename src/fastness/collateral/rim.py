@@ -1,7 +1,10 @@
 """NVIDIA's reference integrity manifests and certificate status.
 
-Manifests are named by what the report states: ``NV_GPU_DRIVER_GH100_535.86.09``,
-``NV_GPU_VBIOS_5612_0002_890_96009F0001`` (project, project SKU, chip SKU, VBIOS version without dots, upper case).
+Manifests are named by what the report states: ``NV_GPU_DRIVER_GH100_535.86.09`` (Hopper),
+``NV_GPU_CC_DRIVER_GB100_575.32`` (Blackwell, the chip as the report's chip info has it),
+``NV_GPU_VBIOS_1010_0200_882_96009F0001`` (project, project SKU, chip SKU, VBIOS version without dots, upper case),
+``NV_SWITCH_BIOS_5612_0002_890_9610550001`` (LS10 states no project: NVIDIA's tools fix it). Source: NVIDIA
+attestation-sdk, ``gpu`` and ``switch`` evidence.
 The service wraps the TagSwid XML in JSON: ``{"id", "rim": base64, "sha256"}``. Status is OCSP (RFC 6960) over POST.
 """
 
@@ -9,11 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from fastness.collateral.wanted import OCSP, RIM, Wanted, base
 from fastness.errors import UsageError
 from fastness.wire import der, x509
 
+_DRIVER, _CHIP_SKU, _PROJECT, _PROJECT_SKU, _CHIP_INFO = 3, 15, 17, 18, 35
+"""Types of opaque data."""
+_CHIP = re.compile(r"(G[A-Z]\d{3}) ")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _SHA256 = bytes.fromhex("300d06096086480165030402010500")
 """DER AlgorithmIdentifier of SHA-256 with NULL parameters."""
@@ -29,7 +37,38 @@ def manifest(identity: str) -> Wanted:
 
 def driver(chip: str, version: str) -> Wanted:
     """The driver's manifest: chip as the certificate chain names it (``GH100``), version as the report does."""
-    return manifest(f"NV_GPU_DRIVER_{chip}_{version}")
+    return manifest(f"NV_GPU_{'' if chip.startswith('GH') else 'CC_'}DRIVER_{chip}_{version}")
+
+
+def switch(version: str) -> Wanted:
+    """The manifest of an NVSwitch's firmware."""
+    return manifest(f"NV_SWITCH_BIOS_5612_0002_890_{version.replace('.', '').upper()}")
+
+
+def of_report(evidence: Any, certificates: Sequence[x509.Certificate]) -> list[Wanted]:
+    """What a report wants: its manifests, and the status of each certificate whose issuer is there."""
+    found: list[Wanted] = []
+    version = evidence.vbios
+    if evidence.kind == "switch":
+        found += [switch(version)] if version else []
+    else:
+        chip = evidence.text(_CHIP_INFO) or _chip(certificates)
+        stated = evidence.text(_DRIVER)
+        project, project_sku, chip_sku = (evidence.text(kind) for kind in (_PROJECT, _PROJECT_SKU, _CHIP_SKU))
+        found += [driver(chip, stated)] if chip and stated else []
+        known = version and project and project_sku and chip_sku
+        found += [vbios(project, project_sku, chip_sku, version)] if known else []
+    by_name = {item.subject: item for item in certificates}
+    for item in certificates:
+        issuer = by_name.get(item.issuer)
+        if issuer is not None and issuer is not item:
+            found.append(status(item, issuer))
+    return found
+
+
+def _chip(certificates: Sequence[x509.Certificate]) -> str:
+    names = [_CHIP.match(item.subject_cn) for item in certificates if "GSP" in item.subject_cn]
+    return next((name[1] for name in names if name), "")
 
 
 def vbios(project: str, project_sku: str, chip_sku: str, version: str) -> Wanted:

@@ -32,7 +32,7 @@ class Supply:
         from fastness.collateral.store import Store, folder
 
         if self.network is None and not self.offline:
-            self.network = fetch.client(attempts=2)
+            self.network = fetch.client(attempts=2, timeout=5.0)
         store, found = Store(folder()), Collateral()
         for wanted in fetch.plan(tee, evidence, collateral):
             try:

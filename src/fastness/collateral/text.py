@@ -41,7 +41,7 @@ def decoded(data: bytes) -> bytes | None:
     rows = _DUMP.findall(body)
     if rows and len(rows) == body.count(b"\n") + 1:
         return bytes.fromhex(b"".join(rows).replace(b" ", b"").decode())
-    joined = b"".join(body.split())
+    joined = b"".join(line.strip() for line in body.splitlines())  # words with spaces between them are prose
     return _base64(joined) if len(joined) >= 16 else None
 
 
