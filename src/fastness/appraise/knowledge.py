@@ -67,16 +67,16 @@ def processors() -> tuple[Processor, ...]:
     rows = [Processor("amd", **row) for row in _read("cpus")["cpu"]]
     for (family, model), row in sorted(cpu.table().items()):
         source, date = str(row.get("source", "Intel PCS, FMSPC list")), str(row.get("date", row.get("since", "")))
-        rows.append(
-            Processor("intel", family, f"{model:02x}", row["generation"], row.get("product", ""), source, date)
-        )
+        rows.append(Processor("intel", family, f"{model:02x}", row["generation"], row.get("product", ""), source, date))
     return tuple(rows)
 
 
 @cache
 def advisories() -> tuple[Advisory, ...]:
     """The attacks with a cure."""
-    return tuple(Advisory(**{**row, "generations": tuple(row["generations"])}) for row in _read("advisories")["advisory"])
+    return tuple(
+        Advisory(**{**row, "generations": tuple(row["generations"])}) for row in _read("advisories")["advisory"]
+    )
 
 
 @cache

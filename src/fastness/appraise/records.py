@@ -116,8 +116,8 @@ def _finding(value: dict[str, Any]) -> Finding | None:
     outcome = Outcome(value["outcome"])
     if outcome is Outcome.WAIVED:
         outcome = Outcome.UNKNOWN  # the waiver was that policy's; this one has its own
-    words = (str(value.get(name, "")) for name in ("expected", "actual"))
-    return Finding(check, outcome, *words, because=str(value.get("because", "")), hint=_hint(value))
+    expected, actual, because = (str(value.get(name, "")) for name in ("expected", "actual", "because"))
+    return Finding(check, outcome, expected, actual, because=because, hint=_hint(value))
 
 
 def _hint(value: dict[str, Any]) -> str:
