@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 Answer = Callable[[Any, datetime], bool]
@@ -56,11 +57,16 @@ class Condition:
             return Told.UNKNOWN, value
 
 
+@lru_cache(maxsize=1024)
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
+
+
 def look_up(claims: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted ``path``; None when any part of it is absent."""
     value: Any = claims
-    for part in path.split("."):
-        if not isinstance(value, Mapping) or part not in value:
+    for part in _parts(path):
+        if (type(value) is not dict and not isinstance(value, Mapping)) or part not in value:
             return None
         value = value[part]
     return value

@@ -83,6 +83,8 @@ class Policy:
     rules: tuple[Rule, ...]
     waivers: tuple[Waiver, ...]
     digest: str
+    spoken: frozenset[str] = frozenset()
+    """Every path a rule is about, and every path that leads there."""
 
     def waiver(self, check: str) -> Waiver | None:
         """The waiver of ``check``, if there is one."""
@@ -90,7 +92,7 @@ class Policy:
 
     def speaks_of(self, path: str) -> bool:
         """Whether any rule is about ``path``."""
-        return any(rule.names(path) for rule in self.rules)
+        return path in self.spoken
 
     def evidence_types(self) -> frozenset[str]:
         """The TEEs an accepting rule could accept; ``nil`` only where one names it."""
@@ -171,7 +173,12 @@ def parse(text: str, file: str) -> Policy:
         if name in ids[:index]:
             raise reader.wrong(("rule", index, "id"), f"two rules are called {name!r}", "give each its own id")
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Policy(str(data.get("id") or Path(file).stem), file, text, rules, waivers, digest)
+    return Policy(str(data.get("id") or Path(file).stem), file, text, rules, waivers, digest, _spoken(rules))
+
+
+def _spoken(rules: tuple[Rule, ...]) -> frozenset[str]:
+    paths = [item.path.split(".") for rule in rules for item in (*rule.when, *rule.require)]
+    return frozenset(".".join(path[:size]) for path in paths for size in range(1, len(path) + 1))
 
 
 class _Reader:

@@ -143,9 +143,12 @@ def _matches(rule: Rule, tree: dict[str, Any], at: datetime) -> bool:
 
 def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, at: datetime) -> list[Finding]:
     """A refusing rule holds unless one of its conditions is known not to: what cannot be told refuses."""
-    answers = [(item, *item.ask(tree, at)) for item in rule.when]
-    if any(told is Told.NO for _, told, _ in answers):
-        return []
+    answers: list[tuple[Condition, Told, Any]] = []
+    for item in rule.when:
+        told, value = item.ask(tree, at)
+        if told is Told.NO:
+            return []
+        answers.append((item, told, value))
     unknown = [item.path for item, told, _ in answers if told is Told.UNKNOWN]
     shown = ", ".join(f"{item.path} = {_shown(value)}" for item, told, value in answers if told is Told.YES)
     if unknown:

@@ -71,11 +71,28 @@ def _positions(text: str) -> dict[tuple[str | int, ...], Position]:
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
             parts = _parts(header[2])
-            table = parts
+            table = _inside(parts, counts)
             if header[1] == "[[":
                 counts[parts] = counts.get(parts, -1) + 1
-                table = (*parts, counts[parts])
+                table = (*_inside(parts[:-1], counts), parts[-1], counts[parts])
+                _restart(parts, counts)
             found.setdefault(table, Position(number, header.start(2) + 1))
         elif key := _KEY.match(line):
             found.setdefault((*table, *_parts(key[1])), Position(number, key.start(1) + 1))
     return found
+
+
+def _inside(parts: tuple[str, ...], counts: dict[tuple[str, ...], int]) -> tuple[str | int, ...]:
+    """``parts`` with the index of the latest entry after each array of tables: ``[rule.when]`` is of the last rule."""
+    path: list[str | int] = []
+    for size, part in enumerate(parts, 1):
+        path.append(part)
+        if parts[:size] in counts:
+            path.append(counts[parts[:size]])
+    return tuple(path)
+
+
+def _restart(parts: tuple[str, ...], counts: dict[tuple[str, ...], int]) -> None:
+    """Arrays inside a new entry of an array of tables are counted from zero again."""
+    for inner in [item for item in counts if len(item) > len(parts) and item[: len(parts)] == parts]:
+        del counts[inner]

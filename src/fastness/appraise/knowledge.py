@@ -1,0 +1,85 @@
+"""What is known of processors and their firmware: dated, sourced rows, no code. Nothing here decides by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+INTEL = ("tdx", "sgx")
+AMD = ("snp", "sev")
+SILENT = ("nitro", "cca", "tpm", "nvgpu", "nil")
+"""TEEs whose evidence names no processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """One generation. ``models`` are CPUID models in hexadecimal, as ranges."""
+
+    vendor: str
+    family: int
+    models: str
+    generation: str
+    product: str
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """A published attack: ``path`` must answer ``cured``; ``bad`` is the nearest value that does not."""
+
+    id: str
+    name: str
+    cve: str
+    tee: str
+    generations: tuple[str, ...]
+    path: str
+    cured: bool | int | str
+    bad: bool | int | str
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A generation none of whose evidence can be believed any more."""
+
+    tee: str
+    generation: str
+    why: str
+    source: str
+    date: str
+
+
+def _read(name: str) -> dict[str, Any]:
+    import tomllib
+    from importlib.resources import files
+
+    return tomllib.loads(files("fastness.appraise").joinpath(f"data/{name}.toml").read_text("utf-8"))
+
+
+@cache
+def processors() -> tuple[Processor, ...]:
+    """AMD's from our data, Intel's from the table the FMSPC rule uses."""
+    from fastness.tee.dcap import cpu
+
+    rows = [Processor("amd", **row) for row in _read("cpus")["cpu"]]
+    for (family, model), row in sorted(cpu.table().items()):
+        source, date = str(row.get("source", "Intel PCS, FMSPC list")), str(row.get("date", row.get("since", "")))
+        rows.append(Processor("intel", family, f"{model:02x}", row["generation"], row.get("product", ""), source, date))
+    return tuple(rows)
+
+
+@cache
+def advisories() -> tuple[Advisory, ...]:
+    """The attacks with a cure."""
+    return tuple(
+        Advisory(**{**row, "generations": tuple(row["generations"])}) for row in _read("advisories")["advisory"]
+    )
+
+
+@cache
+def revoked() -> tuple[Revoked, ...]:
+    """The generations without one."""
+    return tuple(Revoked(**row) for row in _read("advisories")["revoked"])

@@ -1,0 +1,244 @@
+"""``fastness policy``: check, show, try, diff and plan. Exit code 1: refusals or remarks."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from fastness.cli.words import emit, paint, printable, say
+from fastness.errors import Malformed, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from fastness.appraise.policy import Policy
+    from fastness.appraise.records import Change, Record
+
+MAX_DOCUMENT = 16 << 20
+"""Largest result of `verify --json` read whole, in bytes; JSON lines have no limit but that of a line."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The commands and their options."""
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="what is wrong in a policy, or hardly meant")
+    check.add_argument("policy", metavar="NAME|FILE")
+    show = commands.add_parser("show", help="print a policy, or what is known of processors")
+    show.add_argument("policy", metavar="NAME|FILE", nargs="?")
+    show.add_argument("--cpus", action="store_true", help="processors, attacks with their cures, revoked generations")
+    attempt = commands.add_parser("try", help="the verdict on each piece of evidence")
+    attempt.add_argument("policy", metavar="NAME|FILE")
+    diff = commands.add_parser("diff", help="which verdicts differ between two policies, and by which rule")
+    diff.add_argument("old", metavar="A")
+    diff.add_argument("policy", metavar="B")
+    plan = commands.add_parser("plan", help="what a policy would refuse or accept of what is on record")
+    plan.add_argument("policy", metavar="NAME|FILE")
+    for each in (attempt, diff, plan):
+        each.add_argument("records", metavar="RECORDS", nargs="+", help="output of `verify --json`, or JSON lines; -")
+        each.add_argument("--at", metavar="TIME", help="the time to judge at, ISO 8601 (now)")
+    for each in (check, show, attempt, diff, plan):
+        each.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Does it; returns the exit code."""
+    commands = {"check": _check, "show": _show, "try": _try, "diff": _plan, "plan": _plan}
+    return commands[options.command](options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from fastness.appraise import policy
+    from fastness.appraise.lint import lint
+
+    chosen = policy.load(options.policy)
+    remarks = lint(chosen)
+    if options.json:
+        rows = [asdict(item) for item in remarks]
+        emit({"schema": "fastness/policy-check/v1", **_named(chosen), "remarks": rows})
+        return int(bool(remarks))
+    for item in remarks:
+        print(printable(f"{chosen.file}:{item.line}: {item.kind}: {item.rule or 'policy'}: {item.what}"))
+        print(printable(f"    hint {item.hint}"))
+    say(f"{len(chosen.rules)} rules, {len(remarks)} remarks; sha-256 {chosen.digest}")
+    return int(bool(remarks))
+
+
+def _named(policy: Policy) -> dict[str, Any]:
+    return {"policy": {"name": policy.name, "sha256": policy.digest}}
+
+
+def _show(options: argparse.Namespace) -> int:
+    if options.cpus:
+        return _cpus(as_json=options.json)
+    if options.policy is None:
+        raise UsageError("no policy was named", hint="fastness policy show NAME|FILE, or --cpus")
+    from fastness.appraise import policy
+
+    chosen = policy.load(options.policy)
+    if options.json:
+        types = sorted(chosen.evidence_types())
+        emit({"schema": "fastness/policy/v1", **_named(chosen), "evidence_types": types, "text": chosen.text})
+    else:
+        sys.stdout.write(printable(chosen.text))
+    return 0
+
+
+def _cpus(*, as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from fastness.appraise import knowledge
+
+    cpus, attacks, revoked = knowledge.processors(), knowledge.advisories(), knowledge.revoked()
+    if as_json:
+        emit(
+            {
+                "schema": "fastness/cpus/v1",
+                "cpus": [asdict(row) for row in cpus],
+                "advisories": [asdict(row) for row in attacks],
+                "revoked": [asdict(row) for row in revoked],
+            }
+        )
+        return 0
+    for cpu in cpus:
+        print(f"{cpu.vendor:<7}{cpu.generation:<20}family {cpu.family:#04x} model {cpu.models:<28}{cpu.product}")
+    for row in attacks:
+        cure = str(row.cured).lower()
+        print(f"{row.id:<14}{row.name:<11}{row.tee} {', '.join(row.generations)}: cured by {row.path} {cure}")
+    for item in revoked:
+        print(f"revoked       {item.tee} {item.generation}: {item.why} ({item.source}, {item.date})")
+    return 0
+
+
+def _try(options: argparse.Namespace) -> int:
+    from fastness.appraise import policy, records
+
+    chosen, at, rows, worst = policy.load(options.policy), _when(options.at), [], 0
+    for item in _records(options.records):
+        verdict = records.judge(item, chosen, at=at, measured=False)
+        worst = max(worst, int(not verdict.accepted))
+        if options.json:
+            rows.append({"id": item.id, **verdict.to_json()})
+            continue
+        word = paint("accept", "green", sys.stdout) if verdict.accepted else paint("refuse", "red", sys.stdout)
+        hint = "" if verdict.accepted else f"   {verdict.against[0].hint}"
+        tee = verdict.claims[0].tee if verdict.claims else "-"
+        print(f"{word}  {printable(f'{item.id}  {tee}  {verdict.decided_by}{hint}')}")
+    if options.json:
+        emit({"schema": "fastness/policy-try/v1", **_named(chosen), "results": rows})
+    return worst
+
+
+class _Tally:
+    """What became of the records, by verdict and rule; a progress bar where somebody watches."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.moves: dict[str, int] = {"still-accepted": 0, "still-refused": 0, "now-accepted": 0, "now-refused": 0}
+        self.by: dict[str, int] = {}
+        self._watched = sys.stderr.isatty()
+
+    def __call__(self, before: bool | None, after: bool, by: str) -> None:
+        self.total += 1
+        self.moves[f"{'still' if before is after else 'now'}-{'accepted' if after else 'refused'}"] += 1
+        self.by[by] = self.by.get(by, 0) + 1
+        if self._watched and self.total % 1000 == 0:
+            sys.stderr.write(f"\r{self.total} records, {self.moves['now-refused']} would now be refused ")
+
+    def end(self) -> None:
+        if self._watched and self.total >= 1000:
+            sys.stderr.write("\n")
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from fastness.appraise import policy, records
+
+    chosen = policy.load(options.policy)
+    old = policy.load(options.old) if options.command == "diff" else None
+    tally = _Tally()
+    changes = records.plan(
+        _records(options.records), chosen, at=_when(options.at), old=old, measured=old is None, tell=tally
+    )
+    if options.json:
+        _stream(chosen, changes, tally, options.command)
+    else:
+        for change in changes:
+            print(printable(_row(change)))
+        tally.end()
+        moves = ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in tally.moves.items())
+        say(f"{tally.total} records: {moves}")
+        for by, count in sorted(tally.by.items(), key=lambda item: -item[1])[:20]:
+            say(f"  {count:>7}  {by}")
+    return int(bool(tally.moves["now-refused"]))
+
+
+def _row(change: Change) -> str:
+    words = {True: "accept", False: "refuse", None: "none"}
+    reason = f"  {change.why}  hint {change.hint}" if change.why else ""
+    return f"{words[change.before]} -> {words[change.after]}  {change.id}  {change.by}{reason}"
+
+
+def _stream(policy: Policy, changes: Iterator[Change], tally: _Tally, command: str) -> None:
+    """One document, written as it comes, so that memory does not grow with the records."""
+    import json
+
+    head = json.dumps({"schema": f"fastness/policy-{command}/v1", **_named(policy)})
+    sys.stdout.write(f'{head[:-1]}, "changes": [')
+    for index, change in enumerate(changes):
+        sys.stdout.write((",\n" if index else "\n") + json.dumps(change.to_json()))
+    tally.end()
+    summary = {"records": tally.total, **tally.moves, "decided_by": tally.by}
+    sys.stdout.write(f'], "summary": {json.dumps(summary)}}}\n')
+
+
+def _records(paths: list[str]) -> Iterator[Record]:
+    from fastness.appraise import records
+
+    for path in paths:
+        try:
+            stream = sys.stdin if path == "-" else open(path, encoding="utf-8")  # noqa: SIM115, PTH123
+        except OSError as error:
+            raise UsageError(f"the records cannot be read: {(error.strerror or '').lower()}", where=path) from None
+        with stream:
+            try:
+                first = stream.readline(records.MAX_LINE + 1)
+                if first.strip() in ("{", "["):  # a document over several lines, as `verify --json` writes it
+                    yield from _document(first + stream.read(MAX_DOCUMENT + 1), path)
+                    continue
+                number = 1
+                while first:
+                    if first.strip():
+                        yield records.read(first, f"{path}:{number}")
+                    first, number = stream.readline(records.MAX_LINE + 1), number + 1
+            except UnicodeDecodeError:
+                hint = "for evidence itself: fastness verify --json PATH… > results.json"
+                raise Malformed("records that are not UTF-8", where=path, hint=hint) from None
+
+
+def _document(text: str, path: str) -> Iterator[Record]:
+    import json
+
+    from fastness.appraise import records
+
+    if len(text) > MAX_DOCUMENT:
+        raise Malformed(f"a document has at most {MAX_DOCUMENT} characters", where=path, hint="write JSON lines")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Malformed("records that are not JSON", where=path) from None
+    results = value.get("results", [value]) if isinstance(value, dict) else value
+    if not isinstance(results, list):
+        raise Malformed("results that are not a list", where=path)
+    for index, item in enumerate(results):
+        yield records.record(item, f"{path}#{index}")
+
+
+def _when(text: str | None) -> datetime:
+    from datetime import UTC, datetime
+
+    from fastness.cli.verify import when
+
+    return when(text) or datetime.now(UTC)
