@@ -13,6 +13,7 @@ Nothing is raised for bad evidence: the :class:`Result` says what was wrong. Wro
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ from fastness.collateral.heap import Found
 from fastness.errors import FastnessError, MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.pki import anchors as roots
 from fastness.pki.anchors import Anchors
-from fastness.record import field, mutable, record, replace
 from fastness.result import Result, merged
 from fastness.tee import Collateral
 
@@ -38,7 +38,7 @@ RESTS_ON = {"tpm": ("snp", "tdx"), "nvgpu": ("snp", "tdx")}
 """Evidence that may rest on other evidence lying beside it, and on which."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked of every piece of evidence."""
 
@@ -156,7 +156,7 @@ def _nothing(gathered: Gathered, asked: Question) -> Result:
     return Result(tee=None, genuine=False, at=asked.at, error=error, ignored=gathered.ignored)
 
 
-@mutable
+@dataclass(slots=True)
 class _Session:
     """The evidence of one call; what rests on something else comes last in :meth:`order`."""
 

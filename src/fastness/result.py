@@ -24,6 +24,7 @@ key                  value
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,6 @@ from fastness.claims.model import Claims
 from fastness.collateral.heap import Ignored
 from fastness.errors import FastnessError
 from fastness.pki.anchors import Anchor
-from fastness.record import record, replace
 
 if TYPE_CHECKING:
     from fastness.appraise.verdict import Verdict
@@ -43,7 +43,7 @@ REFUSED = 1
 _WORST_FIRST = (70, 4, 3, 5, 1, 0)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Result:
     """The result on one piece of evidence; attributes are named as the JSON keys."""
 

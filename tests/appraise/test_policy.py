@@ -208,6 +208,27 @@ def test_simulated_evidence_is_accepted_only_by_name() -> None:
         assert not judge(policies.load(profile), NIL).accepted
 
 
+def test_a_refusing_rule_on_debug_does_not_stand_for_an_accepting_ones_silence() -> None:
+    refusing = '[[rule]]\nid = "n"\neffect = "refuse"\nwhy = "w"\nwhen = { debug = true, "cpu.vendor" = "intel" }\n'
+    claims = replace(GENOA, debug=True)
+    assert not judge(accepting(tee='"snp"'), claims).accepted
+    assert not judge(accepting(tee='"snp"') + refusing, claims).accepted
+
+
+def test_nil_is_named_only_by_its_name() -> None:
+    for written in ('{ not = "snp" }', '["snp", { not = "tdx" }]', '">a"'):
+        rules = f'[[rule]]\nid = "r"\neffect = "accept"\nwhen = {{ tee = {written} }}\nrequire = {{ debug = false }}\n'
+        assert "nil" not in parse(rules, "x").evidence_types()
+        assert not judge(rules, NIL).accepted
+
+
+def test_any_accepting_rule_that_holds_whole_will_do() -> None:
+    silent = '[[rule]]\nid = "silent"\neffect = "accept"\nwhen = { tee = "snp" }\n'
+    spoken = '[[rule]]\nid = "spoken"\neffect = "accept"\nwhen = { tee = "snp" }\nrequire = { debug = [true, false] }\n'
+    for rules in (silent + spoken, spoken + silent):
+        assert "'spoken'" in judge(rules, replace(GENOA, debug=True)).decided_by
+
+
 def test_a_workload_is_given_only_where_a_rule_says_what_runs() -> None:
     rules = accepting(debug="false")
     assert judge(rules, GENOA).accepted

@@ -63,6 +63,12 @@ class Rule:
         """Whether a condition of this rule is about ``path`` or something inside it."""
         return any(item.path == path or item.path.startswith(f"{path}.") for item in (*self.when, *self.require))
 
+    @property
+    def names_nil(self) -> bool:
+        """Whether the rule writes ``nil`` itself: ``{ not = "snp" }`` would hold for it and does not mean it."""
+        asked = [item for item in (*self.when, *self.require) if item.path == "tee"]
+        return any("nil" in item.text.replace(",", " ").split() and "not" not in item.text.split() for item in asked)
+
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
@@ -83,16 +89,11 @@ class Policy:
     rules: tuple[Rule, ...]
     waivers: tuple[Waiver, ...]
     digest: str
-    spoken: frozenset[str] = frozenset()
     """Every path a rule is about, and every path that leads there."""
 
     def waiver(self, check: str) -> Waiver | None:
         """The waiver of ``check``, if there is one."""
         return next((item for item in self.waivers if fnmatchcase(check, item.check)), None)
-
-    def speaks_of(self, path: str) -> bool:
-        """Whether any rule is about ``path``."""
-        return path in self.spoken
 
     def evidence_types(self) -> frozenset[str]:
         """The TEEs an accepting rule could accept; ``nil`` only where one names it."""
@@ -125,8 +126,8 @@ class Policy:
 
 def _admits(rule: Rule, tee: str) -> bool:
     asked = [item for item in (*rule.when, *rule.require) if item.path == "tee"]
-    if not asked:
-        return tee in HARDWARE  # a rule that names no TEE never means the simulated one
+    if tee not in HARDWARE and not rule.names_nil:
+        return False
     return all(item.matches(tee, datetime.min) for item in asked)
 
 
@@ -173,12 +174,7 @@ def parse(text: str, file: str) -> Policy:
         if name in ids[:index]:
             raise reader.wrong(("rule", index, "id"), f"two rules are called {name!r}", "give each its own id")
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Policy(str(data.get("id") or Path(file).stem), file, text, rules, waivers, digest, _spoken(rules))
-
-
-def _spoken(rules: tuple[Rule, ...]) -> frozenset[str]:
-    paths = [item.path.split(".") for rule in rules for item in (*rule.when, *rule.require)]
-    return frozenset(".".join(path[:size]) for path in paths for size in range(1, len(path) + 1))
+    return Policy(str(data.get("id") or Path(file).stem), file, text, rules, waivers, digest)
 
 
 class _Reader:

@@ -32,7 +32,7 @@ class Verdict:
     @property
     def against(self) -> tuple[Finding, ...]:
         """The findings that speak against acceptance."""
-        return tuple(item for item in self.findings if item.outcome in (Outcome.FAILED, Outcome.UNKNOWN))
+        return tuple(_against(self.findings))
 
     def to_json(self) -> dict[str, Any]:
         """``fastness/verdict/v1``, for evidence that is genuine."""
@@ -83,7 +83,7 @@ def appraise(
         findings += told
     if not every:
         findings.append(_none(policy))
-    against = [item for item in findings if item.outcome in (Outcome.FAILED, Outcome.UNKNOWN)]
+    against = _against(findings)
     accepted = bool(every) and not against
     by = decisions[0] if accepted else against[0].check
     return Verdict(accepted, by, tuple(findings), policy.name, policy.digest, at, every)
@@ -121,20 +121,23 @@ def _one(claims: Claims, policy: Policy, at: datetime, *, measured: bool) -> tup
         if rule.effect == "refuse":
             findings += _refused(rule, claims, tree, policy, at)
     matching = [rule for rule in policy.rules if rule.effect == "accept" and _matches(rule, tree, at)]
-    chosen: Rule | None = None
+    offers: list[tuple[Rule, list[Finding]]] = []
     missed: list[Finding] = []
     for rule in matching:
         told = [_required(rule, item, claims, policy, item.ask(tree, at)) for item in rule.require]
-        if chosen is None and all(item.outcome is Outcome.HELD for item in told):
-            chosen = rule
-            findings += told
+        if all(item.outcome is Outcome.HELD for item in told):
+            offers.append((rule, told + _implied(claims, policy, rule, at, measured=measured)))
         else:
             missed += [item for item in told if item.outcome is not Outcome.HELD]
-    if chosen is None:
-        findings += missed or [_no_rule(claims, policy)]
-        return "policy.default-deny", findings + _implied(claims, policy, matching, at, measured=measured)
-    findings += _implied(claims, policy, [chosen], at, measured=measured)
-    return f"rule {chosen.id!r} ({policy.file}:{chosen.line})", findings
+    if not offers:
+        return "policy.default-deny", findings + (missed or [_no_rule(claims, policy)])
+    # any rule that holds whole will do, so that the order of rules never matters
+    rule, told = next((offer for offer in offers if not _against(offer[1])), offers[0])
+    return f"rule {rule.id!r} ({policy.file}:{rule.line})", findings + told
+
+
+def _against(findings: Iterable[Finding]) -> list[Finding]:
+    return [item for item in findings if item.outcome in (Outcome.FAILED, Outcome.UNKNOWN)]
 
 
 def _matches(rule: Rule, tree: dict[str, Any], at: datetime) -> bool:
@@ -206,38 +209,37 @@ def _no_rule(claims: Claims, policy: Policy) -> Finding:
     )
 
 
-def _implied(claims: Claims, policy: Policy, matching: list[Rule], at: datetime, *, measured: bool) -> list[Finding]:
-    """The strict answers to what a policy does not speak about (design, section 4)."""
+def _implied(claims: Claims, policy: Policy, rule: Rule, at: datetime, *, measured: bool) -> list[Finding]:
+    """The strict answers to what the accepting rule does not speak about (design, section 4)."""
     rows: list[Finding] = []
 
     def add(check: str, outcome: Outcome, expected: str, actual: str, hint: str) -> None:
         span = claims.spans.get(check.replace("-", "_"))
-        places = (Where.of(span),) if span else ()
-        because = "the policy does not speak about it, so the strict answer holds"
-        row = Finding(f"policy.{check}", outcome, expected, actual, (*places, Where(file=policy.file)), because, hint)
+        place = Where(field=rule.id, file=policy.file, line=rule.line)
+        because = f"rule {rule.id!r} does not speak about it, so the strict answer holds"
+        row = Finding(
+            f"policy.{check}", outcome, expected, actual, (*((Where.of(span),) if span else ()), place), because, hint
+        )
         rows.append(_waived(row, policy))
 
-    if claims.simulated and not any(_names_tee(rule) or rule.names("simulated") for rule in matching):
+    if claims.simulated and not (rule.names_nil or rule.names("simulated")):
         hint = 'a rule must name tee = "nil" (or simulated = true) to accept what protects nothing'
         add("simulated", Outcome.FAILED, "evidence of hardware", "SIMULATED", hint)
-    if not policy.speaks_of("debug") and claims.debug is not False:
+    if claims.debug is not False and not rule.names("debug"):
         outcome, actual = (Outcome.FAILED, "debug") if claims.debug else (Outcome.UNKNOWN, "cannot tell")
         add("debug", outcome, "no debug", actual, "the host can look inside: use a build without debug")
-    if not policy.speaks_of("tcb_status") and claims.tcb_status not in (None, "UpToDate"):
+    if claims.tcb_status not in (None, "UpToDate") and not rule.names("tcb_status"):
         hint = "update firmware and microcode of the host, or say which statuses you accept (tcb_status)"
         add("tcb-status", Outcome.FAILED, "UpToDate", str(claims.tcb_status), hint)
     until = claims.collateral.get("valid_until")
-    if not policy.speaks_of("collateral") and isinstance(until, str) and until < at.strftime("%Y-%m-%dT%H:%M:%SZ"):
+    stale = isinstance(until, str) and until < at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if stale and not rule.names("collateral"):
         hint = "fetch current collateral, or judge at its time with --at"
         add("freshness", Outcome.FAILED, "collateral within its signed validity", f"valid until {until}", hint)
-    if measured and not claims.simulated and not all(rule.names("measurements") for rule in matching):
+    if measured and not claims.simulated and not rule.names("measurements"):
         hint = 'require a measurement, for example "measurements.launch" = "@keep-images"'
         add("measurement", Outcome.UNKNOWN, "a rule that says what may run", "any code at all", hint)
     return rows
-
-
-def _names_tee(rule: Rule) -> bool:
-    return any(item.path == "tee" for item in (*rule.when, *rule.require))
 
 
 def _place(claims: Claims, item: Condition) -> Where:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import Any
 
-from fastness.record import record
 from fastness.wire.hexdump import Span
 
 
@@ -20,7 +20,7 @@ class Outcome(Enum):
     FAILED = "failed"
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Where:
     """A place: a span of bytes in the evidence, or a line of a policy or manifest file."""
 
@@ -50,7 +50,7 @@ class Where:
         return {name: value for name in names if (value := getattr(self, name)) not in ("", None)}
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What one check saw.
 
@@ -83,7 +83,7 @@ class Finding:
         }
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Check:
     """One row of ``checks.toml``: ``short`` (a few words), ``long`` (what a pass means), ``hint``, ``spec``."""
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
 from fastness.claims.finding import Finding
 from fastness.pki.anchors import Anchor
-from fastness.record import record
 
 E = TypeVar("E", covariant=True)
 V = TypeVar("V")
 _KEY = object()
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class _Body(Generic[E]):
     evidence: E
     anchors: tuple[Anchor, ...]

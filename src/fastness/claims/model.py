@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fastness.record import field, fields, record
 from fastness.wire.hexdump import Span
 
 Scalar = bool | int | str
@@ -13,7 +13,7 @@ Tree = Mapping[str, Any]
 """Nested mappings of scalars and lists of scalars; hexadecimal for bytes, ISO 8601 in Zulu for times."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Cpu:
     """The processor. ``family``, ``model``, ``stepping`` as CPUID gives them (extended parts added in).
 
@@ -29,7 +29,7 @@ class Cpu:
     source: str = "none"
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Claims:
     """One normalised shape for every TEE.
 

@@ -10,13 +10,13 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from fastness.collateral import parts
 from fastness.collateral.heap import MAX_FILE, MAX_FILES, Found, Heap, Ignored
 from fastness.collateral.sort import Sorter
 from fastness.errors import MalformedEvidence, MissingCollateral, UsageError
-from fastness.record import record
 from fastness.tee import Collateral, Document
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
@@ -24,7 +24,7 @@ MAX_FOLDERS = 8
 """Deepest nesting of folders that is walked."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """Evidence, in the order it was found, all collateral, what was left aside, and why parts are not evidence."""
 

@@ -5,8 +5,9 @@ A heap is bounded: at most :data:`MAX_FILES` pieces and :data:`MAX_TOTAL` bytes,
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 from fastness.errors import UsageError
-from fastness.record import field, mutable, record, replace
 from fastness.tee import Collateral, Document
 from fastness.wire.x509 import Certificate, Crl
 
@@ -17,7 +18,7 @@ MAX_TOTAL = 64 << 20
 MAX_FILES = 4096
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Carrier:
     """A certificate request or certificate that carries evidence, and the key the evidence must be bound to.
 
@@ -32,7 +33,7 @@ class Carrier:
     claims: bytes = b""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Found:
     """One piece of evidence of ``tee`` and where it came from."""
 
@@ -42,7 +43,7 @@ class Found:
     carrier: Carrier | None = None
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """An input that is neither evidence nor collateral, and why it was left aside."""
 
@@ -50,7 +51,7 @@ class Ignored:
     why: str
 
 
-@mutable
+@dataclass(slots=True)
 class Heap:
     """Collects; every addition is counted once, whichever wrapping it came in."""
 

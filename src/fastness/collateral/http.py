@@ -12,10 +12,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from fastness import __version__
 from fastness.errors import RemoteError
-from fastness.record import field, mutable, record
 
 MAX_BODY = 8 << 20
 MAX_WAIT = 60.0
@@ -29,7 +29,7 @@ class NotThere(RemoteError):
     kind = "not-there"
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A complete answer with status 200; header names are lower case."""
 
@@ -52,7 +52,7 @@ def _nothing(_: str) -> None:
     """Progress that nobody wants to see."""
 
 
-@mutable
+@dataclass(slots=True)
 class Client:
     """A client with a rate limit per host.
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from fastness import tee as tees
 from fastness.collateral import carriers, parts, sniff, text
 from fastness.collateral.heap import Carrier, Found, Heap
 from fastness.errors import MalformedEvidence
-from fastness.record import replace
 from fastness.tee import MAX_EVENT_LOG, MAX_EVIDENCE, Document
 from fastness.wire import cbor, der, eventlog, x509
 

@@ -15,18 +15,17 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from fastness.record import record
 
 SCHEMA = "fastness/cached/v1"
 MAX_ENTRY = 16 << 20
 FOREVER = "9999-12-31T23:59:59Z"
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One cached answer: ``pieces`` as received, and when its signed validity ends (Zulu)."""
 
@@ -46,7 +45,7 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastness" / "collateral"
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Store:
     """The cache at ``place``."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fastness.claims.finding import Finding, Outcome
 from fastness.claims.model import Claims
 from fastness.errors import RemoteError
-from fastness.record import field, mutable
 from fastness.tee import Collateral
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ RECENT = timedelta(days=1)
 """What is judged at a time further back than this neither counts as seen nor as rolled back."""
 
 
-@mutable
+@dataclass(slots=True)
 class Supply:
     """The cache, and the network unless ``offline``. ``notes`` say what could not be had and why."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-
-from fastness.record import record
+from dataclasses import dataclass
 
 KDS, PCS, INTEL_CERTIFICATES = "FASTNESS_KDS_URL", "FASTNESS_PCS_URL", "FASTNESS_INTEL_CERTIFICATES_URL"
 RIM, OCSP = "FASTNESS_RIM_URL", "FASTNESS_OCSP_URL"
@@ -23,7 +22,7 @@ def base(name: str) -> str:
     return (os.environ.get(name) or DEFAULTS[name]).rstrip("/")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """One thing to fetch.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from fastness import packaged
 from fastness.errors import UsageError
 from fastness.pki import keys
-from fastness.record import record
 from fastness.wire import x509
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Anchor:
     """One root: ``tee`` it may vouch for (``snp`` …), ``name`` for people, ``spki`` SHA-256 in hexadecimal.
 
@@ -30,7 +30,7 @@ class Anchor:
     certificate: x509.Certificate | None = None
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Anchors:
     """A set of anchors. Empty by default: nothing is trusted that was not named."""
 

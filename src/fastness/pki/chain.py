@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
-from fastness.record import record
 from fastness.wire import x509
 
 MAX_CHAIN = 6
@@ -57,7 +57,7 @@ class SignatureMemo:
 memo = SignatureMemo()
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Chain:
     """A verified chain: ``certificates`` from the leaf to the last one below or at the root, and who vouches."""
 

@@ -7,15 +7,15 @@ an error here: the verifier turns it into the finding ``<tee>.revocation`` (not 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki.chain import memo
-from fastness.record import record
 from fastness.wire import x509
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Lookup:
     """What the lists said of one certificate: ``checked`` with a good list, or why not."""
 

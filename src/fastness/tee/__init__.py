@@ -6,6 +6,7 @@ pay for NVIDIA's parsers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -14,7 +15,6 @@ from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims
 from fastness.errors import UsageError
 from fastness.pki.anchors import Anchors
-from fastness.record import record
 from fastness.wire.x509 import Certificate, Crl
 
 NAMES = ("snp", "sev", "sgx", "tdx", "nitro", "cca", "tpm", "nvgpu", "nil")
@@ -25,7 +25,7 @@ MAX_EVIDENCE = 64 * 1024
 MAX_EVENT_LOG = 4 * 1024 * 1024
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Document:
     """Signed or supporting material that is neither certificate nor CRL.
 
@@ -39,7 +39,7 @@ class Document:
     source: str = ""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Collateral:
     """What came with the evidence or was fetched for it, in no order. Each verifier picks what belongs to it."""
 

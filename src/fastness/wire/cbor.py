@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 
 MAX_DEPTH = 16
 """Deepest nesting accepted. The deepest real evidence (CCA collections) nests six levels."""
@@ -26,7 +26,7 @@ MAX_ITEMS = 65_536
 Value = Any
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Tag:
     """A tagged value (major type 6)."""
 

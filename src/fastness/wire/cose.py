@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.wire import cbor
 
 TAG_SIGN1 = 18
@@ -20,7 +20,7 @@ MAX_REMEMBERED = 64
 """Longest protected header whose decoding is remembered, in bytes."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Sign1:
     """One COSE_Sign1 message.
 

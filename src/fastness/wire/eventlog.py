@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.wire.cursor import Cursor
 
 MAX_LOG = 4 * 1024 * 1024
@@ -75,7 +75,7 @@ TYPES: dict[int, str] = {
 """Names of event types (PFP 1.06, table 27)."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Event:
     """One entry, at byte ``offset`` of the log.
 
@@ -96,7 +96,7 @@ class Event:
         return TYPES.get(self.type, f"0x{self.type:08x}")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class EventLog:
     """A log: ``raw`` as received, its entries without the header, the algorithms each entry has digests of.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from fastness.record import record
 
-
-@record
+@dataclass(frozen=True, slots=True)
 class Span:
     """A named run of bytes: ``offset`` and ``size`` in bytes from the start of the input."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from fastness.errors import UsageError
-from fastness.record import record
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*=""")
@@ -14,7 +14,7 @@ _PART = re.compile(r""""([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 _SYNTAX = re.compile(r"^(.*) \(at line (\d+), column (\d+)\)$")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Position:
     """A place in a text, both counted from one."""
 
@@ -22,7 +22,7 @@ class Position:
     column: int
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Document:
     """A parsed document: its data, and the positions of keys that stand on lines of their own."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
 from fastness.errors import MalformedEvidence
-from fastness.record import field, record
 from fastness.wire import der
 
 MAX_CERTIFICATE = 64 * 1024
@@ -28,7 +28,7 @@ _SHORT = {
 }  # fmt: skip
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Extension:
     """One extension: ``value`` is the DER inside the OCTET STRING, at byte ``offset`` of the certificate."""
 
@@ -38,7 +38,7 @@ class Extension:
     offset: int
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Algorithm:
     """An AlgorithmIdentifier: dotted OID and the raw DER of its parameters (empty when absent)."""
 
@@ -46,7 +46,7 @@ class Algorithm:
     parameters: bytes
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class PublicKey:
     """A SubjectPublicKeyInfo: ``raw`` is the whole DER structure, ``bits`` the key itself."""
 
@@ -55,7 +55,7 @@ class PublicKey:
     raw: bytes
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """One certificate. ``issuer`` and ``subject`` are the raw DER Names, compared as bytes."""
 
@@ -119,7 +119,7 @@ CRL_SIGN = 0x0200
 DIGITAL_SIGNATURE = 0x8000
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Crl:
     """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record, replace
 from fastness.tee import MAX_EVIDENCE
 from fastness.tee.cca import layout as at
 from fastness.tee.cca import tokens
@@ -14,7 +14,7 @@ from fastness.wire import cbor, cose
 from fastness.wire.hexdump import Span
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One attestation token. ``tag`` is 399, 907 or None; ``form`` keeps the collection with its members in place.
 

@@ -16,7 +16,7 @@ which the realm token holds the hash of.
 
 from __future__ import annotations
 
-from fastness.record import record
+from dataclasses import dataclass
 
 TAG_LEGACY, TAG_CMW = 399, 907
 PLATFORM, REALM, DEVICES = 44234, 44241, 44258
@@ -54,7 +54,7 @@ MAX_COMPONENTS = 256
 CLIENT_RMSD = 1
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Component:
     """Name of one integer key of a software component, and what it holds."""
 

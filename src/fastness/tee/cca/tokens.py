@@ -6,17 +6,17 @@ Unknown claims are signed, so they are kept by name and told, never interpreted 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.tee.cca import layout as at
 from fastness.wire import cbor
 
 NAMES = {at.PLATFORM: "platform token", at.REALM: "realm token", at.DEVICES: "device claims"}
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Platform:
     """Platform claims. ``challenge`` is 32, 48 or 64 bytes; ``lifecycle`` 16 bits; components by name of field.
 
@@ -38,7 +38,7 @@ class Platform:
     unknown: tuple[str, ...]
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Realm:
     """Realm claims. ``challenge`` and ``personalisation`` 64 bytes; ``rim`` and each of four ``rem`` 32, 48 or 64.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 
 MAX_DOCUMENT = 1 << 20
 PLATFORM_STATUSES = frozenset({
@@ -32,7 +32,7 @@ _ADVISORY = re.compile(r"[A-Za-z0-9-]{1,40}")
 T = TypeVar("T")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Level:
     """What a component matched: Intel's date, status and advisories; ``isvsvn`` is the least version it takes."""
 
@@ -42,7 +42,7 @@ class Level:
     advisories: tuple[str, ...]
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class PlatformLevel:
     """One TCB level of a platform: least SVNs of 16 SGX components, PCESVN, and (TDX) 16 TDX components."""
 
@@ -54,7 +54,7 @@ class PlatformLevel:
     advisories: tuple[str, ...]
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Module:
     """Who may have signed a TDX module: MRSIGNERSEAM 48 bytes, SEAMATTRIBUTES 8 bytes under a mask, and its levels."""
 
@@ -65,7 +65,7 @@ class Module:
     levels: tuple[Level, ...]
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Signed:
     """The envelope: ``raw`` are the signed bytes, ``signature`` 64 bytes r ‖ s, the rest what every document states."""
 
@@ -78,7 +78,7 @@ class Signed:
     evaluation: int
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class TcbInfo:
     """TCB levels of one FMSPC (6 bytes) and PCE (2 bytes), newest first."""
 
@@ -90,7 +90,7 @@ class TcbInfo:
     modules: tuple[Module, ...]
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Identity of a quoting enclave: masked MISCSELECT (4 bytes) and ATTRIBUTES (16), MRSIGNER 32, ISVPRODID."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TypeVar
@@ -26,7 +27,6 @@ from fastness.pki import chain as chains
 from fastness.pki import crl as crls
 from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
-from fastness.record import field, record
 from fastness.tee import Collateral
 from fastness.tee.dcap import documents, pck
 from fastness.tee.dcap.documents import Identity, Signed, TcbInfo
@@ -40,7 +40,7 @@ MAX_SETTLED = 64
 D = TypeVar("D", TcbInfo, Identity)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Platform:
     """A PCK certificate that chains to ``anchor``; ``lookups`` say what the CRLs said."""
 
@@ -51,7 +51,7 @@ class Platform:
     lookups: tuple[crls.Lookup, ...]
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Endorsed:
     """A platform with its TCB info and QE identity; holds for times strictly between ``after`` and ``before``."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.wire import der, x509
 
 EXTENSION = "1.2.840.113741.1.13.1"
@@ -20,7 +20,7 @@ TCB_SIGNING = "Intel SGX TCB Signing"
 SGX_TYPES = ("standard", "scalable", "scalable-with-integrity")
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Pck:
     """What a PCK certificate says of the platform.
 

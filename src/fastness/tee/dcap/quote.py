@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.tee.dcap import layout as at
 from fastness.tee.dcap import report
 from fastness.tee.dcap.pem import chain
@@ -15,7 +15,7 @@ from fastness.wire.cursor import Cursor
 MAX_QUOTE = 64 * 1024
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Quote:
     """One DCAP quote.
 

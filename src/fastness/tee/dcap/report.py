@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.tee.dcap import layout
 from fastness.wire.hexdump import Span
 
@@ -27,7 +28,7 @@ FIELDS = (
 _RESERVED = bytes(12 + 32 + 32 + 42)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Report:
     """An SGX report body; bytes as they stand, integers little endian. ``flags`` and ``xfrm`` are the attributes."""
 

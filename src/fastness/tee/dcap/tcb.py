@@ -11,9 +11,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from operator import ge
 
-from fastness.record import record
 from fastness.tee.dcap.documents import Identity, Level, Module, PlatformLevel, TcbInfo
 
 _CURRENT = frozenset({"UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded"})
@@ -25,7 +25,7 @@ _WITH_OUT_OF_DATE = {
 }
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What Intel says of a TCB. ``status`` is None when no level matches (``why`` says which part): not supported."""
 

@@ -15,6 +15,7 @@ What this proves: Intel's quoting enclave on that platform vouches for the body.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
@@ -23,7 +24,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.errors import Malformed, MissingCollateral, NotGenuine
 from fastness.pki.anchors import Anchors
-from fastness.record import record
 from fastness.tee import Collateral
 from fastness.tee.dcap import endorse, layout, pck, tcb
 from fastness.tee.dcap.endorse import Endorsed, Platform
@@ -37,7 +37,7 @@ MAX_REMEMBERED = 1 << 19
 _P256 = ec.SECP256R1()
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Appraisal:
     """What verification found out beyond the quote's own bytes."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.tee.nil import layout as at
 from fastness.wire import cbor, cose
 from fastness.wire.hexdump import Span
@@ -11,7 +12,7 @@ from fastness.wire.hexdump import Span
 MAX_SIZE = 1024
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One piece of ``nil`` evidence; sizes in bytes: report_data 64, launch 48, register 48, instance 16."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.tee import MAX_EVIDENCE
 from fastness.tee.nitro import layout as at
 from fastness.wire import cbor, cose, x509
 from fastness.wire.hexdump import Span
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One attestation document.
 

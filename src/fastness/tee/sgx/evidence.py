@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastness.record import record
+from dataclasses import dataclass
+
 from fastness.tee.dcap import quote as quotes
 from fastness.tee.dcap import report
 from fastness.tee.dcap.quote import Quote
@@ -12,7 +13,7 @@ from fastness.tee.sgx import layout as at
 from fastness.wire.hexdump import Span
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """An SGX quote: the container, the enclave's report, and, once verified, what Intel says of the platform."""
 

@@ -18,7 +18,7 @@ _TCBS = ("current", "reported", "committed", "launch")
 
 
 def claims(genuine: Genuine[Proven]) -> Claims:
-    """The normalised claims. After a live migration the launch TCB may be newer than the committed one: no claim of order."""
+    """The normalised claims. After a live migration the launch TCB may be newer than the committed one."""
     proven = genuine.evidence
     evidence, generation = proven.evidence, proven.generation
     places = spans()

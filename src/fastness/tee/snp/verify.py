@@ -10,8 +10,9 @@
 8. The ASK or ASVK is not on the ARK's list; without a current list that is a finding, not a failure.
 9. reported ≤ committed ≤ current, as findings: firmware that is not committed can be rolled back by the host.
 
-What this proves: this chip, with this firmware, made this report. What it does not: that policy, measurement or versions
-are acceptable; those are claims. A report with a masked chip id names no chip, and is genuine as one of its line.
+What this proves: this chip, with this firmware, made this report. What it does not: that policy, measurement or
+versions are acceptable; those are claims. A report with a masked chip id names no chip: it is genuine as one of
+its line.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastness.record import record
+from dataclasses import dataclass
+
 from fastness.tee.dcap import quote as quotes
 from fastness.tee.dcap.quote import Quote
 from fastness.tee.dcap.verify import Appraisal
@@ -10,7 +11,7 @@ from fastness.tee.tdx import layout as at
 from fastness.wire.hexdump import Span
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Body:
     """A TD report: ``raw`` is 584, 648 or 885 bytes of ``kind`` 2, 3 or 4; fields are read where they stand."""
 
@@ -69,7 +70,7 @@ class Body:
         return self.raw[520:584]
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """A TDX quote: the container, the TD report, and, once verified, what Intel says of the platform."""
 

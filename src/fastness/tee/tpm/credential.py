@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -17,7 +18,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from fastness.errors import MalformedEvidence, UsageError
 from fastness.pki import keys
-from fastness.record import record
 from fastness.tee.tpm.structures import Public
 from fastness.wire import cbor, x509
 
@@ -27,7 +27,7 @@ _HASHES: dict[str, _Hash] = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(
 _CURVE_HASH = {"secp256r1": ("sha256", 128), "secp384r1": ("sha384", 256), "secp521r1": ("sha512", 256)}
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """What the challenger remembers: SHA-256 of the EK's SubjectPublicKeyInfo, the AK's name, and the secret."""
 

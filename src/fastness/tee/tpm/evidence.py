@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastness.errors import MalformedEvidence
 from fastness.pki import keys
-from fastness.record import record
 from fastness.tee.tpm import hcl, structures
 from fastness.tee.tpm import layout as at
 from fastness.tee.tpm.parts import Pcrs, assemble, pcr_map, public_key, recognise_part
@@ -17,7 +17,7 @@ from fastness.wire.hexdump import Span
 __all__ = ["Evidence", "assemble", "parse", "recognise", "recognise_part", "show", "unparse"]
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One piece of TPM evidence. ``key`` is the AK as a SubjectPublicKeyInfo, ``ak`` its public area where given.
 

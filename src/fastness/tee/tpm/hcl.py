@@ -7,17 +7,17 @@ Source: Microsoft, "Azure confidential VM guest attestation"; NV index 0x0140000
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.tee.tpm import layout as at
 from fastness.tee.tpm.structures import rsa_spki
 from fastness.wire import x509
 from fastness.wire.cursor import Cursor
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Report:
     """``kind`` is ``"snp"`` or ``"tdx"``; ``hardware`` the SNP report (1184 bytes) or TDREPORT (1024 bytes).
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fastness.errors import MalformedEvidence
-from fastness.record import record
 from fastness.tee.tpm import layout as at
 from fastness.wire import x509
 from fastness.wire.cursor import Cursor
@@ -16,7 +16,7 @@ Selection = tuple[tuple[int, tuple[int, ...]], ...]
 """(TPM_ALG_ID of a bank, indices in ascending order), in the order the TPM hashed them."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Quote:
     """TPMS_ATTEST with type TPM_ST_ATTEST_QUOTE (sections 10.12.8 and 10.12.12).
 
@@ -87,7 +87,7 @@ def _selection(cursor: Cursor) -> Selection:
     return tuple(banks.items())
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Public:
     """TPMT_PUBLIC (section 12.2.4): ``raw`` without the TPM2B size; ``scheme`` and ``scheme_hash`` 0 when none is set.
 
@@ -196,7 +196,7 @@ def _oid(dotted: str) -> bytes:
     return _tlv(0x06, body)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Signature:
     """TPMT_SIGNATURE (section 11.3.4). ``value`` is the RSA signature, or r ‖ s padded to equal halves.
 

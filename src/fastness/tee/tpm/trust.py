@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +23,6 @@ from fastness.claims.genuine import Genuine
 from fastness.errors import MissingCollateral, NotGenuine
 from fastness.pki import chain, crl, keys
 from fastness.pki.anchors import Anchor, Anchors
-from fastness.record import field, record, replace
 from fastness.tee import Collateral
 from fastness.tee.tpm import credential, hcl
 from fastness.tee.tpm import layout as at
@@ -31,7 +31,7 @@ from fastness.tee.tpm.evidence import Evidence
 from fastness.wire import der, x509
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Vouched:
     """Which way held, up to which anchors; ``gce`` is what Google's AK certificate says of the instance."""
 

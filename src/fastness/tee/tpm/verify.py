@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +30,6 @@ from fastness.claims.genuine import vouch as say_genuine
 from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki import keys
 from fastness.pki.anchors import Anchors
-from fastness.record import record
 from fastness.tee import Collateral
 from fastness.tee.tpm import events, trust
 from fastness.tee.tpm import layout as at
@@ -40,7 +40,7 @@ _Hash = SHA256 | SHA384 | SHA512
 _HASHES: dict[int, _Hash] = {0x000B: SHA256(), 0x000C: SHA384(), 0x000D: SHA512()}
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Proven:
     """Evidence with what verification worked out.
 
