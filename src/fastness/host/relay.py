@@ -63,7 +63,8 @@ async def _carry(
     source: socket.socket, sink: socket.socket, traffic: Traffic, *, inward: bool, first: bytes = b""
 ) -> None:
     loop = asyncio.get_running_loop()
-    data = first
+    buffer = bytearray(CHUNK)
+    room, data = memoryview(buffer), memoryview(first)
     while True:
         if data:
             await loop.sock_sendall(sink, data)
@@ -71,8 +72,9 @@ async def _carry(
                 traffic.to_keep += len(data)
             else:
                 traffic.from_keep += len(data)
-        data = await loop.sock_recv(source, CHUNK)
-        if not data:
+        size = await loop.sock_recv_into(source, buffer)
+        if not size:
             break
+        data = room[:size]
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)

@@ -35,6 +35,8 @@ class Execution:
         self._stdin, self._stdin_end = _pipe()
         self._stdout_end, self._stdout = _pipe()
         self._stderr_end, self._stderr = _pipe()
+        for end in (self._stdin_end, self._stdout_end, self._stderr_end):  # ours; the guest's ends block
+            os.set_blocking(end, False)
         self._pending: asyncio.Queue[bytes] = asyncio.Queue()
         self._window = STDIN_WINDOW
         self._compiled: runtime.Compiled | None = None
@@ -141,7 +143,6 @@ def _pipe() -> tuple[int, int]:
 
 async def _read(end: int) -> bytes:
     """What the pipe holds, at least a byte; nothing at its end."""
-    os.set_blocking(end, False)
     while True:
         try:
             return os.read(end, MAX_DATA)
@@ -150,7 +151,6 @@ async def _read(end: int) -> bytes:
 
 
 async def _write(end: int, data: bytes) -> None:
-    os.set_blocking(end, False)
     view = memoryview(data)
     while view:
         try:

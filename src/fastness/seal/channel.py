@@ -21,6 +21,8 @@ from fastness.seal.binding import EXPORTER_LABEL, EXPORTER_SIZE
 from fastness.wire import x509
 
 CHUNK = 256 * 1024
+RECORD = 16 * 1024
+"""A TLS record holds no more (RFC 8446 section 5.1), and a larger buffer is allocated for each of them in vain."""
 _SUITES = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
 
 
@@ -101,9 +103,8 @@ class Channel:
                 return
             data, self._hello = self._hello, None
             hello.inspect(data)
-        view = memoryview(data)
-        while view:
-            view = view[self._connection.bio_write(bytes(view[:CHUNK])) :]
+        while data:
+            data = data[self._connection.bio_write(data) :]
 
     def outgoing(self) -> bytes:
         """Bytes for the network, possibly none."""
@@ -112,7 +113,10 @@ class Channel:
             try:
                 parts.append(self._connection.bio_read(CHUNK))
             except SSL.WantReadError:
-                return b"".join(parts) if len(parts) != 1 else parts[0]
+                break
+            if len(parts[-1]) < CHUNK:  # drained: asking once more would only raise
+                break
+        return b"".join(parts) if len(parts) != 1 else parts[0]
 
     def handshake(self) -> bool:
         """Advances the handshake; True once it is finished.
@@ -136,10 +140,9 @@ class Channel:
 
     def send(self, data: bytes) -> None:
         """Encrypts ``data``; fetch the records with :meth:`outgoing`."""
-        view = memoryview(data)
-        while view:
+        while data:
             try:
-                view = view[self._connection.send(bytes(view[:CHUNK])) :]
+                data = data[self._connection.send(data) :]
             except SSL.Error as error:
                 raise ProtocolError(f"TLS failed: {_reason(error)}") from None
 
@@ -152,7 +155,7 @@ class Channel:
         parts = []
         while not self.closed:
             try:
-                parts.append(self._connection.recv(CHUNK))
+                parts.append(self._connection.recv(RECORD))
             except SSL.WantReadError:
                 break
             except SSL.ZeroReturnError:

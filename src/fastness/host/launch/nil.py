@@ -20,6 +20,7 @@ from fastness.workload import tcb
 CONNECT, TERMINATE, READY = b"C", b"T", b"R"
 REQUEST_SIZE = 64 + 48
 MAX_BOOT_WORDS = 4096
+BUFFER = 1 << 20
 
 
 class NilKeep:
@@ -80,6 +81,8 @@ class NilKeep:
         """A new connection: one end of a socket pair goes to the keep."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        for end in (ours, theirs):  # a message of the keep's fits whole, so that neither side waits for the other
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         try:
             socket.send_fds(self._control, [CONNECT], [theirs.fileno()])
         except OSError:
