@@ -1,4 +1,4 @@
-"""Endorsements of NVIDIA reports: the device's chain of five lies beside the report, in any order, only its root pinned.
+"""Endorsements of NVIDIA reports: the chain of five lies beside the report, in any order, only its root pinned.
 
 Leaf (GSP or FSP firmware, made by the device itself), boot ROM, provisioner, chip identity, NVIDIA Device Identity CA.
 """

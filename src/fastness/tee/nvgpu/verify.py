@@ -22,7 +22,6 @@ from datetime import datetime
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
 from fastness.errors import MalformedEvidence, NotGenuine
-from fastness.pki import chain
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.nvgpu import endorse, layout
