@@ -1,9 +1,9 @@
 """Strict XML 1.0 with namespaces, and its canonical form, for signed documents (Canonical XML 1.1, without comments).
 
 Ours because a verifier needs little of XML and fears the rest: no document type, so no entities; no processing
-instructions, no CDATA, no ``xml:`` attributes (whose inheritance is all that Canonical XML 1.0 and 1.1 differ in); bounded
-size, depth and number of elements. Comments are dropped, as canonical form does, before anybody reads the text. What is
-read and what is hashed is one and the same tree.
+instructions, no CDATA, no ``xml:`` attributes (whose inheritance is all that Canonical XML 1.0 and 1.1 differ in);
+size, depth and number of elements are bounded. Comments are dropped before anybody reads the text, as canonical form
+does. What is read and what is hashed is one and the same tree.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def read(data: bytes) -> Rim:
     """A manifest of at most 1 MiB.
 
     Raises:
-        MalformedEvidence: not a SWID tag, not signed in the one way of :mod:`~fastness.tee.nvgpu.xmlsig`, an index twice.
+        MalformedEvidence: not a SWID tag, signed in another way than NVIDIA's, an index twice.
     """
     root = xml.parse(data, "RIM")
     if root.name != (SWID, "SoftwareIdentity"):

@@ -25,6 +25,7 @@ from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.nvgpu import endorse, layout
+from fastness.tee.nvgpu.compare import compare
 from fastness.tee.nvgpu.evidence import Evidence
 from fastness.wire import x509
 
@@ -50,7 +51,12 @@ def verify(
     path = endorse.path(leaf, collateral.certificates, anchors, at)
     # (3) the firmware
     _firmware(evidence, path.leaf)
-    return vouch(replace(evidence, path=path.certificates), anchors=(path.anchor,), findings=_notes(evidence), at=at)
+    # (5) manifests and (6) measurements
+    chip = path.leaf.subject_cn.partition(" ")[0]
+    result = compare(evidence, chip, collateral.of("rim"), anchors, at)
+    findings = (*result.findings, *_notes(evidence))
+    verified = replace(evidence, path=path.certificates, compared=result.compared)
+    return vouch(verified, anchors=(path.anchor, *result.anchors), findings=findings, at=at)
 
 
 def _firmware(evidence: Evidence, leaf: x509.Certificate) -> None:

@@ -20,7 +20,7 @@ DS = "http://www.w3.org/2000/09/xmldsig#"
 ENVELOPED = DS + "enveloped-signature"
 CANONICAL = frozenset(("http://www.w3.org/2006/12/xml-c14n11", "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"))
 ECDSA_SHA384 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"
-DIGESTS: dict[str, Callable[[bytes], "hashlib._Hash"]] = {
+DIGESTS: dict[str, Callable[[bytes], hashlib._Hash]] = {
     "http://www.w3.org/2001/04/xmldsig-more#sha384": hashlib.sha384,
     "http://www.w3.org/2001/04/xmlenc#sha512": hashlib.sha512,
 }
