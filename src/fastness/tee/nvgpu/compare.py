@@ -15,11 +15,10 @@ from itertools import product
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki import chain
-from fastness.pki.anchors import Anchor, Anchors
+from fastness.pki.anchors import Anchors
 from fastness.tee import Document
 from fastness.tee.nvgpu import layout, rim
 from fastness.tee.nvgpu.evidence import Evidence
-from fastness.wire.x509 import Certificate
 
 MAX_MANIFESTS = 64
 MAX_TRIED = 4
@@ -30,12 +29,11 @@ _FETCH = "fetch them from NVIDIA's RIM service, or run without --offline"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``findings``, the ids of manifests where all of it held, the roots of those used, and their signers' chains."""
+    """``findings``, the ids of the manifests used where all of it held, and the chains of those used."""
 
     findings: tuple[Finding, ...]
-    compared: tuple[str, ...] | None = None
-    anchors: tuple[Anchor, ...] = ()
-    chains: tuple[tuple[Certificate, ...], ...] = ()
+    compared: tuple[str, ...] | None
+    chains: tuple[chain.Chain, ...]
 
 
 def compare(evidence: Evidence, chip: str, documents: Iterable[Document], anchors: Anchors, at: datetime) -> Comparison:
@@ -56,24 +54,25 @@ def compare(evidence: Evidence, chip: str, documents: Iterable[Document], anchor
     choices = [_of_chip([item for item in good if item[0].version == version], chip) for _, version in wanted]
     missing = [f"{part} {version}" for (part, version), found in zip(wanted, choices, strict=True) if not found]
     present = [found[:MAX_TRIED] for found in choices if found]
-    judged = [_judge(evidence, pair, whole=not missing) for pair in product(*present)]
-    best = min(judged, key=lambda found: sum(item.outcome is not Outcome.HELD for item in found))
+    judged = [(_judge(evidence, pair, whole=not missing), pair) for pair in product(*present)]
+    best, pair = min(judged, key=lambda one: sum(item.outcome is not Outcome.HELD for item in one[0]))
+    chains = tuple(path for _, path in pair)
     if missing or not wanted:
         seen = ", ".join(sorted({item.version[:40] for item, _ in good})) or "none"
         actual = "; ".join([f"manifests of {seen}", *useless[:4]])
         need = "manifests of " + (" and ".join(missing) or "a version; the report states none")
         best = (Finding("nvgpu.rim", Outcome.UNKNOWN, need, actual, hint=_FETCH), *best)
-        return Comparison(best, None, *_used(present))
+        return Comparison(best, None, chains)
     text = " and ".join(f"{part} {version}" for part, version in wanted)
     held = all(item.outcome is Outcome.HELD for item in best)
-    names = tuple(found[0][0].identity for found in present) if held else None
+    names = tuple(item.identity for item, _ in pair) if held else None
     return Comparison(
         (Finding("nvgpu.rim", Outcome.HELD, actual=f"manifests of {text}"), *best), names, *_used(present)
     )
 
 
 def _manifests(documents: Iterable[Document]) -> list[rim.Rim]:
-    found = []
+    found: list[rim.Rim] = []
     for item in documents:
         if rim.MARK not in item.data or len(found) >= MAX_MANIFESTS:
             continue  # another vendor's manifest
@@ -107,13 +106,6 @@ def _plain(name: str) -> str:
     return name.replace("_", "").replace("-", "").upper()
 
 
-def _used(
-    present: Sequence[list[tuple[rim.Rim, chain.Chain]]],
-) -> tuple[tuple[Anchor, ...], tuple[tuple[Certificate, ...], ...]]:
-    chains = [path for found in present for _, path in found]
-    return tuple(dict.fromkeys(path.anchor for path in chains)), tuple(path.certificates for path in chains)
-
-
 def _judge(evidence: Evidence, pair: Sequence[tuple[rim.Rim, chain.Chain]], *, whole: bool) -> tuple[Finding, ...]:
     """The findings on one choice of manifests; HELD alone when all is well."""
     allowed: dict[int, tuple[bytes, ...]] = {}
@@ -121,7 +113,7 @@ def _judge(evidence: Evidence, pair: Sequence[tuple[rim.Rim, chain.Chain]], *, w
     for item, _ in pair:
         twice += sorted(allowed.keys() & item.allowed.keys())
         allowed |= item.allowed
-    found = []
+    found: list[Finding] = []
     if twice:
         text = f"both give values for {_listed(twice)}"
         found.append(Finding("nvgpu.rim-index", Outcome.FAILED, "each measurement in one manifest", text))

@@ -5,9 +5,9 @@
 2. That certificate chains to the pinned device root, by signature, names, basicConstraints, pathLen, keyUsage and
    validity at ``at``; every key is P-384; the leaf signs and does not issue. The root of the manifests does not count.
 3. The firmware the leaf was made for (FWID, TCG DICE) is the one the report states, where it states one.
-4. Revocation: OCSP responses that were supplied; without them: not checked.
-5. Manifests (RIM) that were supplied: signed, up to the pinned root of the manifests.
-6. Every measurement is one that the driver's and the VBIOS's manifest allow.
+4. Manifests (RIM) that were supplied: signed, up to the pinned root of the manifests.
+5. Every measurement is one that the driver's and the VBIOS's manifest allow.
+6. Revocation, of the device's chain and the manifests': OCSP responses and CRLs that were supplied; without: not checked.
 7. Evidence of a CPU that lies beside it is bound to the report by its nonce, if any is.
 
 Whose nonce it is, and how many devices there must be, is for the policy. A measurement that no manifest allows is a
@@ -26,7 +26,9 @@ from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.nvgpu import endorse, layout
 from fastness.tee.nvgpu.compare import compare
+from fastness.tee.nvgpu.composite import binding
 from fastness.tee.nvgpu.evidence import Evidence
+from fastness.tee.nvgpu.revocation import look_up
 from fastness.wire import x509
 
 
@@ -51,12 +53,18 @@ def verify(
     path = endorse.path(leaf, collateral.certificates, anchors, at)
     # (3) the firmware
     _firmware(evidence, path.leaf)
-    # (5) manifests and (6) measurements
+    # (4) manifests and (5) measurements
     chip = path.leaf.subject_cn.partition(" ")[0]
     result = compare(evidence, chip, collateral.of("rim"), anchors, at)
-    findings = (*result.findings, *_notes(evidence))
+    # (6) revocation
+    chains = (path, *result.chains)
+    revocation = look_up([(item.certificates, item.anchor) for item in chains], collateral, at)
+    # (7) the CPU beside it
+    rests, bound = binding(evidence, within)
+    findings = (*result.findings, revocation, *bound, *_notes(evidence))
     verified = replace(evidence, path=path.certificates, compared=result.compared)
-    return vouch(verified, anchors=(path.anchor, *result.anchors), findings=findings, at=at)
+    vouching = tuple(dict.fromkeys(item.anchor for item in chains))
+    return vouch(verified, anchors=vouching, findings=findings, at=at, within=rests)
 
 
 def _firmware(evidence: Evidence, leaf: x509.Certificate) -> None:
