@@ -44,7 +44,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """A SingleResponse: CertID (``digest`` a name of hashlib's, ``issuer_name``, ``issuer_key``, ``serial``) and state."""
+    """A SingleResponse: CertID (``digest`` as hashlib names it, hashes of the issuer, serial number) and state."""
 
     digest: str
     issuer_name: bytes

@@ -66,9 +66,7 @@ def compare(evidence: Evidence, chip: str, documents: Iterable[Document], anchor
     text = " and ".join(f"{part} {version}" for part, version in wanted)
     held = all(item.outcome is Outcome.HELD for item in best)
     names = tuple(item.identity for item, _ in pair) if held else None
-    return Comparison(
-        (Finding("nvgpu.rim", Outcome.HELD, actual=f"manifests of {text}"), *best), names, *_used(present)
-    )
+    return Comparison((Finding("nvgpu.rim", Outcome.HELD, actual=f"manifests of {text}"), *best), names, chains)
 
 
 def _manifests(documents: Iterable[Document]) -> list[rim.Rim]:

@@ -27,9 +27,9 @@ def binding(
     if not within:
         return (), ()
     wanted = set(_forms(evidence))
-    rests = tuple(item for item in within if _report_data(item.evidence) in wanted)
+    rests = tuple(item for item in within if _bound(_report_data(item.evidence), evidence.nonce, wanted))
     if rests:
-        text = "report_data of the CPU's evidence is the report's nonce, or a digest over the report"
+        text = "report_data of the CPU's evidence starts with the report's nonce, or is a digest over the report"
         return rests, (Finding("nvgpu.binding", Outcome.HELD, actual=text),)
     return (), (
         Finding(
@@ -42,9 +42,13 @@ def binding(
     )
 
 
+def _bound(value: bytes, nonce: bytes, wanted: set[bytes]) -> bool:
+    """The nonce fills the first half; the second is the guest's (a hash of its key, or zeros)."""
+    return value[: len(nonce)] == nonce or value in wanted
+
+
 def _forms(evidence: Evidence) -> Iterator[bytes]:
-    """What report_data (64 bytes) may be, padded with zeros."""
-    yield evidence.nonce.ljust(64, b"\0")
+    """Digests over the report, as report_data holds them: 64 bytes, padded with zeros."""
     for data in (evidence.raw, unparse(evidence)):
         for digest in (hashlib.sha256, hashlib.sha384, hashlib.sha512):
             yield digest(data).digest().ljust(64, b"\0")

@@ -7,7 +7,7 @@
 3. The firmware the leaf was made for (FWID, TCG DICE) is the one the report states, where it states one.
 4. Manifests (RIM) that were supplied: signed, up to the pinned root of the manifests.
 5. Every measurement is one that the driver's and the VBIOS's manifest allow.
-6. Revocation, of the device's chain and the manifests': OCSP responses and CRLs that were supplied; without: not checked.
+6. Revocation, of the device's chain and the manifests': OCSP and CRLs that were supplied; without: not checked.
 7. Evidence of a CPU that lies beside it is bound to the report by its nonce, if any is.
 
 Whose nonce it is, and how many devices there must be, is for the policy. A measurement that no manifest allows is a
