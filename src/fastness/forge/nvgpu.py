@@ -16,6 +16,7 @@ from hashlib import sha384
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fastness.errors import UsageError
 from fastness.forge import nvgpu_vendor as vendor
@@ -65,7 +66,7 @@ DOUBTS = {
 """Lie to the one finding that is failed or not checked; the report stays genuine."""
 
 COUNT = 64
-_DRIVER_OWN = (*range(13, 41), 41)
+_DRIVER_OWN = range(13, 42)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +179,6 @@ def _fwid_extension(scene: _Scene) -> tuple[str, bytes]:
         inner = b"\x80\x06NVIDIA" + b"\xa6" + bytes((len(digest),)) + digest
         return layout.TCB_INFO, b"\x30" + bytes((len(inner),)) + inner
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     inner = b"\x02\x01\x01" + key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) + digest
     return layout.DEVICE_ID, b"\x30\x81" + bytes((len(inner),)) + inner
 
@@ -239,7 +238,7 @@ def _manifests(scene: _Scene) -> list[bytes]:
         chain = [Link(ec.generate_private_key(ec.SECP384R1()), chain[0].certificate), *chain[1:]]
     version = "550.90.08" if lie == "rim-version" else scene.driver
     other = sha384(b"an alternative").digest()
-    driver = {index: (other, values[index]) for index in _DRIVER_OWN}
+    driver: dict[int, tuple[bytes, ...]] = {index: (other, values[index]) for index in _DRIVER_OWN}
     own = {index: (values[index],) for index in values if scene.switch or index not in driver}
     if lie == "rim-index":
         own[_DRIVER_OWN[0]] = (values[_DRIVER_OWN[0]],)

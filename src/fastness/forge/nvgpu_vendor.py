@@ -49,7 +49,7 @@ def issue(
     extra: Sequence[tuple[str, bytes]] = (),
     responder: bool = False,
 ) -> Link:
-    """A certificate under ``issuer`` (or itself); ``signs`` says digitalSignature, by default of those that are no CA."""
+    """A certificate under ``issuer`` (or itself); ``signs``: digitalSignature, by default where it is no CA."""
     key = ec.generate_private_key(curve or ec.SECP384R1())
     signs = not ca if signs is None else signs
     subject = pyca.Name([pyca.NameAttribute(NameOID.COMMON_NAME, name)])
