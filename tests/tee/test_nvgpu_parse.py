@@ -36,7 +36,7 @@ def test_real_reports_come_back_as_they_were(name):
     assert nvgpu.recognise(data)
     assert nvgpu.unparse(nvgpu.parse(data)) == data
     rows = nvgpu.show(nvgpu.parse(data))
-    assert all(0 <= offset and offset + size <= len(data) for _, offset, size, _ in rows)
+    assert all(offset >= 0 and offset + size <= len(data) for _, offset, size, _ in rows)
 
 
 @pytest.mark.parametrize(

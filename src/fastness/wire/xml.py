@@ -73,6 +73,10 @@ def parse(data: bytes, field: str = "xml") -> Element:
     """
     if len(data) > MAX_XML:
         raise MalformedEvidence(field, 0, f"at most {MAX_XML} bytes", len(data))
+    try:
+        data.decode()  # expat follows a UTF-16 byte order mark whatever it is told
+    except UnicodeDecodeError as error:
+        raise MalformedEvidence(field, error.start, "UTF-8", data[error.start : error.start + 4].hex()) from None
     return _Builder(field).run(data)
 
 
