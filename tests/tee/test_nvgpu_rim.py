@@ -194,6 +194,13 @@ def test_g7_altered_manifests_do_not_hold(document):
     assert judged(document) == "nvgpu.rim-signature"
 
 
+def test_manifest_without_a_signer_or_with_two():
+    first = DRIVER.index(b"<ds:X509Certificate>")
+    end = DRIVER.index(b"</ds:X509Certificate>") + 21
+    assert judged(DRIVER[:first] + DRIVER[end:]) == "nvgpu.rim-signature"
+    assert judged(DRIVER[:end] + DRIVER[first:end] + DRIVER[end:]) == "nvgpu.rim-signature"
+
+
 def test_what_canonical_form_ignores_is_no_alteration():
     assert judged(DRIVER) == "ok"
     assert judged(b'<?xml version="1.0"?>\n<!-- hello -->' + DRIVER.replace(b"<s:Payload>", b"<s:Payload   >")) == "ok"

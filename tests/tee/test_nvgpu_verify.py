@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from hashlib import sha256, sha384, sha512
 from importlib import import_module
 
 import pytest
@@ -15,6 +16,7 @@ from fastness.claims.genuine import vouch
 from fastness.errors import MissingCollateral, NotGenuine, UsageError
 from fastness.forge import nvgpu as forge
 from fastness.forge.model import Forged
+from fastness.pki import ocsp
 from fastness.pki.anchors import Anchors, vendor
 from fastness.tee import Collateral, Document, load, nvgpu
 from fastness.tee.nvgpu import layout
@@ -187,6 +189,47 @@ def test_g6_firmware_of_the_leaf(form):
     assert len(endorse.fwids(leaf)) == 1
 
 
+def test_g6_a_digest_of_nothing_is_no_firmware():
+    refused("nvgpu.fwid", forge.make({"fwid": "00" * 48}))
+
+
+def test_manifest_of_another_chip_with_the_same_driver_version_is_not_used():
+    other = forge.make({"chip": "GB100", "lie": "rim-index"})  # its driver's and VBIOS's manifests are in conflict
+    drivers = (other.collateral.of("rim")[0], *HONEST.collateral.of("rim"))
+    collateral = replace(HONEST.collateral, documents=drivers)
+    genuine = run(HONEST, collateral=collateral, anchors=HONEST.anchors + other.anchors)
+    assert [path.anchor for path in _judged(HONEST, drivers, HONEST.anchors + other.anchors)] == [
+        HONEST.anchors.items[1]
+    ] * 2
+    assert outcomes(genuine)["nvgpu.measurements"] is Outcome.HELD
+
+
+def _judged(forged, documents, anchors):
+    compare = import_module("fastness.tee.nvgpu.compare").compare
+    return compare(nvgpu.parse(forged.evidence), "GH100", documents, anchors, forged.at).chains
+
+
+def test_each_certificate_between_leaf_and_root_needs_a_word():
+    responses = HONEST.collateral.of("ocsp")
+    assert len(responses) == 5
+    for gone in responses:
+        documents = tuple(item for item in HONEST.collateral.documents if item is not gone)
+        genuine = run(HONEST, collateral=replace(HONEST.collateral, documents=documents))
+        assert outcomes(genuine)["nvgpu.revocation"] is Outcome.UNKNOWN
+
+
+def test_b29_every_part_of_a_cert_id_counts_and_the_responder_is_who_it_says():
+    response = ocsp.read(HONEST.collateral.of("ocsp")[0].data)
+    rom, provisioner = run(HONEST).evidence.path[1:3]
+    single = response.singles[0]
+    assert single.names(rom, provisioner)
+    assert ocsp.look_up(rom, provisioner, [response], "nvgpu", at=HONEST.at).checked
+    for change in ({"issuer_name": bytes(32)}, {"issuer_key": bytes(32)}, {"serial": 1}, {"digest": "sha384"}):
+        assert not replace(single, **change).names(rom, provisioner)
+    with pytest.raises(NotGenuine):
+        ocsp.look_up(rom, provisioner, [replace(response, responder=b"somebody")], "nvgpu", at=HONEST.at)
+
+
 def test_missing_manifests_are_not_checked():
     for documents in ((), HONEST.collateral.of("rim")[:1], HONEST.collateral.of("rim")[1:]):
         collateral = replace(HONEST.collateral, documents=(*documents, *HONEST.collateral.of("ocsp")))
@@ -282,7 +325,8 @@ def test_b32_g12_binding_to_the_evidence_of_a_cpu():
     def cpu(data: bytes):
         return vouch(Cpu(data), anchors=(), at=HONEST.at)
 
-    for data in (nonce + bytes(32), nonce + b"\x07" * 32):
+    digests = [digest(HONEST.evidence).digest().ljust(64, b"\0") for digest in (sha256, sha384, sha512)]
+    for data in (nonce + bytes(32), nonce + b"\x07" * 32, *digests):
         mine, other = cpu(data), cpu(bytes(64))
         genuine = run(HONEST, within=(other, mine))
         assert outcomes(genuine)["nvgpu.binding"] is Outcome.HELD

@@ -16,7 +16,10 @@ from hashlib import sha384
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fastness.errors import UsageError
 from fastness.forge import nvgpu_vendor as vendor
@@ -33,6 +36,7 @@ LIES = {
     "rim-root-for-device": "nvgpu.chain",
     "chain": "nvgpu.chain",
     "not-a-ca": "nvgpu.chain",
+    "digest": "nvgpu.chain",
     "validity": "nvgpu.validity",
     "curve": "nvgpu.leaf",
     "leaf-usage": "nvgpu.leaf",
@@ -62,6 +66,7 @@ DOUBTS = {
     "ocsp-stale": "nvgpu.revocation",
     "ocsp-other": "nvgpu.revocation",
     "ocsp-unknown": "nvgpu.revocation",
+    "ocsp-responder-expired": "nvgpu.revocation",
 }
 """Lie to the one finding that is failed or not checked; the report stays genuine."""
 
@@ -163,10 +168,11 @@ def _device_chain(scene: _Scene) -> list[Link]:
     curve = ec.SECP256R1() if lie == "curve" else None
     provisioner = vendor.issue(f"NVIDIA {chip} Provisioner ICA 1", identity, start, end, curve=curve)
     until = at - timedelta(seconds=1) if lie == "validity" else end
+    digest = SHA256() if lie == "digest" else SHA384()
     issuer = provisioner
     if lie == "chain":
         issuer = Link(ec.generate_private_key(ec.SECP384R1()), provisioner.certificate)
-    rom = vendor.issue(f"{chip} A01 GSP BROM", issuer, start, until, ca=lie != "not-a-ca")
+    rom = vendor.issue(f"{chip} A01 GSP BROM", issuer, start, until, ca=lie != "not-a-ca", digest=digest)
     extra = [] if lie == "fwid-absent" else [_fwid_extension(scene)]
     leaf = vendor.issue(f"{chip} A01 GSP FMC LF", rom, start, end, ca=False, signs=lie != "leaf-usage", extra=extra)
     return [leaf, rom, provisioner, identity, root]
@@ -276,14 +282,17 @@ def _responses(scene: _Scene) -> list[bytes]:
     return found
 
 
-def _responder(issuer: Link, at: datetime, *, responder: bool = True) -> Link:
-    start, end = at - timedelta(days=1), at + timedelta(days=30)
-    return vendor.issue("OCSP Responder", issuer, start, end, ca=False, responder=responder)
+def _responder(
+    issuer: Link, at: datetime, *, purpose: ObjectIdentifier = ExtendedKeyUsageOID.OCSP_SIGNING, expired: bool = False
+) -> Link:
+    start, end = at - timedelta(days=1), at + timedelta(days=-1 / 24 if expired else 30)
+    return vendor.issue("OCSP Responder", issuer, start, end, ca=False, purpose=purpose)
 
 
 def _told(scene: _Scene, item: Link, issuer: Link) -> dict[str, Any]:
     """How the response on ``item`` differs, for a lie."""
     lie, at = scene.lie, scene.at
+    impostor = Link(ec.generate_private_key(ec.SECP384R1()), issuer.certificate)
     answers: dict[str, dict[str, Any]] = {
         "revoked": {"state": "revoked"},
         "rim-revoked": {"state": "revoked"},
@@ -291,7 +300,8 @@ def _told(scene: _Scene, item: Link, issuer: Link) -> dict[str, Any]:
         "ocsp-unknown": {"state": "unknown"},
         "ocsp-stale": {"age": timedelta(days=2)},
         "ocsp-other": {"named": scene.device[0]},
-        "ocsp-signer": {"responder": _responder(_root("impostor", at), at)},
-        "ocsp-usage": {"responder": _responder(issuer, at, responder=False)},
+        "ocsp-signer": {"responder": _responder(impostor, at)},
+        "ocsp-usage": {"responder": _responder(issuer, at, purpose=ExtendedKeyUsageOID.SERVER_AUTH)},
+        "ocsp-responder-expired": {"responder": _responder(issuer, at, expired=True)},
     }
     return answers.get(lie or "", {})

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from fastness.tee.nvgpu import xmlsig
 from fastness.wire import x509, xml
@@ -47,7 +47,8 @@ def issue(
     signs: bool | None = None,
     curve: ec.EllipticCurve | None = None,
     extra: Sequence[tuple[str, bytes]] = (),
-    responder: bool = False,
+    purpose: pyca.ObjectIdentifier | None = None,
+    digest: SHA256 | SHA384 | None = None,
 ) -> Link:
     """A certificate under ``issuer`` (or itself); ``signs``: digitalSignature, by default where it is no CA."""
     key = ec.generate_private_key(curve or ec.SECP384R1())
@@ -64,11 +65,11 @@ def issue(
         .add_extension(pyca.BasicConstraints(ca, None), critical=True)
         .add_extension(pyca.KeyUsage(signs, False, False, False, not signs, ca, ca, False, False), critical=True)
     )
-    if responder:
-        builder = builder.add_extension(pyca.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
+    if purpose is not None:
+        builder = builder.add_extension(pyca.ExtendedKeyUsage([purpose]), critical=False)
     for oid, value in extra:
         builder = builder.add_extension(pyca.UnrecognizedExtension(pyca.ObjectIdentifier(oid), value), critical=False)
-    return Link(key, builder.sign(issuer.key if issuer else key, SHA384()))
+    return Link(key, builder.sign(issuer.key if issuer else key, digest or SHA384()))
 
 
 def sign_raw(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
