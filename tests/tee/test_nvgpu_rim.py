@@ -13,8 +13,7 @@ import vectors
 from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.forge import nvgpu as forge
 from fastness.pki.anchors import vendor
-from fastness.tee.nvgpu import rim, xmlsig
-from fastness.wire import xml
+from fastness.tee.nvgpu import rim, xml, xmlsig
 
 HONEST = forge.make({})
 DRIVER = HONEST.collateral.of("rim")[0].data

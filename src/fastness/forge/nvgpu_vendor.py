@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
-from fastness.tee.nvgpu import xmlsig
-from fastness.wire import x509, xml
+from fastness.tee.nvgpu import xml, xmlsig
+from fastness.wire import x509
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import utils
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import chain
 from fastness.pki.anchors import Anchors
-from fastness.tee.nvgpu import endorse, layout, xmlsig
-from fastness.wire import x509, xml
+from fastness.tee.nvgpu import endorse, layout, xml, xmlsig
+from fastness.wire import x509
 
 SWID = "http://standards.iso.org/iso/19770/-2/2015/schema.xsd"
 HASH = "http://www.w3.org/2001/04/xmlenc#sha384"

@@ -14,7 +14,8 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from fastness.errors import MalformedEvidence
-from fastness.wire import x509, xml
+from fastness.tee.nvgpu import xml
+from fastness.wire import x509
 
 DS = "http://www.w3.org/2000/09/xmldsig#"
 ENVELOPED = DS + "enveloped-signature"
