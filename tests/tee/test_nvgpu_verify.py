@@ -367,3 +367,7 @@ def test_the_contract():
     assert rows[-1][0] == "signature"
     with pytest.raises(UsageError):
         forge.make({"lie": "no such"})
+
+
+def test_these_too_have_a_lie_or_a_doubt() -> None:
+    assert {"nvgpu.validity", "nvgpu.leaf", "nvgpu.indices"} <= {*forge.LIES.values(), *forge.DOUBTS.values()}
