@@ -25,7 +25,6 @@ COMMANDS = {
     "policy": "check, try, compare and show policies",
     "evidence": "show evidence field by field, or collect this machine's own",
     "collateral": "fetch, bundle and show what verification needs besides evidence",
-    "image": "build, measure and reproduce the keep's image",
     "platforms": "what this machine offers to keeps, what is missing, and what to do about it",
     "tcb": "every component that runs inside a keep",
     "diagram": "the architecture, drawn from the code's own tables",

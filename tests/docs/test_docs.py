@@ -1,0 +1,62 @@
+"""The way in is true: links lead somewhere, commands are commands, pictures are what the code draws."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from fastness.cli import diagram
+from fastness.cli.main import COMMANDS
+from fastness.cli.parsing import Parser
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def commands() -> list[str]:
+    found = []
+    for line in (ROOT / "README.md").read_text("utf-8").splitlines():
+        match = re.match(r"\./dev (.+?)(?:\s+#.*)?$", line)
+        if match and match[1].split()[0] in COMMANDS:
+            found.append(match[1].replace("…", ""))
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_of_the_readme_parse(command: str) -> None:
+    words = shlex.split(command)
+    module = import_module(f"fastness.cli.{words[0]}")
+    parser = Parser(prog=words[0])
+    module.configure(parser)
+    parser.parse_args(words[1 : words.index("--") if "--" in words else None])
+
+
+def test_every_command_there_is_has_a_module_and_help() -> None:
+    for name in COMMANDS:
+        module = import_module(f"fastness.cli.{name}")
+        parser = Parser(prog=name)
+        module.configure(parser)
+        assert parser.format_help()
+
+
+def test_pictures_are_what_the_code_draws() -> None:
+    assert (ROOT / "docs" / "architecture.svg").read_text("utf-8") == diagram.svg()
+    assert (ROOT / "docs" / "architecture.md").read_text("utf-8") == diagram.markdown()
+
+
+def test_the_readme_is_short_and_names_two_commands() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) < 120
+    assert "./dev demo" in text
+    assert "./dev test" in text
