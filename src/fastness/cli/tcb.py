@@ -25,8 +25,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for row in sorted(rows, key=lambda item: -item.size):
         print(f"{row.size:>10}  {row.kind:<6}{row.name}")
-    say(
-        f"{totals['file']} bytes of our own in {sum(row.kind == 'file' for row in rows)} files, {totals['wheel']} in wheels"
-    )
+    own = sum(row.kind == "file" for row in rows)
+    say(f"{totals['file']} bytes of our own in {own} files, {totals['wheel']} in wheels")
     say(f"launch measurement of nil: {tcb.launch_digest().hex()}")
     return 0

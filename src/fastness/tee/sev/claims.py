@@ -1,0 +1,55 @@
+"""Claims of genuine SEV platforms and guests."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from fastness.claims.genuine import Genuine
+from fastness.claims.model import Claims, Cpu
+from fastness.tee.sev import layout as at
+from fastness.tee.sev.evidence import Evidence
+from fastness.wire.hexdump import Span
+
+PRODUCTS = {"naples": (0x17, "EPYC 7001"), "rome": (0x17, "EPYC 7002"), "milan": (0x19, "EPYC 7003"),
+            "genoa": (0x19, "EPYC 9004"), "turin": (0x1A, "EPYC 9005")}  # fmt: skip
+"""CPUID family and product of a line (AMD 54945, 55898, 57019): SEV says no model."""
+
+PLATFORM_ONLY = "the chain speaks of a platform only, of no guest: nothing is said of what runs, or of debug"
+NOT_CHECKED = (
+    "the firmware's version is its own word: SEV derives no key from it",
+    "SEV does not protect a guest's memory from being altered by its host",
+)
+
+
+def claims(genuine: Genuine[Evidence]) -> Claims:
+    """The normalised claims; those of a guest only where its report is there."""
+    evidence, report = genuine.evidence, genuine.evidence.report
+    line = genuine.anchors[0].line
+    family, product = PRODUCTS.get(line, (None, None))
+    extra: dict[str, Any] = {
+        "speaks_of": "guest" if report else "platform",
+        "api": "{}.{}".format(*evidence.pek.api),
+        "owned": evidence.oca is not None,
+    }
+    spans: dict[str, Span] = {}
+    if report is not None:
+        extra["policy"] = {name: bool(report.policy >> bit & 1) for name, bit in at.POLICY_BITS.items()}
+        extra["policy"] |= {"api_major": report.policy >> 16 & 0xFF, "api_minor": report.policy >> 24}
+        start = evidence.offsets["report"]
+        spans = {
+            "measurements.launch": Span("launch_digest", start + 0x10, 32),
+            "debug": Span("policy", start + 0x30, 4),
+        }
+    return Claims(
+        tee="sev",
+        cpu=Cpu("amd", family, None, None, line or None, product, "cek"),
+        debug=None if report is None else not report.policy & 1,
+        simulated=genuine.simulated,
+        measurements={} if report is None else {"launch": report.launch_digest.hex()},
+        report_data=None if report is None else report.mnonce.hex(),
+        hardware_id=hashlib.sha256(evidence.cek.point).hexdigest(),
+        extra=extra,
+        not_checked=NOT_CHECKED if report is not None else (PLATFORM_ONLY, *NOT_CHECKED),
+        spans=spans,
+    )

@@ -1,0 +1,96 @@
+"""Endorsements of a SEV platform: keys as AMD's formats carry them, and who may sign whom."""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, Hash
+
+from fastness.pki import keys
+from fastness.tee import Collateral
+from fastness.tee.sev import layout as at
+from fastness.tee.sev.evidence import AmdCertificate, Evidence, SevCertificate
+from fastness.wire import x509
+from fastness.wire.x509 import PublicKey
+
+_RSA_HEAD = bytes.fromhex("300d06092a864886f70d0101010500")
+"""DER AlgorithmIdentifier of rsaEncryption (RFC 3279 section 2.3.1)."""
+
+_HASHES: dict[int, type[SHA256] | type[SHA384]] = {
+    at.RSA_SHA256: SHA256, at.ECDSA_SHA256: SHA256, at.RSA_SHA384: SHA384, at.ECDSA_SHA384: SHA384,
+}  # fmt: skip
+
+
+def embedded(evidence: Evidence) -> tuple[tuple[str, bytes], ...]:
+    """Nothing else travels inside."""
+    return ()
+
+
+def enclosed(evidence: Evidence) -> Collateral:
+    """SEV certificates are not X.509: they are part of the evidence."""
+    return Collateral()
+
+
+def _der(tag: int, body: bytes) -> bytes:
+    size = len(body)
+    head = bytes((size,)) if size < 0x80 else bytes((0x82,)) + size.to_bytes(2, "big")
+    return bytes((tag,)) + head + body
+
+
+def public_key(certificate: AmdCertificate) -> PublicKey:
+    """The RSA key as a SubjectPublicKeyInfo, which is what anchors pin."""
+    numbers = (certificate.modulus, certificate.exponent)
+    body = b"".join(_der(2, value.to_bytes(value.bit_length() // 8 + 1, "big")) for value in numbers)
+    return x509.parse_public_key(_der(0x30, _RSA_HEAD + _der(3, b"\0" + _der(0x30, body))))
+
+
+def rsa_key(certificate: AmdCertificate) -> rsa.RSAPublicKey:
+    """The key of an ARK or ASK."""
+    return keys.rsa_key(certificate.modulus, certificate.exponent)
+
+
+def ec_key(certificate: SevCertificate) -> ec.EllipticCurvePublicKey:
+    """The key of a SEV certificate."""
+    curve = ec.SECP256R1 if certificate.curve == 1 else ec.SECP384R1
+    return keys.ec_point(curve, certificate.point, f"{certificate.kind}.key")
+
+
+def amd_signed(certificate: AmdCertificate, by: AmdCertificate) -> bool:
+    """Whether ``by`` signed ``certificate``: RSA-PSS, SHA-256 for 2048 bits, SHA-384 for 4096; little endian."""
+    hashing = SHA256 if by.modulus.bit_length() <= 2048 else SHA384
+    return _pss(rsa_key(by), certificate.signature[::-1], certificate.signed, hashing)
+
+
+def _pss(key: rsa.RSAPublicKey, signature: bytes, data: bytes, hashing: type[SHA256] | type[SHA384]) -> bool:
+    try:
+        key.verify(signature, data, padding.PSS(padding.MGF1(hashing()), hashing.digest_size), hashing())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def sev_signed(certificate: SevCertificate, by: SevCertificate | AmdCertificate) -> bool:
+    """Whether one of the slots of ``certificate`` holds a signature by ``by``."""
+    usage = by.usage if isinstance(by, AmdCertificate) else {kind: code for code, kind in at.USAGES.items()}[by.kind]
+    for slot in certificate.slots:
+        if slot.usage != usage or slot.algorithm not in _HASHES:
+            continue
+        if isinstance(by, AmdCertificate):
+            size = (by.modulus.bit_length() + 7) // 8
+            whole = slot.algorithm in (at.RSA_SHA256, at.RSA_SHA384) and not any(slot.signature[size:])
+            if whole and _pss(rsa_key(by), slot.signature[:size][::-1], certificate.signed, _HASHES[slot.algorithm]):
+                return True
+        elif ecdsa(by, slot.algorithm, slot.signature, certificate.signed):
+            return True
+    return False
+
+
+def ecdsa(by: SevCertificate, algorithm: int, signature: bytes, data: bytes) -> bool:
+    """Whether ``signature`` (r and s, 72 bytes each, little endian; zeros behind) over ``data`` is ``by``'s."""
+    if algorithm not in (at.ECDSA_SHA256, at.ECDSA_SHA384) or algorithm != by.algorithm or any(signature[144:]):
+        return False
+    hashing = _HASHES[algorithm]
+    digest = Hash(hashing())
+    digest.update(data)
+    r, s = (int.from_bytes(signature[start : start + 72], "little") for start in (0, 72))
+    return keys.verify_ecdsa(ec_key(by), r, s, digest.finalize(), hashing())

@@ -1,0 +1,242 @@
+"""SEV platform chains and guest reports as values. Nothing is trusted here.
+
+The certificates lie in separate files; :func:`assemble` puts them into one container, which is what is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastness.errors import MalformedEvidence
+from fastness.tee.sev import layout as at
+from fastness.wire import cbor
+from fastness.wire.cursor import Cursor
+
+MAX_SIZE = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AmdCertificate:
+    """An ARK or ASK: ids of 16 bytes in hexadecimal, an RSA key, a signature as a number of the key's size."""
+
+    raw: bytes
+    key_id: str
+    certifying_id: str
+    usage: int
+    exponent: int
+    modulus: int
+    signature: bytes
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that are signed."""
+        return self.raw[: -len(self.signature)]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One signature of a SEV certificate: usage of the signing key, algorithm, 512 bytes."""
+
+    usage: int
+    algorithm: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SevCertificate:
+    """An OCA, CEK, PEK or PDH: a key on P-256 or P-384 (x ‖ y, big endian) and up to two signatures."""
+
+    raw: bytes
+    kind: str
+    api: tuple[int, int]
+    algorithm: int
+    curve: int
+    point: bytes
+    slots: tuple[Slot, ...]
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that are signed."""
+        return self.raw[: at.SEV_SIGNED]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An ATTESTATION report of a guest: mnonce 16 bytes, launch digest 32, policy."""
+
+    raw: bytes
+    mnonce: bytes
+    launch_digest: bytes
+    policy: int
+    algorithm: int
+    signature: bytes
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that are signed."""
+        return self.raw[: at.REPORT_SIGNED]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A platform's chain, and the report of a guest if there is one; absent certificates are None."""
+
+    raw: bytes
+    ark: AmdCertificate | None
+    ask: AmdCertificate | None
+    cek: SevCertificate
+    pek: SevCertificate
+    oca: SevCertificate | None
+    pdh: SevCertificate | None
+    report: Report | None
+    offsets: Mapping[str, int]
+
+
+def recognise(data: bytes) -> bool:
+    """Whether ``data`` is our container."""
+    return len(data) <= MAX_SIZE and at.PROFILE.encode() in data[:24]
+
+
+def recognise_part(data: bytes) -> str | None:
+    """Which certificate or report ``data`` is, by size, version and usage; None if none."""
+    if data[:4] == b"\x01\0\0\0" and len(data) in at.AMD_SIZES:
+        return {at.ARK_USAGE: "ark", at.ASK_USAGE: "ask"}.get(int.from_bytes(data[0x24:0x28], "little"))
+    if data[:4] == b"\x01\0\0\0" and len(data) == at.SEV_SIZE:
+        return at.USAGES.get(int.from_bytes(data[8:12], "little"))
+    if len(data) == at.REPORT_SIZE and data[0x34:0x38] == b"\x02\x10\0\0":
+        return "report"
+    return None
+
+
+def assemble(parts: Mapping[str, bytes]) -> bytes | None:
+    """The container of ``parts`` by kind; None without a CEK and a PEK, which evidence cannot do without."""
+    if "cek" not in parts or "pek" not in parts:
+        return None
+    named = {index: parts[name] for index, name in enumerate(at.PARTS, 2) if name in parts}
+    return cbor.encode({1: at.PROFILE, **named})
+
+
+def parse(data: bytes) -> Evidence:
+    """A platform's chain from its container.
+
+    Raises:
+        MalformedEvidence: not canonical, an unknown part, a certificate of the wrong size, kind or algorithm.
+    """
+    if len(data) > MAX_SIZE:
+        raise MalformedEvidence("sev evidence", 0, f"at most {MAX_SIZE} bytes", len(data))
+    body = cbor.decode(data, canonical=True)
+    known = set(range(1, 2 + len(at.PARTS)))
+    if not isinstance(body, dict) or body.get(1) != at.PROFILE or not set(body) <= known:
+        raise MalformedEvidence("sev evidence", 0, f"a map of {at.PROFILE}", "something else")
+    parts = {at.PARTS[key - 2]: value for key, value in body.items() if key != 1}
+    if not all(isinstance(value, bytes) for value in parts.values()) or not {"cek", "pek"} <= parts.keys():
+        raise MalformedEvidence("sev evidence", 0, "CEK and PEK as byte strings", ", ".join(parts))
+    offsets = {name: data.find(value) for name, value in parts.items()}
+    sev = {
+        name: sev_certificate(parts[name], name, offsets[name])
+        for name in ("cek", "pek", "oca", "pdh")
+        if name in parts
+    }
+    amd = {name: amd_certificate(parts[name], name, offsets[name]) for name in ("ark", "ask") if name in parts}
+    report = _report(parts["report"], offsets["report"]) if "report" in parts else None
+    return Evidence(
+        data, amd.get("ark"), amd.get("ask"), sev["cek"], sev["pek"], sev.get("oca"), sev.get("pdh"), report, offsets
+    )
+
+
+def unparse(evidence: Evidence) -> bytes:
+    """The bytes ``evidence`` was parsed from."""
+    return evidence.raw
+
+
+def amd_certificate(data: bytes, name: str, offset: int = 0) -> AmdCertificate:
+    """An ARK (``name`` ark) or ASK."""
+    bits = at.AMD_SIZES.get(len(data))
+    if bits is None:
+        raise MalformedEvidence(name, offset, f"{' or '.join(map(str, at.AMD_SIZES))} bytes", len(data))
+    read = Cursor(data, offset)
+    _same(read.little(4, f"{name}.version"), 1, f"{name}.version", offset)
+    key_id, certifying = read.take(16, f"{name}.key_id"), read.take(16, f"{name}.certifying_id")
+    usage = read.little(4, f"{name}.key_usage")
+    _same(usage, at.ARK_USAGE if name == "ark" else at.ASK_USAGE, f"{name}.key_usage", offset + 0x24)
+    read.zeros(16, f"{name}.reserved")
+    for field in ("pub_exp_size", "modulus_size"):
+        _same(read.little(4, f"{name}.{field}"), bits, f"{name}.{field}", read.offset - 4)
+    exponent, modulus = read.little(bits // 8, f"{name}.exponent"), read.little(bits // 8, f"{name}.modulus")
+    signature = read.take(bits // 8, f"{name}.signature")
+    return AmdCertificate(data, key_id.hex(), certifying.hex(), usage, exponent, modulus, signature)
+
+
+def sev_certificate(data: bytes, name: str, offset: int = 0) -> SevCertificate:
+    """A SEV certificate, which must be of the kind ``name``."""
+    if len(data) != at.SEV_SIZE:
+        raise MalformedEvidence(name, offset, f"{at.SEV_SIZE} bytes", len(data))
+    read = Cursor(data, offset)
+    _same(read.little(4, f"{name}.version"), 1, f"{name}.version", offset)
+    api = (read.little(1, f"{name}.api_major"), read.little(1, f"{name}.api_minor"))
+    read.zeros(2, f"{name}.reserved")
+    kind = at.USAGES.get(read.little(4, f"{name}.usage"))
+    _same(kind, name, f"{name}.usage", offset + 8)
+    algorithm = read.little(4, f"{name}.algorithm")
+    if algorithm not in at.SIGNING[name]:
+        raise MalformedEvidence(f"{name}.algorithm", offset + 12, "an algorithm for such a key", f"0x{algorithm:x}")
+    curve = read.little(4, f"{name}.curve")
+    if curve not in at.CURVES:
+        raise MalformedEvidence(f"{name}.curve", offset + at.KEY_AT, "1 (P-256) or 2 (P-384)", curve)
+    point = b"".join(_coordinate(read, at.CURVES[curve], f"{name}.{axis}") for axis in ("x", "y"))
+    read.zeros(at.KEY_SIZE - 4 - 2 * at.COORDINATE, f"{name}.key")
+    slots = tuple(
+        Slot(
+            read.little(4, f"{name}.signature"),
+            read.little(4, f"{name}.signature"),
+            read.take(512, f"{name}.signature"),
+        )
+        for _ in at.SLOTS
+    )
+    for slot, start in zip(slots, at.SLOTS, strict=True):
+        if slot.usage == at.NO_USAGE and (slot.algorithm or any(slot.signature)):
+            raise MalformedEvidence(f"{name}.signature", offset + start, "an unused slot of zeros", "something")
+    return SevCertificate(data, name, api, algorithm, curve, point, slots)
+
+
+def _coordinate(read: Cursor, size: int, field: str) -> bytes:
+    value = read.take(size, field)
+    read.zeros(at.COORDINATE - size, field)
+    return value[::-1]
+
+
+def _same(have: object, need: object, field: str, offset: int) -> None:
+    if have != need:
+        raise MalformedEvidence(field, offset, need, have)
+
+
+def _report(data: bytes, offset: int) -> Report:
+    if len(data) != at.REPORT_SIZE:
+        raise MalformedEvidence("report", offset, f"{at.REPORT_SIZE} bytes", len(data))
+    read = Cursor(data, offset)
+    mnonce, digest = read.take(16, "report.mnonce"), read.take(32, "report.launch_digest")
+    policy = read.little(4, "report.policy")
+    if policy & at.POLICY_RESERVED:
+        raise MalformedEvidence("report.policy", offset + 0x30, "reserved bits clear", f"0x{policy:x}")
+    _same(read.little(4, "report.sig_usage"), 0x1002, "report.sig_usage", offset + 0x34)
+    algorithm = read.little(4, "report.sig_algo")
+    read.zeros(4, "report.reserved")
+    return Report(data, mnonce, digest, policy, algorithm, read.take(144, "report.signature"))
+
+
+def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
+    """Every part as (name, offset, size, meaning)."""
+    rows: list[tuple[str, int, int, str]] = []
+    for name in at.PARTS:
+        part = getattr(evidence, name)
+        if isinstance(part, AmdCertificate):
+            meaning = f"RSA-{part.modulus.bit_length()}, key id {part.key_id}"
+        elif isinstance(part, SevCertificate):
+            meaning = f"key on P-{8 * at.CURVES[part.curve]}, api {part.api[0]}.{part.api[1]}"
+        elif isinstance(part, Report):
+            meaning = f"launch digest {part.launch_digest.hex()}, policy 0x{part.policy:x}"
+        else:
+            continue
+        rows.append((name, evidence.offsets[name], len(part.raw), meaning))
+    return rows

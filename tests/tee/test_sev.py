@@ -1,0 +1,157 @@
+"""SEV: a real Naples chain, forged platforms and guests, and one lie per link."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vectors
+from fastness.claims.finding import Outcome, table
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
+from fastness.forge import sev as forge
+from fastness.forge.model import Forged
+from fastness.pki import anchors as pins
+from fastness.pki.anchors import Anchors
+from fastness.tee import Collateral, sev
+from fastness.tee.sev import layout
+
+
+def verify(forged: Forged, **changed: Any) -> Any:
+    given_ = replace(forged, **changed)
+    return sev.verify(sev.parse(given_.evidence), Collateral(), given_.anchors, at=given_.at)
+
+
+def real(name: str) -> bytes:
+    made = sev.assemble(vectors.case(name).files)
+    assert made is not None
+    return made
+
+
+@vectors.needs_vectors
+def test_a_real_platform() -> None:
+    genuine = verify(Forged("sev", real("sev/naples-chain"), Collateral(), pins.vendor(), forge.AT))
+    told = sev.claims(genuine)
+    assert told.cpu.generation == "naples"
+    assert told.debug is None
+    assert "speaks of a platform only" in told.not_checked[0]
+    assert not told.measurements
+    for role, data in vectors.case("sev/naples-chain").files.items():
+        assert sev.recognise_part(data) == role
+
+
+@vectors.needs_vectors
+def test_an_altered_platform() -> None:
+    with pytest.raises(NotGenuine) as error:
+        verify(Forged("sev", real("sev/naples-chain--flip-pek"), Collateral(), pins.vendor(), forge.AT))
+    assert error.value.check == "sev.pek"
+
+
+@vectors.needs_vectors
+@pytest.mark.parametrize("line", ["naples", "rome", "milan", "genoa", "turin"])
+def test_real_roots_of_every_line_are_pinned_and_sign_their_ask(line: str) -> None:
+    from fastness.tee.sev import endorse
+    from fastness.tee.sev.evidence import amd_certificate
+
+    ark, ask = ((vectors.ROOT / "roots" / f"amd-sev-{name}-{line}.cert").read_bytes() for name in ("ark", "ask"))
+    root, intermediate = amd_certificate(ark, "ark"), amd_certificate(ask, "ask")
+    anchor = pins.vendor().find("sev", endorse.public_key(root))
+    assert anchor is not None
+    assert anchor.line == line
+    assert endorse.amd_signed(root, root)
+    assert endorse.amd_signed(intermediate, root)
+
+
+def test_a_guest() -> None:
+    genuine = verify(forge.make({"guest": {"policy": 0x0001_0005}}))
+    told = sev.claims(genuine)
+    assert told.debug is False
+    assert told.extra["policy"]["es"] is True
+    assert told.extra["policy"]["api_major"] == 1
+    assert told.measurements == {"launch": "3e" * 32}
+    assert told.extra["speaks_of"] == "guest"
+    assert genuine.simulated
+    assert [item.outcome for item in genuine.findings if item.check == "sev.revocation"] == [Outcome.UNKNOWN]
+
+
+def test_b15_a_guest_in_debug_is_told() -> None:
+    assert sev.claims(verify(forge.make({"guest": {"policy": 0x04}}))).debug is True
+
+
+@pytest.mark.parametrize(("lie", "check"), sorted(forge.LIES.items()))
+def test_one_lie_one_check(lie: str, check: str) -> None:
+    with pytest.raises(NotGenuine) as error:
+        verify(forge.make({"lie": lie}))
+    assert error.value.check == check
+    assert error.value.hint
+
+
+CHECKS = {"sev.root", "sev.ask", "sev.cek", "sev.pek", "sev.oca", "sev.pdh", "sev.report"}
+
+
+def test_every_check_has_a_lie_and_a_row() -> None:
+    assert set(forge.LIES.values()) == CHECKS
+    rows = {name for name in table() if name.startswith("sev.")}
+    assert rows == CHECKS | {"sev.revocation", "sev.no-oca"}
+
+
+def test_b04_a_look_alike_is_not_pinned() -> None:
+    for anchors in (Anchors(), pins.vendor()):
+        with pytest.raises(NotGenuine) as error:
+            verify(forge.make({}), anchors=anchors)
+        assert error.value.check == "sev.root"
+
+
+@pytest.mark.parametrize("missing", ["ark", "ask"])
+def test_missing_issuers_are_missing_collateral(missing: str) -> None:
+    with pytest.raises(MissingCollateral):
+        verify(forge.make({"without": missing}))
+
+
+@pytest.mark.parametrize("missing", ["oca", "pdh"])
+def test_owner_and_diffie_hellman_key_may_be_left_out(missing: str) -> None:
+    genuine = verify(forge.make({"without": missing}))
+    assert sev.claims(genuine).extra["owned"] is (missing != "oca")
+
+
+def test_without_cek_or_pek_there_is_no_evidence() -> None:
+    assert sev.assemble({"pek": b""}) is None
+
+
+EVIDENCE = forge.make({"guest": {}})
+
+
+def test_truncation_and_single_byte_changes() -> None:
+    data = EVIDENCE.evidence
+    assert sev.recognise(data)
+    assert sev.unparse(sev.parse(data)) == data
+    for end in range(0, len(data), 37):
+        with pytest.raises(MalformedEvidence):
+            sev.parse(data[:end])
+    slack = set()
+    for index in range(0, len(data), 11):
+        try:
+            verify(EVIDENCE, evidence=data[:index] + bytes((data[index] ^ 0x20,)) + data[index + 1 :])
+        except (MalformedEvidence, NotGenuine):
+            continue
+        slack.add(index)
+    # only what nobody signs and nobody reads may change: signature slots that no key of the chain uses
+    offsets = sev.parse(data).offsets
+    for index in slack:
+        name = max((name for name in offsets if offsets[name] <= index), key=lambda name: offsets[name])
+        assert index - offsets[name] >= layout.SLOTS[0], (index, name)
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes(data: bytes) -> None:
+    sev.recognise(data)
+    sev.recognise_part(data)
+    with pytest.raises(MalformedEvidence):
+        sev.parse(data)
+
+
+def test_show() -> None:
+    assert [name for name, *_ in sev.show(sev.parse(EVIDENCE.evidence))] == list(layout.PARTS)
