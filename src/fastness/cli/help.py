@@ -24,7 +24,7 @@ certificate or public key, --anchors cca:FILE for one TEE only, --anchors nil fo
 [secrets] NAME = { env = "VARIABLE" }. Secrets are sealed to the attested keep; they never stand on a command line.""",
     "platforms": """\
 nil is a sandboxed process with simulated evidence: it shows the flow and protects nothing. `fastness platforms` says
-what this machine offers besides, what is missing, and what to do about it. deploy never falls back to another platform.""",
+what this machine offers besides, what is missing, and what to do about it. deploy never falls back to another one.""",
 }
 
 

@@ -1,8 +1,7 @@
 """Forged SEV platforms and guests under a fake AMD.
 
 Keys of a spec, all optional: ``guest`` (a report with these keys: ``policy``, ``launch_digest``, ``mnonce``),
-``without`` (a part to leave out), and ``lie``: a key of :data:`LIES`. A lie is one edit, with everything above it signed
-again.
+``without`` (a part to leave out), and ``lie``: a key of :data:`LIES`. A lie is one edit; all above it is signed again.
 """
 
 from __future__ import annotations
@@ -45,8 +44,7 @@ def ec_key(name: str) -> ec.EllipticCurvePrivateKey:
 
 
 def _pss(key: rsa.RSAPrivateKey, data: bytes) -> bytes:
-    signature: bytes = key.sign(data, padding.PSS(padding.MGF1(SHA256()), 32), SHA256())
-    return signature[::-1]
+    return bytes(reversed(key.sign(data, padding.PSS(padding.MGF1(SHA256()), 32), SHA256())))
 
 
 def _amd(name: str, by: rsa.RSAPrivateKey) -> bytes:
@@ -81,7 +79,7 @@ def _sev(kind: str, signers: tuple[tuple[int, Private], ...]) -> bytes:
 
 def _report(spec: Spec, by: ec.EllipticCurvePrivateKey) -> bytes:
     body = bytes.fromhex(spec.get("mnonce", "0a" * 16)) + bytes.fromhex(spec.get("launch_digest", "3e" * 32))
-    body += spec.get("policy", 0x05).to_bytes(4, "little")
+    body += int(spec.get("policy", 0x05)).to_bytes(4, "little")
     return (
         body + (0x1002).to_bytes(4, "little") + layout.ECDSA_SHA256.to_bytes(4, "little") + bytes(4) + _ecdsa(by, body)
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import socket
 from dataclasses import dataclass
 
 CHUNK = 256 * 1024
+PIPE = 1 << 20
 LINGER = 5.0
 """Seconds a tenant has to hang up after its keep has."""
 
@@ -18,6 +21,13 @@ class Traffic:
 
     to_keep: int = 0
     from_keep: int = 0
+
+    def add(self, size: int, *, inward: bool) -> None:
+        """Counts bytes that were carried towards the keep, or from it."""
+        if inward:
+            self.to_keep += size
+        else:
+            self.from_keep += size
 
 
 async def relay(outside: socket.socket, keep: socket.socket, traffic: Traffic, first: bytes = b"") -> None:
@@ -62,19 +72,46 @@ def _broken(task: asyncio.Task[None]) -> bool:
 async def _carry(
     source: socket.socket, sink: socket.socket, traffic: Traffic, *, inward: bool, first: bytes = b""
 ) -> None:
-    loop = asyncio.get_running_loop()
-    buffer = bytearray(CHUNK)
-    room, data = memoryview(buffer), memoryview(first)
-    while True:
-        if data:
-            await loop.sock_sendall(sink, data)
-            if inward:
-                traffic.to_keep += len(data)
-            else:
-                traffic.from_keep += len(data)
-        size = await loop.sock_recv_into(source, buffer)
-        if not size:
-            break
-        data = room[:size]
+    """Moves bytes from socket to socket through a pipe with ``splice(2)``: they never enter this process."""
+    if first:
+        await asyncio.get_running_loop().sock_sendall(sink, first)
+        traffic.add(len(first), inward=inward)
+    taking, giving = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(giving, fcntl.F_SETPIPE_SZ, PIPE)
+        while size := await _splice(source.fileno(), giving, CHUNK, waits_for=source, writing=False):
+            traffic.add(size, inward=inward)
+            while size:
+                size -= await _splice(taking, sink.fileno(), size, waits_for=sink, writing=True)
+    finally:
+        os.close(taking)
+        os.close(giving)
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
+
+
+async def _splice(source: int, sink: int, size: int, *, waits_for: socket.socket, writing: bool) -> int:
+    """Bytes moved, at least one; 0 at the end of the stream."""
+    while True:
+        try:
+            return os.splice(source, sink, size, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
+        except BlockingIOError:
+            await _ready(waits_for, writing=writing)
+
+
+async def _ready(sock: socket.socket, *, writing: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
+    handle = sock.fileno()
+    add(handle, wake)
+    try:
+        await ready
+    finally:
+        remove(handle)

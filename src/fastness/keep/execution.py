@@ -15,12 +15,15 @@ from pathlib import Path
 from fastness.errors import FastnessError, KeepFailed
 from fastness.keep import runtime, stage
 from fastness.keep.output import Output
-from fastness.seal.frames import MAX_DATA, Type
+from fastness.seal.frames import Type
 from fastness.seal.messages import Ended, Workload
 from fastness.workload import manifest as manifests
 from fastness.workload.limits import Limits
 
 PIPE_SIZE = 1 << 20
+READ = 96 * 1024
+"""Bytes taken from a pipe at once. Over 128 KiB the allocator maps and unmaps each buffer, and the kernel clears it."""
+
 STDIN_WINDOW = 1 << 20
 """How many bytes of stdin the keep takes ahead of the guest."""
 
@@ -145,7 +148,7 @@ async def _read(end: int) -> bytes:
     """What the pipe holds, at least a byte; nothing at its end."""
     while True:
         try:
-            return os.read(end, MAX_DATA)
+            return os.read(end, READ)
         except BlockingIOError:
             await _wait(end, writing=False)
 

@@ -140,9 +140,10 @@ class Channel:
 
     def send(self, data: bytes) -> None:
         """Encrypts ``data``; fetch the records with :meth:`outgoing`."""
-        while data:
+        view = memoryview(data)
+        while view:  # one record at a time: nothing of the rest is copied
             try:
-                data = data[self._connection.send(data) :]
+                view = view[self._connection.send(view) :]
             except SSL.Error as error:
                 raise ProtocolError(f"TLS failed: {_reason(error)}") from None
 

@@ -51,13 +51,17 @@ def frame(kind: Type, body: bytes) -> bytes:
 
 
 class Reader:
-    """Takes bytes as they come, gives frames as they complete."""
+    """Takes bytes as they come, gives frames as they complete. Each byte is copied once or twice, however cut."""
 
-    __slots__ = ("_allowed", "_buffer")
+    __slots__ = ("_allowed", "_at", "_buffer", "_have", "_need", "_pending")
 
     def __init__(self, allowed: frozenset[Type] = frozenset(Type)) -> None:
-        self._buffer = bytearray()
         self._allowed = allowed
+        self._buffer = b""
+        self._at = 0
+        self._pending: list[bytes] = []
+        self._have = 0
+        self._need = 1
 
     def allow(self, *kinds: Type) -> None:
         """From here on only these types may arrive; anything else is refused at its first byte."""
@@ -66,11 +70,13 @@ class Reader:
     @property
     def idle(self) -> bool:
         """Whether the stream stands between two frames."""
-        return not self._buffer
+        return self._at == len(self._buffer) and not self._have
 
     def feed(self, data: bytes) -> None:
         """Adds bytes from the stream."""
-        self._buffer += data
+        if data:
+            self._pending.append(data)
+            self._have += len(data)
 
     def next(self) -> tuple[Type, bytes] | None:
         """The next frame, if it is complete.
@@ -79,22 +85,36 @@ class Reader:
             ProtocolError: unknown or unexpected type, or a length over the limit of the type; raised as soon as the
                 head is there, whether or not the body is.
         """
-        buffer = self._buffer
-        if not buffer:
+        if not self._gather(1):
             return None
-        kind = self._kind(buffer[0])
-        if len(buffer) < HEAD_SIZE:
+        kind = self._kind(self._buffer[self._at])
+        if not self._gather(HEAD_SIZE):
             return None
-        size = int.from_bytes(buffer[1:HEAD_SIZE], "big")
+        start = self._at + HEAD_SIZE
+        size = int.from_bytes(self._buffer[self._at + 1 : start], "big")
         limit = LIMITS.get(kind, MAX_CONTROL)
         if size > limit:
             raise ProtocolError(f"{kind.name.lower()} message of {size} bytes, limit {limit}")
-        end = HEAD_SIZE + size
-        if len(buffer) < end:
+        if not self._gather(HEAD_SIZE + size):
             return None
-        body = bytes(memoryview(buffer)[HEAD_SIZE:end])
-        del buffer[:end]
+        start = self._at + HEAD_SIZE  # gathering may have moved it
+        body = self._buffer[start : start + size]
+        self._at = start + size
+        self._need = 1
         return kind, body
+
+    def _gather(self, need: int) -> bool:
+        """Whether ``need`` bytes are there, put together when they are and not before."""
+        self._need = max(self._need, need)
+        rest = len(self._buffer) - self._at
+        if rest >= self._need:
+            return True
+        if rest + self._have < self._need:
+            return False
+        parts = [self._buffer[self._at :], *self._pending] if rest else self._pending
+        self._buffer = b"".join(parts) if len(parts) > 1 else parts[0]
+        self._at, self._pending, self._have = 0, [], 0
+        return True
 
     def _kind(self, code: int) -> Type:
         try:
