@@ -127,6 +127,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def runs(pid: int) -> bool:
+    """Whether the process is there and not a zombie waiting for whoever inherited it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def eventually(condition: object, seconds: float = 20) -> bool:
     """Whether ``condition()`` becomes true in time."""
     end = time.monotonic() + seconds

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Home, children, eventually
+from conftest import Home, children, eventually, runs
 
 DEVELOPMENT = ("--policy", "development")
 
@@ -156,7 +156,7 @@ def test_a_killed_host_takes_its_keeps_along(home: Home) -> None:
     keeps = children(host.pid)
     host.kill()
     host.wait(10)
-    assert eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in keeps))
+    assert eventually(lambda: not any(runs(pid) for pid in keeps))
 
 
 def test_ctrl_c_while_it_runs_ends_the_keep(home: Home) -> None:
