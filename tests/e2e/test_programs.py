@@ -68,8 +68,8 @@ def test_c_reads_secret_arguments_environment_and_input(home: Home) -> None:
     (home.path / "key").write_text("hush")
     home.serve()
     done = home.deploy(
-        home.path / "app.wasm", "--policy", "development", "--secret", "key=@key", "--env", "MODE=quiet", "--stdin", "-",
-        "--", "one", "--two", stdin=b"\x01\x02\x03",
+        home.path / "app.wasm", "--policy", "development", "--secret", "key=@key", "--env", "MODE=quiet",
+        "--stdin", "-", "--", "one", "--two", stdin=b"\x01\x02\x03",
     )  # fmt: skip
     assert (done.code, done.out) == (5, b"4 6 one quiet\n"), done.err
     assert "done" in done.err

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastness.appraise.policy import Policy
 from fastness.appraise.verdict import Verdict
@@ -27,6 +27,8 @@ from fastness.tenant import deliver
 from fastness.tenant.deliver import Attested, Delivery, Ending, Refused, Stages
 
 if TYPE_CHECKING:
+    import argparse
+
     from fastness.tenant.prepare import Prepared
 
 MOVED = 100
@@ -47,6 +49,21 @@ class Wishes:
     timings: bool = False
     announce: Callable[[Attested], None] = lambda _: None
     stages: Stages = field(default_factory=Stages)
+
+
+def prepared(options: argparse.Namespace) -> Prepared:
+    """The workload that the options of ``run`` and ``deploy`` describe, read and checked."""
+    from fastness.tenant.prepare import prepare
+
+    config = Path(options.config) if options.config else None
+    found = prepare(Path(options.app), config=config, args=options.args, env=options.env, secret=options.secret)
+    streams.check_source(options.stdin)
+    return found
+
+
+def wishes(options: argparse.Namespace, policy: Policy, anchors: Anchors, **more: Any) -> Wishes:
+    """What the options of ``run`` and ``deploy`` ask for besides."""
+    return Wishes(policy, anchors, options.stdin, Path(options.verdict) if options.verdict else None, **more)
 
 
 def roots(policy: Policy, named: list[str]) -> Anchors:

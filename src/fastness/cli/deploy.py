@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.cli.parsing import workload_options
@@ -39,27 +38,15 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     from fastness.appraise import policy
-    from fastness.cli import delivery, streams
+    from fastness.cli import delivery
     from fastness.errors import FastnessError
     from fastness.tenant.deliver import Refused
-    from fastness.tenant.prepare import prepare
     from fastness.tenant.remote import Host
 
     chosen = policy.load(options.policy)
-    prepared = prepare(
-        Path(options.app),
-        config=Path(options.config) if options.config else None,
-        args=options.args,
-        env=options.env,
-        secret=options.secret,
-    )
-    streams.check_source(options.stdin)
-    wishes = delivery.Wishes(
-        chosen,
-        delivery.roots(chosen, options.anchors),
-        options.stdin,
-        Path(options.verdict) if options.verdict else None,
-        announce=lambda attested: say(summary(attested)),
+    prepared = delivery.prepared(options)
+    wishes = delivery.wishes(
+        options, chosen, delivery.roots(chosen, options.anchors), announce=lambda attested: say(summary(attested))
     )
     host = Host(options.host)
     keep = await host.launch(options.platform)

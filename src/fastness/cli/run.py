@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.cli.parsing import workload_options
@@ -39,27 +38,14 @@ async def _run(options: argparse.Namespace, spawned: Spawned) -> int:
     starting = launcher.adopt(spawned)
     try:
         from fastness.appraise import policy
-        from fastness.cli import delivery, streams
+        from fastness.cli import delivery
         from fastness.tenant.deliver import Refused
-        from fastness.tenant.prepare import prepare
 
-        prepared = prepare(
-            Path(options.app),
-            config=Path(options.config) if options.config else None,
-            args=options.args,
-            env=options.env,
-            secret=options.secret,
-        )
-        streams.check_source(options.stdin)
+        prepared = delivery.prepared(options)
         say("SIMULATED: platform nil, policy development: nothing is protected from this machine")
         launcher.anchors()  # the software root is made on first use
         chosen = policy.load("development")
-        wishes = delivery.Wishes(
-            chosen,
-            delivery.roots(chosen, []),
-            options.stdin,
-            Path(options.verdict) if options.verdict else None,
-        )
+        wishes = delivery.wishes(options, chosen, delivery.roots(chosen, []))
         await starting.ready(30)
         wishes.stages.mark("keep ready")
         try:
