@@ -2,8 +2,8 @@
 
     python tools/mutate.py [TEE …] [--write]
 
-A mutant replaces one ``raise`` of ``tee/<tee>/verify.py`` (and of the modules that it names as its steps) by ``pass``. The
-tests run in a copy of the tree. ``--write`` records the outcome in ``docs/mutation.md``.
+A mutant replaces one ``raise`` of ``tee/<tee>/verify.py`` (and of the modules its steps are in) by ``pass``. The tests
+run in a copy of the tree. ``--write`` records the outcome in ``docs/mutation.md``.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def run(tee: str, copy: Path) -> list[tuple[str, int, str, bool]]:
         source = place.read_text("utf-8")
         for node in refusals(source):
             place.write_text(without(source, node), "utf-8")
-            rows.append((name, node.lineno, " ".join(ast.unparse(node).split())[:90], killed(copy, tee)))
-            print(f"{'killed  ' if rows[-1][3] else 'SURVIVED'} {name}:{node.lineno} {rows[-1][2]}", flush=True)
+            dead = killed(copy, tee)
+            rows.append((name, node.lineno, " ".join(ast.unparse(node).split())[:90], dead))
+            print(f"{'killed' if dead else 'SURVIVED'} {name}:{node.lineno} {rows[-1][2]}", flush=True)
         place.write_text(source, "utf-8")
     return rows
 
@@ -90,8 +91,8 @@ def record(rows: list[tuple[str, int, str, bool]], survivors: list[tuple[str, in
     lines = [
         "# Mutation run over the verifiers",
         "",
-        f"`python tools/mutate.py --write`, {datetime.now(UTC):%Y-%m-%d}: each refusal taken out in turn; the tests of its "
-        "TEE must go red.",
+        f"`python tools/mutate.py --write`, {datetime.now(UTC):%Y-%m-%d}: each refusal is taken out in turn, and the",
+        "tests of its TEE must go red.",
         "",
         f"{len(rows)} mutants, {len(rows) - len(survivors)} killed, {len(survivors)} survived.",
         "",

@@ -232,6 +232,35 @@ def test_b04_vendor_roots_do_not_vouch_for_a_look_alike() -> None:
     assert error.value.check == "snp.chain"
 
 
+def test_a_report_signed_by_no_key_needs_no_certificate_to_be_refused() -> None:
+    with pytest.raises(NotGenuine) as error:
+        verify(forge.make({"lie": "signing-key"}), collateral=Collateral())
+    assert error.value.check == "snp.signing-key"
+
+
+def test_a_version_2_report_must_have_a_chip_id_of_its_line() -> None:
+    """Without a processor in the report or a hardware id in a VLEK, the shape of the chip id is all there is."""
+    for generation, chip in (("turin", "ab" * 64), ("milan", "ab" * 8)):
+        with pytest.raises(NotGenuine) as error:
+            verify(forge.make({"version": 2, "generation": generation, "key": "vlek", "chip_id": chip}))
+        assert error.value.check == "snp.line"
+
+
+@pytest.mark.parametrize(
+    ("oid", "value"),
+    [
+        (layout.OID_PRODUCT, b"\x16\x02\xc3\xa4"), (layout.OID_PRODUCT, b"\x16\x00"),
+        (layout.OID_PRODUCT, b"\x0c\x05Genoa"),
+        (layout.OID_HWID, b"\x01" * 9), (layout.OID_HWID, b"\x01" * 63), (layout.OID_HWID, b""),
+        (layout.OID_SPL["snp"], b"\x02\x02\x01\x00"), (layout.OID_SPL["snp"], b"\x02\x01\x17\x00"),
+    ],
+)  # fmt: skip
+def test_b06_an_odd_encoding_is_refused(oid: str, value: bytes) -> None:
+    with pytest.raises(NotGenuine) as error:
+        verify(forge.make({"extensions": {oid: value}}))
+    assert error.value.check == "snp.leaf"
+
+
 def test_a_masked_chip_names_no_chip() -> None:
     told = claims(masked=True)
     assert told.hardware_id is None

@@ -25,7 +25,9 @@ from fastness.tee.sev.evidence import amd_certificate
 Spec = Mapping[str, Any]
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 AT = datetime(2026, 6, 1, tzinfo=UTC)
-LIES = {name: f"sev.{name}" for name in ("root", "ask", "cek", "pek", "oca", "pdh", "report")}
+LIES = {name: f"sev.{name}" for name in ("root", "ask", "cek", "pek", "oca", "pdh", "report")} | {
+    "pek-owner": "sev.oca"
+}
 """Lie to the one check that stands between it and acceptance: that certificate is signed by a stranger's key."""
 
 _CODES = {kind: code for code, kind in layout.USAGES.items()}
@@ -100,7 +102,7 @@ def make(spec: Spec) -> Forged:
     if not isinstance(ark_key, rsa.RSAPrivateKey) or not isinstance(ask_key, rsa.RSAPrivateKey):
         raise TypeError("an ARK signs with RSA")
     oca = ec_key("oca")
-    pek_signers = ((_CODES["cek"], honest("pek", ec_key("cek"))), (_CODES["oca"], oca))
+    pek_signers = ((_CODES["cek"], honest("pek", ec_key("cek"))), (_CODES["oca"], honest("pek-owner", oca)))
     parts = {
         "ark": _amd("ark", ark_key),
         "ask": _amd("ask", ask_key),

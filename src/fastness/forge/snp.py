@@ -4,8 +4,9 @@ Keys of a spec, all optional: ``generation`` (milan, genoa, bergamo, turin, veni
 (``vcek``, ``vlek``), ``tcb`` (components of all four TCBs), ``current``, ``committed``, ``reported``, ``launch``
 (components that differ), ``policy`` and ``platform`` (bits by name), ``vmpl``, ``report_data``, ``measurement``,
 ``chip_id``, ``masked``, ``mitigations``, ``crl`` (``good``, ``revoked``, ``stale``, ``forged``, ``none``), ``table``
-(certificates in a table behind the report), ``without`` (an extension of the leaf), ``wrapped`` (its hwID as an OCTET
-STRING), and ``lie``: a key of :data:`LIES`. A lie is one edit, with everything above it signed again.
+(certificates in a table behind the report), ``without`` (an extension of the leaf), ``extensions`` (raw values by OID),
+``wrapped`` (its hwID as an OCTET STRING), and ``lie``: a key of :data:`LIES`. A lie is one edit, with everything above
+it signed again.
 """
 
 from __future__ import annotations
@@ -131,6 +132,7 @@ def _leaf(spec: Spec, generation: Generation, reported: Mapping[str, int], chip:
         hwid = bytes((chip[0] ^ 1,)) + chip[1:] if lie == "chip-id" else chip
         extensions[layout.OID_HWID] = bytes((4, len(hwid))) + hwid if spec.get("wrapped") else hwid
     extensions.pop(spec.get("without", ""), None)
+    extensions |= spec.get("extensions", {})
     options: dict[str, Any] = {"curve": ec.SECP256R1 if lie == "leaf-key" else ec.SECP384R1}
     if lie == "validity":
         options["until"] = AT - timedelta(seconds=1)

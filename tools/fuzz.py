@@ -1,0 +1,45 @@
+"""Fuzzes every parser with atheris: for any bytes, evidence or ``MalformedEvidence``, and nothing else.
+
+pip install atheris
+python tools/fuzz.py [TEE …] [-- libFuzzer options, e.g. -max_total_time=60]
+"""
+
+from __future__ import annotations
+
+import sys
+
+from fastness import tee as tees
+from fastness.errors import MalformedEvidence
+from fastness.wire import cbor, der, eventlog, x509
+
+
+def main() -> None:
+    """Runs until something escapes, or as long as libFuzzer is told."""
+    import atheris  # type: ignore[import-not-found,unused-ignore]
+
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    names = sys.argv[1:split] or list(tees.NAMES)
+    with atheris.instrument_imports():
+        targets = [tees.load(name) for name in names]
+
+    def one(data: bytes) -> None:
+        for module in targets:
+            module.recognise(data)
+            try:
+                evidence = module.parse(data)
+            except MalformedEvidence:
+                continue
+            if module.unparse(evidence) != data:
+                raise RuntimeError(f"{module.NAME}: unparse(parse(b)) is not b")
+        for parse in (cbor.decode, x509.certificate, x509.crl, eventlog.parse, der.read):
+            try:
+                parse(data)
+            except MalformedEvidence:
+                continue
+
+    atheris.Setup([sys.argv[0], *sys.argv[split + 1 :]], one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
