@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.cli.parsing import workload_options
@@ -88,7 +89,13 @@ async def _detach(attested: Attested, prepared: Prepared, options: argparse.Name
     # the record first: a workload nobody could own again would be lost
     place = records.write(
         records.Record(
-            keep, options.host, options.policy, tuple(options.anchors), release.digest.hex(), now, prepared.owner.hex()
+            keep,
+            options.host,
+            _lasting(options.policy),
+            tuple(map(_lasting, options.anchors)),
+            release.digest.hex(),
+            now,
+            prepared.owner.hex(),
         )
     )
     try:
@@ -101,6 +108,11 @@ async def _detach(attested: Attested, prepared: Prepared, options: argparse.Name
         raise
     say(f"running in keep {keep}; its owner token is in {place}")
     print(keep)
+
+
+def _lasting(name: str) -> str:
+    """A name that means the same from another folder: the absolute path where it is a file's."""
+    return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
 def summary(attested: Attested) -> str:

@@ -50,12 +50,17 @@ def identity(key: ec.EllipticCurvePrivateKey, at: datetime | None = None) -> Ide
     return Identity(key, builder.sign(key, hashes.SHA256()))
 
 
+PARTIAL_WRITE = 1
+"""SSL_MODE_ENABLE_PARTIAL_WRITE (openssl/ssl.h), which pyOpenSSL sets: one call a record. Memory takes everything."""
+
+
 def _context(kind: int) -> SSL.Context:
     context = SSL.Context(kind)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_3_VERSION)
     context.set_tls13_ciphersuites(_SUITES)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.clear_mode(PARTIAL_WRITE)
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     return context
 

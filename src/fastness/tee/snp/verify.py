@@ -118,7 +118,7 @@ def _leaf(evidence: Evidence, collateral: Collateral) -> x509.Certificate:
             where="key_info at byte 0x48",
             hint="supply the certificate of the key that signed",
         )
-    return max(wanted, key=lambda item: _fit(evidence, item))
+    return wanted[0] if len(wanted) == 1 else max(wanted, key=lambda item: _fit(evidence, item))
 
 
 def _fit(evidence: Evidence, certificate: x509.Certificate) -> int:
@@ -257,6 +257,8 @@ def _signature(evidence: Evidence, key: ec.EllipticCurvePublicKey) -> None:
 
 def _order(evidence: Evidence, generation: Generation) -> list[Finding]:
     """Provisional firmware is a note, with both versions: whether it will do is the policy's."""
+    if evidence.reported_tcb == evidence.committed_tcb == evidence.current_tcb:
+        return []
     named = ("reported_tcb", "committed_tcb", "current_tcb")
     reported, committed, current = (at.tcb(getattr(evidence, name), generation.tcb) for name in named)
     findings = []
