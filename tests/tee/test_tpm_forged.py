@@ -75,7 +75,7 @@ def test_lie(lie: str) -> None:
 
 @pytest.mark.parametrize("trust", ["certificate", "key"])
 def test_b25_own_key(trust: str) -> None:
-    with pytest.raises(MissingCollateral) as caught:
+    with pytest.raises(NotGenuine) as caught:
         judge(forge.make({"lie": "ak-trust", "trust": trust}))
     assert caught.value.check == "tpm.ak-trust"
 

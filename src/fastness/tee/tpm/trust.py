@@ -50,7 +50,8 @@ def vouch(
     Raises:
         NotGenuine: ``tpm.hardware``, ``tpm.ak-certificate``, ``tpm.activation``, ``tpm.chain`` … : something speaks
             against it.
-        MissingCollateral: nothing speaks for it (``tpm.ak-trust``).
+            Nobody vouches for it: ``tpm.ak-trust``.
+        MissingCollateral: an HCL report or an EK certificate says what would, and that is not there (``tpm.ak-trust``).
     """
     collateral += enclosed(evidence)
     found = (
@@ -60,12 +61,12 @@ def vouch(
         or _credential(evidence, collateral, anchors, at_time)
     )
     if found is None:
-        raise MissingCollateral(
-            "an endorsement of the attestation key",
-            check="tpm.ak-trust",
-            where=f"attestation key sha-256 {keys.fingerprint(evidence.key)}",
-            hint=_wanted(evidence),
-        )
+        where = f"attestation key sha-256 {keys.fingerprint(evidence.key)}"
+        if evidence.hcl is not None or evidence.ek_certificate is not None:  # who would vouch is told, and not there
+            raise MissingCollateral(
+                "an endorsement of the attestation key", check="tpm.ak-trust", where=where, hint=_wanted(evidence)
+            )
+        raise NotGenuine("tpm.ak-trust", "nobody vouches for the attestation key", where=where, hint=_wanted(evidence))
     return found
 
 

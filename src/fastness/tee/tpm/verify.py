@@ -72,7 +72,8 @@ def verify(
 
     Raises:
         NotGenuine: a step above does not hold.
-        MissingCollateral: nothing vouches for the AK (``tpm.ak-trust``), or an issuer is absent (``tpm.chain``).
+        MissingCollateral: what would vouch for the AK is named and absent (``tpm.ak-trust``), or an issuer is
+            (``tpm.chain``).
     """
     hashing = _signature(evidence)  # (1)
     _attributes(evidence)  # (2)
