@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tpm_parts import NAMES, WHEN, around, blob, owner
 
-from fastness.errors import NotGenuine
+from fastness.errors import MissingCollateral, NotGenuine
 from fastness.tee import Collateral, tpm
 from fastness.wire import eventlog
 from vectors import case
