@@ -10,12 +10,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from fastness.seal import binding, log, messages
 from fastness.seal.frames import Type, frame
 
 PLACE = Path(__file__).resolve().parents[1] / "docs" / "spec" / "keep-protocol-v1.vectors.json"
 NONCE, EXPORTER = bytes(range(32)), bytes(range(32, 64))
-SIGNING_KEY, HPKE_KEY = b"signing key (a DER SubjectPublicKeyInfo in truth)", bytes(range(64, 96))
+SIGNING_SECRET = 0x5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A
+HPKE_SECRET = b"\x42" * 32
+SIGNING = ec.derive_private_key(SIGNING_SECRET, ec.SECP256R1())
+HPKE = X25519PrivateKey.from_private_bytes(HPKE_SECRET)
+SIGNING_KEY = SIGNING.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+HPKE_KEY = HPKE.public_key().public_bytes_raw()
+SEALED = (
+    "49711fee7e3ecb66bf6dc6104f76bbd1356dec98c8ef23e207e483a1cbca3f571f9bc2fc134553a097a84916433d906fb06b"
+    "b1c0e3ea14c6bb7c631615287d4d04533fe78d2e3aa2ddc9eb2ba07f02433368535aa0f0500a752d56fd68169889e56d9846"
+    "20a981d06b73204ff066"
+)
+"""The release plaintext, sealed once: sealing draws a key of its own each time, so that only opening is repeatable."""
+
 EVENTS = (log.Event(log.WORKLOAD, b"\x11" * 32), log.Event(log.CONFIGURATION, b"\x22" * 32))
 
 
@@ -26,7 +43,9 @@ def vectors() -> dict[str, Any]:
         "nil", "nil", b"evidence", (("vcek", b"der"),), SIGNING_KEY, HPKE_KEY,
         binding.workload_digest(EVENTS[0].digest, EVENTS[1].digest), EVENTS, 1_700_000_000_000, "host",
     ).encode()  # fmt: skip
-    signature = b"\x30\x06\x02\x01\x01\x02\x01\x01"
+    signed = binding.signed_transcript(challenge, statement)
+    signature = SIGNING.sign(signed, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    info = binding.release_info(challenge, statement, signature)
     owner = b"\x33" * 32
     shown = {
         "challenge": challenge,
@@ -47,16 +66,23 @@ def vectors() -> dict[str, Any]:
     return {
         "inputs": {
             "role": "tenant", "platform": "nil", "nonce": NONCE.hex(), "exporter": EXPORTER.hex(),
-            "signing_key": SIGNING_KEY.hex(), "hpke_key": HPKE_KEY.hex(), "signature": signature.hex(),
+            "signing_key": SIGNING_KEY.hex(), "hpke_key": HPKE_KEY.hex(),
+            "signing_secret": f"{SIGNING_SECRET:064x}", "hpke_secret": HPKE_SECRET.hex(), "signature": signature.hex(),
             "log": [[event.kind, event.digest.hex()] for event in EVENTS],
         },
         "report_data": report.hex(),
         "workload": binding.workload_digest(EVENTS[0].digest, EVENTS[1].digest).hex(),
         "register": log.replay(EVENTS).hex(),
-        "signed_transcript": binding.signed_transcript(challenge, statement).hex(),
-        "release_info": binding.release_info(challenge, statement, signature).hex(),
+        "signed_transcript": signed.hex(),
+        "release_info": info.hex(),
+        "release_sealed": SEALED,
         "messages": {name: body.hex() for name, body in shown.items()},
-        "frame": frame(Type.CHALLENGE, challenge).hex(),
+        "frames": {
+            "challenge": frame(Type.CHALLENGE, challenge).hex(),
+            "release": frame(Type.RELEASE, bytes.fromhex(SEALED)).hex(),
+            "stdin, end of input": frame(Type.STDIN, b"").hex(),
+            "ended": frame(Type.ENDED, shown["ended"]).hex(),
+        },
     }  # fmt: skip
 
 
