@@ -14,9 +14,10 @@ import wasmtime
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.appraise import policy as policies
+from fastness.devices import Quote
 from fastness.errors import KeepFailed, NotGenuine, ProtocolError, RemoteError
+from fastness.host.launch.nil import Chip
 from fastness.host.software_root import SoftwareRoot
-from fastness.keep.attest import Quote
 from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
 from fastness.keep.output import Output
@@ -40,17 +41,22 @@ DEVELOPMENT = policies.load("development")
 NOTHING = wasmtime.wat2wasm('(module (memory (export "memory") 1) (func (export "_start")))')
 
 
-class Device:
+class Device(Chip):
     """A device that signs what it is asked for, or what ``lie`` makes of it."""
 
     tee = "nil"
 
     def __init__(self, root: SoftwareRoot = ROOT) -> None:
+        super().__init__(root, debug=False)
         self.root = root
+        self.register = bytes(48)
         self.lie: Callable[[bytes, bytes], tuple[bytes, bytes]] = lambda report, register: (report, register)
 
-    def quote(self, report_data: bytes, register: bytes) -> Quote:
-        report_data, register = self.lie(report_data, register)
+    def extend(self, event: log.Event) -> None:
+        self.register = log.extend(self.register, log.measured(event))
+
+    def quote(self, report_data: bytes) -> Quote:
+        report_data, register = self.lie(report_data, self.register)
         return Quote("nil", self.root.sign(report_data, LAUNCH, register, debug=False))
 
 

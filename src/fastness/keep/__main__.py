@@ -28,6 +28,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--device", type=int, required=True)
     parser.add_argument("--platform", required=True)
+    parser.add_argument("--tee", required=True)
     parser.add_argument("--debug", action="store_true")
     options = parser.parse_args(argv)
     isolated = confine.isolate(keep=(0, 1, 2, options.control, options.device))
@@ -38,13 +39,14 @@ async def _serve(options: argparse.Namespace, isolated: confine.Isolated) -> Non
     # imported after isolation, which must happen in a process with one thread, and before the doors close
     import concurrent.futures.thread  # noqa: F401 - asyncio.to_thread loads it on first use, which would be too late
 
-    from fastness.keep.attest import NilDevice
+    from fastness.keep.attest import Remote
     from fastness.keep.identity import Keep
     from fastness.keep.protocol import Service
 
     control = socket.socket(fileno=options.control)
     control.setblocking(False)
-    keep = Keep(options.platform, NilDevice(socket.socket(fileno=options.device)))
+    device = Remote(options.tee, socket.socket(fileno=options.device))
+    keep = Keep(options.platform, device, debug=options.debug)
     confined = confine.lock_down(isolated)
     service = Service(keep, confined.root, _leave)
     asyncio.get_running_loop().add_reader(control, _admit, control, service)

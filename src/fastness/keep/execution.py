@@ -17,6 +17,7 @@ from fastness.keep import runtime, stage
 from fastness.keep.output import Output
 from fastness.seal.frames import Type
 from fastness.seal.messages import Ended, Workload
+from fastness.streams.ready import ready
 from fastness.workload import manifest as manifests
 from fastness.workload.limits import Limits
 
@@ -45,6 +46,7 @@ class Execution:
         self._compiled: runtime.Compiled | None = None
         self._limits = Limits()
         self._seen: Path | None = None
+        self.clock = "host"
         self.consumed: asyncio.Queue[int] = asyncio.Queue()
 
     async def prepare(self) -> None:
@@ -56,6 +58,7 @@ class Execution:
         workload = self._workload
         manifest = manifests.from_cbor(workload.configuration)
         self._limits = manifest.limits
+        self.clock = manifest.clock
         self._seen = self._root if stage.needs_root(manifest) else None
         if self._seen is not None:
             stage.write(self._seen, manifest, workload.assets, workload.secrets)
@@ -150,7 +153,7 @@ async def _read(end: int) -> bytes:
         try:
             return os.read(end, READ)
         except BlockingIOError:
-            await _wait(end, writing=False)
+            await ready(end, writing=False)
 
 
 async def _write(end: int, data: bytes) -> None:
@@ -159,20 +162,4 @@ async def _write(end: int, data: bytes) -> None:
         try:
             view = view[os.write(end, view) :]
         except BlockingIOError:
-            await _wait(end, writing=True)
-
-
-async def _wait(end: int, *, writing: bool) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    add(end, wake)
-    try:
-        await ready
-    finally:
-        remove(end)
+            await ready(end, writing=True)

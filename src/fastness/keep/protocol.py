@@ -2,7 +2,8 @@
 
 1. TLS 1.3 handshake; a client hello that resumes or sends early data is turned away.
 2. Challenge: version, role, fresh nonce, accepted evidence types.
-3. Evidence bound to role, platform, nonce, exporter, both keys and the workload; the transcript signed.
+3. Evidence bound to role, platform, nonce, exporter, both keys and the workload; the transcript signed. A challenger
+   that must tie a TPM's key to its certificate sends a credential, once, and gets what the TPM opened.
 4. Release (a workload, once) or attach (the owner again); both sealed to the keep's HPKE key with the transcript.
 5. Measure, then prepare, then say so, then run.
 """
@@ -34,6 +35,7 @@ from fastness.seal.messages import (
     Status,
     Workload,
     credit,
+    decode_credential,
     encode_evidence,
 )
 from fastness.seal.release import unseal
@@ -57,6 +59,8 @@ class Service:
         self._output = Output()
         self._owner = b""
         self._ended: Ended | None = None
+        self._device = asyncio.Lock()
+        """One task at a time asks the device, and the log grows under it: evidence and log are of one moment."""
         self._conversations: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
 
@@ -93,11 +97,12 @@ class Service:
             return
         keep.fresh(challenge.nonce)
         exporter = transport.channel.exporter(challenge.nonce)
-        statement = (await asyncio.to_thread(keep.state_for, challenge, exporter)).encode()
+        async with self._device:
+            statement = (await asyncio.to_thread(keep.state_for, challenge, exporter)).encode()
         signature = keep.sign(challenge_bytes, statement)
         await transport.send(Type.EVIDENCE, encode_evidence(statement, signature))
         info = binding.release_info(challenge_bytes, statement, signature)
-        kind, sealed = await transport.receive(Type.RELEASE, Type.ATTACH, Type.STATUS, timeout=RELEASE_TIMEOUT)
+        kind, sealed = await self._wish(transport)
         if kind is Type.STATUS:
             await transport.send(
                 Type.STATUS, Status(keep.state.value, self._ended.encode() if self._ended else b"").encode()
@@ -107,12 +112,27 @@ class Service:
         else:
             await self._release(transport, Workload.decode(unseal(sealed, keep.hpke, info)))
 
+    async def _wish(self, transport: Transport) -> tuple[Type, bytes]:
+        """What the challenger wants after the evidence; a credential is answered first."""
+        wishes = (Type.RELEASE, Type.ATTACH, Type.STATUS)
+        kind, body = await transport.receive(*wishes, Type.CREDENTIAL, timeout=RELEASE_TIMEOUT)
+        if kind is not Type.CREDENTIAL:
+            return kind, body
+        async with self._device:
+            opened = await asyncio.to_thread(self._keep.device.activate, *decode_credential(body))
+        await transport.send(Type.ACTIVATED, opened)
+        return await transport.receive(*wishes, timeout=RELEASE_TIMEOUT)
+
     async def _release(self, transport: Transport, workload: Workload) -> None:
-        self._keep.measure(workload.wasm, workload.configuration)
+        async with self._device:
+            await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
         self._owner = hashlib.sha256(workload.owner).digest()
         execution = Execution(workload, self._root, self._output)
         try:
             await execution.prepare()
+            if execution.clock == "tenant":
+                async with self._device:
+                    await asyncio.to_thread(self._keep.keep_time, workload.time_ms)
         except FastnessError as error:
             self._finish(Ended("refused", error.exit_code, error.what, error.where, error.hint))
         else:

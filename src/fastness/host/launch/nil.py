@@ -10,7 +10,9 @@ import socket
 import subprocess
 from collections.abc import Callable
 from functools import cached_property
+from hashlib import sha384
 
+from fastness.devices import Quote, exchange
 from fastness.errors import KeepFailed
 from fastness.host import software_root
 from fastness.host.launch.spawn import Spawned, spawn
@@ -18,7 +20,6 @@ from fastness.host.software_root import SoftwareRoot
 from fastness.workload import tcb
 
 CONNECT, TERMINATE, READY = b"C", b"T", b"R"
-REQUEST_SIZE = 64 + 48
 MAX_BOOT_WORDS = 4096
 BUFFER = 1 << 20
 
@@ -141,19 +142,51 @@ class Launcher:
         return keep
 
     async def _answer(self, device: socket.socket, *, debug: bool) -> None:
-        """The simulated chip: signs what the keep asks for, over the measurement of what was launched."""
+        """The simulated chip: answers what the keep asks for, until the keep is gone."""
         loop = asyncio.get_running_loop()
+        chip = Chip(self._root, debug=debug)
         try:
             while True:
-                request = b""
-                while len(request) < REQUEST_SIZE:
-                    data = await loop.sock_recv(device, REQUEST_SIZE - len(request))
-                    if not data:
-                        return
-                    request += data
-                evidence = self._root.sign(request[:64], tcb.launch_digest(), request[64:], debug=debug)
-                await loop.sock_sendall(device, len(evidence).to_bytes(4, "big") + evidence)
-        except OSError:
+                op, size = exchange.split(await _exactly(device, exchange.HEAD), exchange.MAX_REQUEST)
+                await loop.sock_sendall(device, exchange.answer(op, await _exactly(device, size), chip))
+        except (OSError, EOFError, KeepFailed):
             return
         finally:
             device.close()
+
+
+class Chip:
+    """What stands in a chip's place: a register that only grows, and the software root's signature over it."""
+
+    def __init__(self, root: SoftwareRoot, *, debug: bool) -> None:
+        self._root = root
+        self._debug = debug
+        self._register = bytes(48)
+
+    def quote(self, report_data: bytes) -> Quote:
+        """Simulated evidence over the measurement of what was launched."""
+        evidence = self._root.sign(report_data, tcb.launch_digest(), self._register, debug=self._debug)
+        return Quote("nil", evidence)
+
+    def extend(self, measured: bytes) -> None:
+        """``r' = SHA-384(r ‖ SHA-384(measured))``."""
+        self._register = sha384(self._register + sha384(measured).digest()).digest()
+
+    def activate(self, credential: bytes, secret: bytes) -> bytes:
+        """There is no TPM here."""
+        raise KeepFailed("a keep on nil has no TPM: it opens no credential")
+
+    def set_time(self, milliseconds: int) -> None:
+        """A process has no clock of its own."""
+        raise KeepFailed("a keep on nil shares the host's clock, which is not trusted and cannot be set")
+
+
+async def _exactly(sock: socket.socket, size: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < size:
+        part = await loop.sock_recv(sock, size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data

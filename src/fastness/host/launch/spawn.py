@@ -39,7 +39,7 @@ def spawn(platform: str, *, debug: bool = False) -> Spawned:
     device, keep_device = socket.socketpair()
     words, keep_words = os.pipe()
     inherited = (keep_control.fileno(), keep_device.fileno())
-    arguments = ["--control", str(inherited[0]), "--device", str(inherited[1]), "--platform", platform]
+    arguments = ["--control", str(inherited[0]), "--device", str(inherited[1]), "--platform", platform, "--tee", "nil"]
     command = [sys.executable, "-I", "-c", _BOOT, str(Path(__file__).resolve().parents[3]), *arguments]
     try:
         process = subprocess.Popen(
