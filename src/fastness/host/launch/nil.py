@@ -15,10 +15,12 @@ from hashlib import sha384
 from fastness.devices import Quote, exchange
 from fastness.errors import KeepFailed
 from fastness.host import software_root
+from fastness.host.launch import Root
 from fastness.host.launch.spawn import Spawned, spawn
 from fastness.host.software_root import SoftwareRoot
 from fastness.workload import tcb
 
+LABEL = "FASTNESS SIMULATED ROOT"
 CONNECT, TERMINATE, READY = b"C", b"T", b"R"
 MAX_BOOT_WORDS = 4096
 BUFFER = 1 << 20
@@ -125,9 +127,9 @@ class Launcher:
     def _root(self) -> SoftwareRoot:
         return self._given or software_root.load()
 
-    def anchors(self) -> tuple[bytes, ...]:
+    def anchors(self) -> tuple[Root, ...]:
         """The software root's public key."""
-        return (self._root.public_key,)
+        return (Root(LABEL, self._root.public_key),)
 
     async def launch(self, *, debug: bool = False) -> NilKeep:
         """Starts a keep process and a task that answers its requests for evidence."""
