@@ -62,10 +62,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fastness-probe-") as name:
         place = Path(name)
         _lay(place)
-        command = [str(place / python.LOADER), "--library-path", str(place / python.LIBRARIES), str(place / python.INTERPRETER)]
+        command = [
+            str(place / python.LOADER),
+            "--library-path",
+            str(place / python.LIBRARIES),
+            str(place / python.INTERPRETER),
+        ]
         paths = f"{place / 'wheels'}:{Path(lock.__file__).parents[2]}"
         environment = {"PYTHONPATH": paths, "LC_ALL": "C.UTF-8"}
-        done = subprocess.run([*command, "-S", "-B", "-P", "-c", PROBE], env=environment, stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(
+            [*command, "-S", "-B", "-P", "-c", PROBE], env=environment, stdout=subprocess.PIPE, check=True
+        )
     names = sorted(set(done.stdout.decode().split()))
     if "--check" in sys.argv:
         held = set(lock.choice().modules)
@@ -85,7 +92,9 @@ def _lay(place: Path) -> None:
             for path, data in archives.deb(cache.read(item), python.wanted, str(item)).items():
                 if not path.rsplit("/", 1)[1].startswith(LEFT_OUT):
                     # libraries of both library folders in one, as in the image
-                    at = place / (f"{python.LIBRARIES}/{path.rsplit('/', 1)[1]}" if python.SHARED.fullmatch(path) else path)
+                    at = place / (
+                        f"{python.LIBRARIES}/{path.rsplit('/', 1)[1]}" if python.SHARED.fullmatch(path) else path
+                    )
                     at.parent.mkdir(parents=True, exist_ok=True)
                     at.write_bytes(data)
     for item in pinned.of("wheel"):

@@ -52,7 +52,9 @@ def vectors() -> dict[str, Any]:
         "statement": statement,
         "evidence": messages.encode_evidence(statement, signature),
         "refusal": messages.Refusal("no", "hint", ("nil",)).encode(),
-        "release plaintext": messages.Workload(b"\0asm", b"cfg", {"k": b"v"}, {"/a": b"b"}, owner, time_ms=1_700_000_000_000).encode(),
+        "release plaintext": messages.Workload(
+            b"\0asm", b"cfg", {"k": b"v"}, {"/a": b"b"}, owner, time_ms=1_700_000_000_000
+        ).encode(),
         "measured": messages.Measured(b"\x44" * 32, EVENTS).encode(),
         "attach plaintext": messages.Attach(owner, "logs", follow=True).encode(),
         "credential": messages.encode_credential(b"\x55" * 4, b"\x66" * 4),

@@ -106,8 +106,14 @@ class Examined:
     findings: tuple[Finding, ...]
 
 
-def examine(sources: Iterable[Source], tee: str, asked: Question) -> Examined:
+def examine(sources: Iterable[Source], tee: str, asked: Question, ours: Collateral | None = None) -> Examined:
     """The one piece of ``tee`` evidence in ``sources``, found genuine; what a policy says of it is the caller's to ask.
+
+    Args:
+        sources: what somebody brought.
+        tee: the TEE it is said to be of.
+        asked: the question.
+        ours: what the challenger remembers of the conversation; never found among ``sources``, who might make it up.
 
     Raises:
         NotGenuine, MissingCollateral, MalformedEvidence: it is not; or not one piece of it is there.
@@ -115,6 +121,8 @@ def examine(sources: Iterable[Source], tee: str, asked: Question) -> Examined:
     gathered = gather(sources)
     if gathered.problem is not None:
         raise gathered.problem
+    if ours is not None:
+        gathered = replace(gathered, collateral=gathered.collateral + ours)
     session = _Session(gathered, asked)
     found = [(item, session._genuine(item.tee, item.data)) for item in session.order() if item.tee == tee]
     alone = [genuine for item, genuine in found if (item.tee, item.data) not in session.supporting]

@@ -26,7 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     serve.add_argument("--listen", metavar="ADDR", default=DEFAULT_LISTEN, help=f"NAME:PORT (default {DEFAULT_LISTEN})")
     serve.add_argument("--platform", metavar="NAME", default="nil", help="what keeps run on (default nil: SIMULATED)")
-    serve.add_argument("--image", metavar="IMAGE", default="", help="keep image: folder or digest (default: last built)")
+    serve.add_argument(
+        "--image", metavar="IMAGE", default="", help="keep image: folder or digest (default: last built)"
+    )
     serve.add_argument("--memory", metavar="MIB", type=int, default=512, help="of a keep's machine (default 512)")
     serve.add_argument("--vcpus", metavar="N", type=int, default=1, help="of a keep's machine (default 1)")
     serve.add_argument("--firmware", metavar="FILE", default="", help="OVMF of a keep's machine")
@@ -58,11 +60,17 @@ def _anchors(options: argparse.Namespace) -> int:
     found = load(options.platform).anchors()
     simulated = options.platform == "nil"
     if options.json:
-        named = [x509.certificate(r.der).key if r.label == "CERTIFICATE" else x509.parse_public_key(r.der) for r in found]
+        named = [
+            x509.certificate(r.der).key if r.label == "CERTIFICATE" else x509.parse_public_key(r.der) for r in found
+        ]
         rows = [{"spki": keys.fingerprint(key), "der": root.der.hex()} for key, root in zip(named, found, strict=True)]
         emit({"schema": "fastness/anchors/v1", "platform": options.platform, "simulated": simulated, "anchors": rows})
         return 0
-    say(VOUCHES.get(options.platform, f"the evidence of {options.platform!r} leads to its vendor's roots: nothing to name"))
+    say(
+        VOUCHES.get(
+            options.platform, f"the evidence of {options.platform!r} leads to its vendor's roots: nothing to name"
+        )
+    )
     for root in found:
         sys.stdout.write(pem.armour(root.label, (root.der,)).decode())
     return 0

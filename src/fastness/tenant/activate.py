@@ -15,6 +15,7 @@ from fastness.pki import keys
 from fastness.seal.frames import Type
 from fastness.seal.messages import Refusal, Statement, encode_credential
 from fastness.seal.transport import Transport
+from fastness.tee import Collateral, Document
 from fastness.wire import x509
 
 SECRET_SIZE = 32
@@ -57,6 +58,13 @@ async def activate(transport: Transport, statement: Statement, *, timeout: float
     return Activated(asked.encode(), body)
 
 
+def remembered(activated: Activated | None) -> Collateral:
+    """What verification is told of the challenge."""
+    if activated is None:
+        return Collateral()
+    return Collateral(documents=(Document("tpm-activation", activated.transcript, "this conversation"),))
+
+
 def sources(statement: Statement, activated: Activated | None) -> tuple[bytes, ...]:
     """The evidence of ``statement`` and what came with it, as verification takes them."""
     if statement.tee != "tpm":
@@ -68,4 +76,4 @@ def sources(statement: Statement, activated: Activated | None) -> tuple[bytes, .
         raise MalformedEvidence("endorsements", 0, "parts of a quote", ", ".join(sorted(unknown))[:60])
     if activated is None:
         return (assemble(parts),)
-    return (assemble({**parts, "activation": activated.answer}), activated.transcript)
+    return (assemble({**parts, "activation": activated.answer}),)

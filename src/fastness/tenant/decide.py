@@ -75,7 +75,8 @@ def decide(
         raise ProtocolError(f"the keep answered with {statement.tee[:32]!r} evidence, which was not asked for")
     # (2)
     sources = activate.sources(statement, activated)
-    found = examine(sources, statement.tee, Question(at, policy=policy, anchors=anchors, supply=supply))
+    question = Question(at, policy=policy, anchors=anchors, supply=supply)
+    found = examine(sources, statement.tee, question, activate.remembered(activated))
     claims = found.layers[0]
     # (3)
     expected = binding.report_data(

@@ -44,7 +44,12 @@ def trouble(program: Program, kernel: Path, initrd: Path) -> str:
 def _memory(program: Program, kernel: Path, initrd: Path) -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    parts = (boot, program.path, str(program.version), *(f"{item}:{item.stat().st_mtime_ns}" for item in (kernel, initrd)))
+    parts = (
+        boot,
+        program.path,
+        str(program.version),
+        *(f"{item}:{item.stat().st_mtime_ns}" for item in (kernel, initrd)),
+    )
     return Path(base) / "fastness" / f"kvm-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
 
 
