@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fastness.errors import FastnessError, KeepFailed
 from fastness.keep import runtime, stage
+from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
 from fastness.seal.frames import Type
 from fastness.seal.messages import Ended, Workload
@@ -32,8 +33,9 @@ STDIN_WINDOW = 1 << 20
 class Execution:
     """Runs one workload and carries its input and output."""
 
-    def __init__(self, workload: Workload, root: Path | None, output: Output) -> None:
+    def __init__(self, workload: Workload, root: Path | None, output: Output, integrity: Integrity) -> None:
         self._workload = workload
+        self._integrity = integrity
         self._root = root
         self._output = output
         self._stdin, self._stdin_end = _pipe()
@@ -69,7 +71,12 @@ class Execution:
             )
         else:
             stage.check(manifest, workload.assets, workload.secrets)
-        self._compiled = await asyncio.to_thread(runtime.compile, workload.wasm, manifest)
+        self._compiled = await asyncio.to_thread(self._compile, manifest)
+
+    def _compile(self, manifest: manifests.Manifest) -> runtime.Compiled:
+        """Compiles; the code is measured before anything of it runs."""
+        with self._integrity.growing():
+            return runtime.compile(self._workload.wasm, manifest)
 
     def stdin(self, data: bytes) -> bool:
         """Queues input (empty: end of input); False when the peer sent more than it was given credit for."""

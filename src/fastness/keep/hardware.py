@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from fastness import devices
-from fastness.devices import Quote, exchange, tpm
+from fastness.devices import Quote, tpm
 from fastness.errors import KeepFailed
 
 ROOT = Path("/")
@@ -27,6 +27,8 @@ class Hardware:
         self._name = name
         self.tee = tee
         self.platform = PLATFORMS.get(tee, tee)
+        self.measured: list[bytes] = []
+        """What was extended, for the successor of a keep that found itself compromised."""
 
     def quote(self, report_data: bytes) -> Quote:
         """Evidence over ``report_data``."""
@@ -36,6 +38,7 @@ class Hardware:
         """Extends PCR 15. Elsewhere the log is bound by the keep's signature, under its attested key, alone."""
         if self.tee == "tpm":
             tpm.extend(measured, ROOT)
+        self.measured.append(measured)
 
     def activate(self, credential: bytes, secret: bytes) -> bytes:
         """What the TPM opens."""
@@ -61,4 +64,4 @@ def find() -> Hardware:
         raise KeepFailed("this machine offers no evidence: no TEE driver, and no TPM")
     name = found[0]
     # which TEE speaks through configfs-tsm is known only from an answer
-    return Hardware(name, devices.load(name).quote(bytes(exchange.REPORT_DATA_SIZE), ROOT).tee)
+    return Hardware(name, devices.load(name).quote(bytes(devices.REPORT_DATA_SIZE), ROOT).tee)

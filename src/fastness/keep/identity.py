@@ -26,9 +26,12 @@ class Keep:
     """Keys, log and state of one keep. Not thread-safe: one task at a time touches it (the service holds a lock).
 
     Methods that ask the device block: run them in a thread.
+    ``flagged`` is the log of a keep that found itself compromised: this one can tell of it, and takes no workload.
     """
 
-    def __init__(self, platform: str, device: Device, *, debug: bool = False) -> None:
+    def __init__(
+        self, platform: str, device: Device, *, debug: bool = False, flagged: tuple[log.Event, ...] = ()
+    ) -> None:
         self.platform = platform
         self.device = device
         self._signing = ec.generate_private_key(ec.SECP256R1())
@@ -41,7 +44,9 @@ class Keep:
         self.workload = b""
         self.clock = "host"
         self._nonces: OrderedDict[bytes, None] = OrderedDict()
-        if debug:
+        if flagged:  # the successor of a compromised keep: it has its log, and nothing else of it
+            self.events, self.state = flagged, State.POISONED
+        elif debug:
             self._append(log.DEBUG, b"debug build")
 
     def _append(self, kind: str, measured: bytes) -> None:

@@ -45,7 +45,7 @@ def mount() -> None:
     for source, place, kind, flags in MOUNTS:
         with contextlib.suppress(OSError):
             Path(place).mkdir(parents=True, exist_ok=True)
-            if not os.path.ismount(place):  # noqa: PTH114
+            if not os.path.ismount(place):
                 kernel.mount(source, place, kind, flags)
 
 

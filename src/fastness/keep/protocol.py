@@ -15,14 +15,15 @@ import contextlib
 import hashlib
 import hmac
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastness.errors import FastnessError, ProtocolError
 from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
+from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
-from fastness.keep.states import State
+from fastness.keep.states import COMPROMISED, State
 from fastness.seal import binding
 from fastness.seal.channel import Channel
 from fastness.seal.frames import Type
@@ -46,14 +47,20 @@ RELEASE_TIMEOUT = 600.0
 """Seconds a challenger has to decide and deliver; a person may be asked, a large workload takes its time."""
 
 FAREWELL_TIMEOUT = 10.0
+CHECK_EVERY = 30.0
+"""Seconds between two measurements of the keep's own code, besides those at every challenge."""
+
 MAX_CONVERSATIONS = 16
+ALARM = "treat what this keep was given as known to the host"
 
 
 class Service:
-    """Takes connections for one keep; ``leave`` ends the process once nothing is left to do."""
+    """Takes connections for one keep; ``leave`` ends the process with a status once nothing is left to do."""
 
-    def __init__(self, keep: Keep, root: Path | None, leave: Callable[[], None]) -> None:
+    def __init__(self, keep: Keep, root: Path | None, leave: Callable[[int], None], integrity: Integrity) -> None:
         self._keep = keep
+        self._integrity = integrity
+        self._attached_to: Transport | None = None
         self._root = root
         self._leave = leave
         self._output = Output()
@@ -73,10 +80,32 @@ class Service:
         self._conversations.add(task)
         task.add_done_callback(self._conversations.discard)
 
+    async def watch(self) -> None:
+        """Measures the keep's own code for as long as it lives."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY)
+            await self._measured(asyncio.to_thread(self._integrity.check))
+
+    async def _measured(self, checking: Awaitable[str]) -> None:
+        """Returns if the code of this process is what it was; otherwise flags the keep and ends it, keys and all."""
+        trouble = await checking
+        if not trouble or self._keep.state is State.POISONED:
+            return
+        async with self._device:
+            await asyncio.to_thread(self._keep.poison, trouble.encode())
+        if self._attached_to is not None:
+            told = Ended("failed", 0, "the keep flags that it has been compromised", trouble, ALARM)
+            with contextlib.suppress(FastnessError, OSError):
+                await asyncio.wait_for(self._attached_to.send(Type.ENDED, told.encode()), FAREWELL_TIMEOUT)
+        self._leave(COMPROMISED)
+
     async def _conversation(self, sock: socket.socket) -> None:
         transport = Transport(sock, Channel(self._keep.context, server=True))
         try:
+            # both take their time: the code is measured while the handshake waits for the other end
+            checking = asyncio.create_task(asyncio.to_thread(self._integrity.check))
             await transport.handshake()
+            await self._measured(checking)
             await self._attested(transport)
         except Closed:
             pass
@@ -127,7 +156,7 @@ class Service:
         async with self._device:
             await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
         self._owner = hashlib.sha256(workload.owner).digest()
-        execution = Execution(workload, self._root, self._output)
+        execution = Execution(workload, self._root, self._output, self._integrity)
         try:
             await execution.prepare()
             if execution.clock == "tenant":
@@ -147,6 +176,7 @@ class Service:
 
     async def _attached(self, transport: Transport, execution: Execution) -> None:
         """The workload lives as long as the connection that brought it."""
+        self._attached_to = transport
         try:
             if self._ended is None:
                 self._output.listen(transport.send)
@@ -166,7 +196,7 @@ class Service:
                 while True:
                     await transport.receive(Type.STDIN, timeout=FAREWELL_TIMEOUT)
         finally:
-            self._leave()
+            self._leave(0)
 
     async def _detached(self, execution: Execution) -> None:
         execution.stdin(b"")
@@ -183,7 +213,7 @@ class Service:
         if wish.wish == "stop":
             await transport.send(Type.STATUS, Status("stopping").encode())
             await transport.close()
-            self._leave()
+            self._leave(0)
             return
         async with contextlib.AsyncExitStack() as stack:
             if wish.follow:

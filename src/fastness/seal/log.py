@@ -1,7 +1,8 @@
 """The measurement log: append-only, replayed into a runtime register, so that evidence speaks for the workload.
 
 Register: zero at start; ``r' = H(r ‖ H(kind length ‖ kind ‖ digest))`` for each event, where H is SHA-384 (48 bytes:
-``nil``, RTMR 3) or SHA-256 (32 bytes: PCR 15). Where a platform has no such register, the keep's signature stands for the log.
+``nil``, RTMR 3) or SHA-256 (32 bytes: PCR 15). Where a platform has no such register, the keep's signature stands for
+the log.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ def measured(event: Event) -> bytes:
     """The bytes of ``event`` whose hash extends a register."""
     kind = event.kind.encode()
     return bytes((len(kind),)) + kind + event.digest
+
+
+def parse_measured(data: bytes) -> Event:
+    """The event of which ``data`` is :func:`measured`.
+
+    Raises:
+        MalformedEvidence: it is none.
+    """
+    size = data[0] if data else 0
+    return from_value([[data[1 : 1 + size].decode("ascii", "replace"), data[1 + size :]]])[0]
 
 
 def extend(register: bytes, data: bytes, hashing: str = "sha384") -> bytes:

@@ -1,8 +1,8 @@
 """A TPM's attestation key and the certificate of its endorsement key, tied by a credential only that TPM can open.
 
 TCG TPM 2.0 Library, part 1 section 24. The keep's quote comes with the attestation key's public area and the
-certificate of an endorsement key. Nothing in them ties one to the other, so the challenger makes a credential for both and asks the
-keep to have it opened.
+certificate of an endorsement key. Nothing in them ties one to the other, so the challenger makes a credential for both
+and asks the keep to have it opened.
 """
 
 from __future__ import annotations

@@ -203,12 +203,11 @@ class Guest:
         Raises:
             KeepFailed: it died, or did not start in time; with its last words.
         """
-        waiting = {asyncio.create_task(self._hello.wait()), asyncio.ensure_future(asyncio.shield(self._gone))}
+        hello = asyncio.create_task(self._hello.wait())
         try:
-            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((hello, self._gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in waiting:
-                task.cancel()
+            hello.cancel()
         if not self._hello.is_set():
             what = "was not ready within {timeout:g} s" if self.alive else "died while it started"
             raise KeepFailed(f"the keep's machine {what.format(timeout=timeout)}", where=self._last_words())

@@ -75,8 +75,10 @@ def authority() -> bytes:
 def start(state: Path) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A running TPM over ``state``, and the end of its control channel that QEMU takes."""
     ours, theirs = socket.socketpair()
-    command = [_program("swtpm", "swtpm"), "socket", "--tpm2", "--tpmstate", f"dir={state}",
-               "--ctrl", f"type=unixio,clientfd={theirs.fileno()}", "--terminate", "--seccomp", "action=kill"]  # fmt: skip
+    command = [
+        _program("swtpm", "swtpm"), "socket", "--tpm2", "--tpmstate", f"dir={state}",
+        "--ctrl", f"type=unixio,clientfd={theirs.fileno()}", "--terminate", "--seccomp", "action=kill",
+    ]  # fmt: skip
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
