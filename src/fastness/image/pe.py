@@ -1,8 +1,8 @@
 """PE images as UEFI firmware measures them: sections, and the Authenticode digest.
 
 Sources: Microsoft PE/COFF specification revision 11, sections 2 to 4; "Windows Authenticode Portable Executable
-Signature Format" 1.0, "Calculating the PE Image Hash"; TCG PFP 1.06 section 3.3.5.2 (an application's measurement is that
-digest). All integers little endian. Only x86-64 images (PE32+) are read.
+Signature Format" 1.0, "Calculating the PE Image Hash"; TCG PFP 1.06 section 3.3.5.2 (that digest is what an
+application is measured by). All integers little endian. Only x86-64 images (PE32+) are read.
 """
 
 from __future__ import annotations

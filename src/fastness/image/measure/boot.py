@@ -115,8 +115,9 @@ def unified(parts: Parts, algorithm: str) -> tuple[Boot, ...]:
 
 
 def stub_version(image: pe.Image) -> int:
-    """The version that systemd-stub says of itself in ``.sdmagic``."""
-    found = _MAGIC.match(image.content(".sdmagic") or b"")
+    """The version that systemd-stub says of itself, in a section of its own or, in some builds, among its data."""
+    places = (image.content(name) or b"" for name in (".sdmagic", ".rodata", ".data"))
+    found = next((match for text in places if (match := _MAGIC.search(text))), None)
     if found is None or not 252 <= int(found[1]) <= 257:
         raise Malformed(
             "UKI: no systemd-stub of version 252 to 257",
