@@ -1,7 +1,7 @@
-"""The Nitro enclave image format, version 4: kernel, command line and ramdisks in one file, measured by three registers.
+"""The Nitro enclave image format, version 4: kernel, command line and ramdisks in one file, and its registers.
 
-Source: aws-nitro-enclaves-image-format (``EifHeader``, ``EifSectionHeader``; the format has no other specification); AWS
-Nitro Enclaves User Guide, "Cryptographic attestation". All integers big endian.
+Source: aws-nitro-enclaves-image-format (``EifHeader``, ``EifSectionHeader``; the format has no other specification);
+AWS Nitro Enclaves User Guide, "Cryptographic attestation". All integers big endian.
 
 =========== ==== ===========================================================================================
 field       size value
@@ -19,8 +19,8 @@ unused      4    zero
 crc         4    CRC-32 (IEEE 802.3) of the whole file but for this field
 =========== ==== ===========================================================================================
 
-A section: type (2: 1 kernel, 2 command line, 3 ramdisk, 4 signature, 5 metadata), flags (2), size (8), content. The order is
-kernel, command line, metadata, ramdisks, signature. No register covers header and metadata.
+A section: type (2: 1 kernel, 2 command line, 3 ramdisk, 4 signature, 5 metadata), flags (2), size (8), content. The
+order is kernel, command line, metadata, ramdisks, signature. No register covers header and metadata.
 """
 
 from __future__ import annotations
