@@ -26,16 +26,17 @@ READY, EXIT, EXITED = (
 )
 SEPARATOR = bytes(4)
 
-MEASURED = (".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb")
-MEASURED_253 = (".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".uname", ".sbat")
-MEASURED_256 = (".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat")
-"""Sections in the order that the stub measures them, by its version; ``.pcrpkey`` and ``.profile`` follow."""
+STUBS = {
+    252: (".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb"),
+    254: (".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".uname", ".sbat"),
+}
+"""Versions of systemd-stub that were booted and compared → sections in the order that they measure.
 
-CONFIDENTIAL_STUB = 256
-"""First version of the stub that measures into a CC register as well as into a TPM."""
+From 256 on the stub also appends files of its own to the initrd, and measures into the registers of a TD.
+"""
 
 _MAGIC = re.compile(rb"#### LoaderInfo: systemd-stub (\d{3})")
-_NOT_BUILT = (".splash", ".dtb", ".ucode", ".pcrsig", ".pcrpkey", ".profile", ".dtbauto", ".hwids")
+_NOT_BUILT = (".splash", ".dtb", ".pcrsig", ".pcrpkey")
 """Sections that keep images do not have, and whose measurement no boot of ours has confirmed."""
 
 
@@ -48,14 +49,12 @@ class Boot:
         loader: extended into PCR 4 up to the kernel's start.
         sections: extended into PCR 11 by systemd-stub; empty without one.
         kernel: extended into PCR 9 by the kernel's own stub: load options, initrd.
-        stub: version of systemd-stub, or None without one.
     """
 
     note: str
     loader: tuple[bytes, ...]
     sections: tuple[bytes, ...]
     kernel: tuple[bytes, ...]
-    stub: int | None = None
 
 
 def replay(digests: Iterable[bytes], algorithm: str) -> bytes:
@@ -90,14 +89,14 @@ def unified(parts: Parts, algorithm: str) -> tuple[Boot, ...]:
     """A UKI: from the EFI system partition of a disk without GPT, or by ``-kernel`` (QEMU 10.0, OVMF 2025.02).
 
     Raises:
-        Malformed: not a UKI of systemd-stub 252 or newer, or one with sections that keep images do not have.
+        Malformed: not a UKI of a systemd-stub we know, or one with sections that keep images do not have.
         UsageError: the UKI holds other parts than these.
     """
     image = pe.parse(parts.uki)
     version = stub_version(image)
     _same_parts(image, parts)
     sections = []
-    for name in _measured(version):
+    for name in STUBS[version]:
         content = image.content(name)
         if content is not None:
             sections += [
@@ -109,8 +108,8 @@ def unified(parts: Parts, algorithm: str) -> tuple[Boot, ...]:
     outer, inner = image.authenticode(algorithm), pe.parse(parts.kernel).authenticode(algorithm)
     words = f"systemd-stub {version}"
     return (
-        Boot(f"UKI from a disk without GPT; {words}", (*ready, outer, inner), tuple(sections), kernel, version),
-        Boot(f"UKI by -kernel; {words}", (outer, *ready, inner), tuple(sections), kernel, version),
+        Boot(f"UKI from a disk without GPT; {words}", (*ready, outer, inner), tuple(sections), kernel),
+        Boot(f"UKI by -kernel; {words}", (outer, *ready, inner), tuple(sections), kernel),
     )
 
 
@@ -118,19 +117,13 @@ def stub_version(image: pe.Image) -> int:
     """The version that systemd-stub says of itself, in a section of its own or, in some builds, among its data."""
     places = (image.content(name) or b"" for name in (".sdmagic", ".rodata", ".data"))
     found = next((match for text in places if (match := _MAGIC.search(text))), None)
-    if found is None or not 252 <= int(found[1]) <= 257:
+    if found is None or int(found[1]) not in STUBS:
         raise Malformed(
-            "UKI: no systemd-stub of version 252 to 257",
+            f"UKI: no systemd-stub of version {' or '.join(map(str, STUBS))}",
             where=".sdmagic",
             hint="build the UKI with a stub whose measurements are known",
         )
     return int(found[1])
-
-
-def _measured(version: int) -> tuple[str, ...]:
-    if version >= 256:
-        return MEASURED_256
-    return MEASURED_253 if version >= 253 else MEASURED
 
 
 def _same_parts(image: pe.Image, parts: Parts) -> None:

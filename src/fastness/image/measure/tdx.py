@@ -6,7 +6,7 @@ register  told
 mrtd      from the firmware file, in both orders in which hosts add its pages
 rtmr0     by event-log policy: memory map, ACPI tables and boot order, which change with QEMU, memory and devices
 rtmr1     the kernel, or the UKI and the kernel in it; handed over as PCR 2 to 6 are in a TPM
-rtmr2     command line and initrd; before them the sections of the UKI, where the stub knows of TDs (256)
+rtmr2     command line and initrd, as the kernel's own stub measures them
 rtmr3     at run time, by the keep
 ========= =====================================================================================================
 
@@ -18,27 +18,24 @@ All integers little endian.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass
 
 from fastness.errors import Malformed, MalformedEvidence, UsageError
 from fastness.image.measure import Machine, Parts, Row
-from fastness.image.measure.boot import CONFIDENTIAL_STUB, EXIT, EXITED, Boot, direct, replay, unified
+from fastness.image.measure.boot import EXIT, EXITED, Boot, direct, replay, unified
+from fastness.image.measure.ovmf import PAGE, read
 from fastness.wire.cursor import Cursor
 
 ALGORITHM = "sha384"
-PAGE, CHUNK = 4096, 256
-MAX_FIRMWARE = 64 << 20
+CHUNK = 256
 MAX_ADDED = 256 << 20
 """Most memory that sections may add, in bytes: OVMF adds 2 MiB."""
 
 EXTEND, AUGMENTED = 1, 2
 """Attributes of a section: measured by content (MR.EXTEND); added at run time, so not measured (PAGE.AUG)."""
 
-_FOOTER = uuid.UUID("96b582de-1fb2-45f7-baea-a366c55a082d").bytes_le
-_TDVF = uuid.UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
-_RESET = 32
-"""Bytes after the table of GUIDs: the reset vector."""
+TDX_METADATA = "e47a6535-984a-4798-865e-4685a7bf8ec2"
+"""Entry of the firmware's table: how far from the end of the file the metadata begins, 4 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +70,9 @@ def rows(parts: Parts, machine: Machine) -> tuple[Row, ...]:
 
 def _rtmrs(boot: Boot) -> dict[str, tuple[str, ...]]:
     left = tuple(hashlib.sha384(text).digest() for text in (EXIT, EXITED))
-    sections = boot.sections if boot.stub is not None and boot.stub >= CONFIDENTIAL_STUB else ()
     return {
         "rtmr1": (replay((*boot.loader, *left), ALGORITHM).hex(),),
-        "rtmr2": (replay((*sections, *boot.kernel), ALGORITHM).hex(),),
+        "rtmr2": (replay(boot.kernel, ALGORITHM).hex(),),
     }
 
 
@@ -127,11 +123,9 @@ def metadata(firmware: bytes) -> tuple[Section, ...]:
 
 
 def _metadata(firmware: bytes) -> tuple[Section, ...]:
-    if len(firmware) > MAX_FIRMWARE:
-        raise MalformedEvidence("firmware", 0, f"at most {MAX_FIRMWARE} bytes", len(firmware))
-    entry = _entries(firmware).get(_TDVF)
+    entry = read(firmware).table.get(TDX_METADATA)
     if entry is None or len(entry) != 4:
-        raise MalformedEvidence("GUID table", len(firmware) - 48, "an entry of TDX metadata", "none")
+        raise MalformedEvidence("table", len(firmware) - 48, "an entry of TDX metadata", "none")
     start = len(firmware) - int.from_bytes(entry, "little")
     cursor = Cursor(firmware[max(start, 0) :], start)
     if cursor.take(4, "TDVF.signature") != b"TDVF":
@@ -157,19 +151,3 @@ def _section(cursor: Cursor, firmware: bytes) -> Section:
     if address % PAGE or size % PAGE or attributes & ~(EXTEND | AUGMENTED):
         raise MalformedEvidence("section.address", at + 8, "whole pages, known attributes", f"0x{address:x}, {size}")
     return Section(firmware[offset : offset + raw], address, size, attributes)
-
-
-def _entries(firmware: bytes) -> dict[bytes, bytes]:
-    """The table of GUIDs that ends 32 bytes before the end: data ‖ size (2) ‖ GUID (16), read backwards."""
-    end = len(firmware) - _RESET
-    if end < 18 or firmware[end - 16 : end] != _FOOTER:
-        raise MalformedEvidence("GUID table", max(end - 16, 0), "a footer", "none")
-    whole = int.from_bytes(firmware[end - 18 : end - 16], "little")
-    at, first, found = end - 18, end - whole, {}
-    while at > first:
-        size = int.from_bytes(firmware[max(at - 18, 0) : max(at - 16, 0)], "little")
-        if size < 18 or at - size < max(first, 0):
-            raise MalformedEvidence("GUID table", at, "an entry of its size", size)
-        found[firmware[at - 16 : at]] = firmware[at - size : at - 18]
-        at -= size
-    return found
