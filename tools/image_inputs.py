@@ -71,10 +71,14 @@ def _debs(place: Path) -> tuple[list[tuple[dict[str, Any], Path]], int]:
     environment = fetch.apt_configuration(place, SUITES)
 
     def apt(*words: str) -> str:
-        return subprocess.run(words, cwd=place / "debs", env=environment, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            words, cwd=place / "debs", env=environment, check=True, capture_output=True, text=True
+        ).stdout
 
     apt("apt-get", "-q", "update")
-    newest = next(row.split("|")[1].strip() for row in apt("apt-cache", "madison", META_KERNEL).splitlines() if "backports" in row)
+    newest = next(
+        row.split("|")[1].strip() for row in apt("apt-cache", "madison", META_KERNEL).splitlines() if "backports" in row
+    )
     depends = apt("apt-cache", "depends", f"{META_KERNEL}={newest}")
     kernel = re.search(r"Depends: (linux-image-\S+-cloud-amd64)$", depends, re.M)
     if kernel is None:
@@ -87,7 +91,9 @@ def _debs(place: Path) -> tuple[list[tuple[dict[str, Any], Path]], int]:
         fields = Parser().parsestr(apt("dpkg-deb", "-f", str(path)))
         source, _, version = (fields["Source"] or fields["Package"]).partition(" ")
         origin = f"deb:{source}={version.strip('()') or fields['Version']}"
-        rows.append((_row("deb", fields["Package"], fields["Version"], path, licences[fields["Package"]], origin), path))
+        rows.append(
+            (_row("deb", fields["Package"], fields["Version"], path, licences[fields["Package"]], origin), path)
+        )
         epoch = max(epoch, int(path.read_bytes()[24:36]))  # ar(5): the date of the first member
     return rows, epoch
 
@@ -97,7 +103,18 @@ def _wheels(place: Path) -> list[tuple[dict[str, Any], Path]]:
     pins = {name.lower(): version for name, version in pins.items()}
     wanted = [f"{name}=={pins[name]}" for name in WHEELS]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    command += ["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311", "--abi", "abi3", "--abi", "none"]
+    command += [
+        "--implementation",
+        "cp",
+        "--python-version",
+        "3.11",
+        "--abi",
+        "cp311",
+        "--abi",
+        "abi3",
+        "--abi",
+        "none",
+    ]
     command += [word for platform in fetch.PLATFORMS for word in ("--platform", platform)]
     subprocess.run([*command, "-d", str(place), *wanted], check=True)
     rows = []
@@ -130,7 +147,11 @@ def _text(debs: list[tuple[dict[str, Any], Path]], wheels: list[tuple[dict[str, 
     lines += [*(f'    "{suite}",' for suite in SUITES), "]"]
     for row, _ in [*debs, *wheels]:
         lines += ["", f"[[{row['kind']}]]"]
-        lines += [f"{key} = {value if isinstance(value, int) else _quoted(value)}" for key, value in row.items() if key != "kind"]
+        lines += [
+            f"{key} = {value if isinstance(value, int) else _quoted(value)}"
+            for key, value in row.items()
+            if key != "kind"
+        ]
     return "\n".join(lines) + "\n"
 
 

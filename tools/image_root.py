@@ -2,14 +2,13 @@
 
 python tools/image_root.py [--check]      write it, or exit 1 if it lacks something
 
-The image's own interpreter, from the cached inputs and without what the image leaves out (``ssl`` and ``_hashlib``, so a
-second OpenSSL), imports everything of ours that runs inside, every import inside our functions, and goes through what
-loads more: a running event loop with its threads, a traceback, a manifest.
+The image's own interpreter, from the cached inputs and without what the image leaves out (``ssl`` and ``_hashlib``, so
+a second OpenSSL), imports everything of ours that runs inside, also what our functions import when called, and goes
+through what loads more: a running event loop with its threads, a traceback.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -62,10 +61,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fastness-probe-") as name:
         place = Path(name)
         _lay(place)
-        command = [str(place / python.LOADER), "--library-path", str(place / python.LIBRARIES), str(place / python.INTERPRETER)]
+        command = [
+            str(place / python.LOADER),
+            "--library-path",
+            str(place / python.LIBRARIES),
+            str(place / python.INTERPRETER),
+        ]
         paths = f"{place / 'wheels'}:{Path(lock.__file__).parents[2]}"
         environment = {"PYTHONPATH": paths, "LC_ALL": "C.UTF-8"}
-        done = subprocess.run([*command, "-S", "-B", "-P", "-c", PROBE], env=environment, stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(
+            [*command, "-S", "-B", "-P", "-c", PROBE], env=environment, stdout=subprocess.PIPE, check=True
+        )
     names = sorted(set(done.stdout.decode().split()))
     if "--check" in sys.argv:
         held = set(lock.choice().modules)
@@ -85,7 +91,9 @@ def _lay(place: Path) -> None:
             for path, data in archives.deb(cache.read(item), python.wanted, str(item)).items():
                 if not path.rsplit("/", 1)[1].startswith(LEFT_OUT):
                     # libraries of both library folders in one, as in the image
-                    at = place / (f"{python.LIBRARIES}/{path.rsplit('/', 1)[1]}" if python.SHARED.fullmatch(path) else path)
+                    at = place / (
+                        f"{python.LIBRARIES}/{path.rsplit('/', 1)[1]}" if python.SHARED.fullmatch(path) else path
+                    )
                     at.parent.mkdir(parents=True, exist_ok=True)
                     at.write_bytes(data)
     for item in pinned.of("wheel"):
@@ -93,7 +101,7 @@ def _lay(place: Path) -> None:
             (place / "wheels" / path).parent.mkdir(parents=True, exist_ok=True)
             (place / "wheels" / path).write_bytes(data)
     for path in (python.INTERPRETER, python.LOADER):
-        os.chmod(place / path, 0o700)
+        (place / path).chmod(0o700)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,10 @@ def assemble(pinned: Lock, parts: Contents, *, debug: bool) -> tuple[dict[str, A
         "epoch": pinned.epoch,
         "tools": {"zstandard": pinned.zstandard, "zstd_level": LEVEL, "zstd_workers": WORKERS},
         "inputs": [
-            {name: getattr(item, name) for name in ("kind", "name", "version", "file", "sha256", "size", "licence", "source")}
+            {
+                name: getattr(item, name)
+                for name in ("kind", "name", "version", "file", "sha256", "size", "licence", "source")
+            }
             for item in pinned.inputs
         ],
         "root": [_row(entry, origins) for entry in cpio.read(archive)],
@@ -137,7 +140,9 @@ def compressor(pinned: Lock) -> None:
 
 def osrel() -> str:
     """The os-release(5) of the image."""
-    return f'ID=fastness-keep\nNAME="Fastness keep"\nPRETTY_NAME="Fastness keep {__version__}"\nVERSION_ID={__version__}\n'
+    return (
+        f'ID=fastness-keep\nNAME="Fastness keep"\nPRETTY_NAME="Fastness keep {__version__}"\nVERSION_ID={__version__}\n'
+    )
 
 
 def _row(entry: cpio.Entry, origins: dict[str, str]) -> dict[str, Any]:

@@ -61,7 +61,9 @@ class Cache:
             new.replace(path)
         except OSError as error:
             new.unlink(missing_ok=True)
-            raise UsageError(f"the cache of inputs cannot be written: {error.strerror}", where=str(self.place)) from None
+            raise UsageError(
+                f"the cache of inputs cannot be written: {error.strerror}", where=str(self.place)
+            ) from None
 
 
 def check(item: Input, data: bytes, where: str) -> None:

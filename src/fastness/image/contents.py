@@ -1,4 +1,4 @@
-"""What is in the root, and nothing else: interpreter, chosen standard library, wheels, our files, drivers, ``/init``."""
+"""What is in the root, and nothing else: interpreter, standard library, wheels, our files, drivers, ``/init``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,11 @@ def gather(lock: Lock, choice: Choice, cache: Cache) -> Contents:
     booted = archives.deb(cache.read(kernel), modules.wanted, str(kernel))
     release, vmlinuz = modules.kernel(booted)
     stub = archives.deb(cache.read(lock.named(BOOT)), lambda path: path == STUB, BOOT)[STUB]
-    root = [*_python(lock, choice, cache, files, origins), *modules.entries(booted, choice.drivers, kernel.name), *_own()]
+    root = [
+        *_python(lock, choice, cache, files, origins),
+        *modules.entries(booted, choice.drivers, kernel.name),
+        *_own(),
+    ]
     return Contents(release, vmlinuz, stub, tuple(root))
 
 

@@ -1,7 +1,7 @@
-"""The archive the kernel unpacks as its root: cpio "new ASCII" (newc), Documentation/driver-api/early-userspace/buffer-format.
+"""The archive the kernel unpacks as its root: cpio newc (Linux, driver-api/early-userspace/buffer-format).
 
-Every number that could tell two builds apart is fixed: inode numbers count up, owner and group are 0, device numbers are
-those of the node, the time is one for all. Entries come in order of their names, folders before what is in them.
+Every number that could tell two builds apart is fixed: inode numbers count up, owner and group are 0, device numbers
+are those of the node, the time is one for all. Entries come in order of their names, folders before what is in them.
 """
 
 from __future__ import annotations

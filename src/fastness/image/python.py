@@ -1,14 +1,13 @@
 """Python in the root: chosen modules of the standard library, and byte code made by the image's own interpreter.
 
-The interpreter of the pinned package compiles, started through its own loader and libraries in a temporary folder: which
-Python runs the builder changes nothing. The standard library is kept as byte code alone; our files and those of wheels
-are kept as they are, with byte code beside them that the interpreter takes only while its hash of the source matches
-(PEP 552), so that the sources in the root are what runs.
+The interpreter of the pinned package compiles, started through its own loader and libraries in a temporary folder:
+which Python runs the builder changes nothing. The standard library is kept as byte code alone; our files and those of
+wheels are kept as they are, with byte code beside them that the interpreter takes only while its hash of the source
+matches (PEP 552), so that the sources in the root are what runs.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tempfile
@@ -132,7 +131,7 @@ def compiled(sources: Iterable[Source], run: Iterable[cpio.Entry]) -> list[cpio.
 
 def _compile(place: Path, rows: str) -> None:
     command = [f"run/{LOADER}", "--library-path", f"run/{LIBRARIES}", f"run/{INTERPRETER}", "-S", "-s", "-B", "-P"]
-    environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     try:
         done = subprocess.run(  # noqa: S603 - the pinned interpreter, by its own loader
             [*command, "-c", COMPILE], cwd=place, env=environment, input=rows.encode(), capture_output=True,
@@ -164,4 +163,4 @@ def _lay(path: Path, data: bytes, *, execute: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     if execute:
-        os.chmod(path, 0o700)  # noqa: PTH101
+        path.chmod(0o700)

@@ -1,8 +1,8 @@
 """The unified kernel image: systemd's EFI stub with kernel, initramfs and command line as sections of one PE file.
 
-Format: UAPI Group, "Unified Kernel Image"; Microsoft PE/COFF, sections 2 to 4 (numbers little-endian). The stub measures
-each section into PCR 11 in an order of its own, boots ``.linux`` with ``.initrd`` and takes no other command line than
-``.cmdline`` where Secure Boot is on. One file, so one Authenticode hash (PCR 4) covers everything.
+Format: UAPI Group, "Unified Kernel Image"; Microsoft PE/COFF, sections 2 to 4 (numbers little-endian). The stub
+measures each section into PCR 11 in an order of its own, boots ``.linux`` with ``.initrd`` and takes no other command
+line than ``.cmdline`` where Secure Boot is on. One file, so one Authenticode hash (PCR 4) covers everything.
 """
 
 from __future__ import annotations
