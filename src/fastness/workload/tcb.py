@@ -16,7 +16,7 @@ from fastness.errors import KeepFailed
 PARTS = ("__init__.py", "errors.py", "wire", "seal", "workload", "sandbox", "keep")
 """Files and folders of the package that the keep imports; the import contracts hold it to these."""
 
-WHEELS = ("cffi", "cryptography", "pyopenssl", "wasmtime")
+WHEELS = ("cffi", "cryptography", "pyopenssl", "typing_extensions", "wasmtime")
 
 
 @dataclass(frozen=True, slots=True)
