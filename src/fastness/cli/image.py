@@ -16,7 +16,12 @@ MEGABYTE = 1e6
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the subcommands of ``image``."""
+    from fastness.cli import image_measure
+
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    measure = commands.add_parser("measure", help="what the hardware will report, as reference values to be signed")
+    image_measure.configure(measure)
+    measure.set_defaults(run=image_measure.measure)
     build = commands.add_parser("build", help="build the image from its pinned inputs, or find it built")
     build.add_argument("--debug", action="store_true", help="the keep speaks on its console, and attests as debug")
     build.add_argument("--output", metavar="DIR", help="write it there, in place of the cache")
