@@ -198,9 +198,10 @@ def signer(image: Eif) -> bytes:
         Malformed: the section is not of that form.
     """
     try:
-        entries = cbor.decode(image.signature)
-        text = bytes(entries[0]["signing_certificate"])
-        ((_, der),) = pem.unarmour(text, "CERTIFICATE")
+        text = cbor.decode(image.signature)[0]["signing_certificate"]
+        if not isinstance(text, bytes | list):
+            raise TypeError  # bytes() of a number would be that many bytes
+        ((_, der),) = pem.unarmour(bytes(text), "CERTIFICATE")
     except (MalformedEvidence, TypeError, ValueError, KeyError, IndexError):
         raise Malformed(
             "enclave image: the signature section holds no certificate", where="signature", hint="sign it again"
