@@ -87,6 +87,11 @@ def encoded(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
 
 
+def digest(manifest: Mapping[str, Any]) -> str:
+    """The digest of a manifest, hexadecimal: the name of its image."""
+    return hashlib.sha256(encoded(manifest)).hexdigest()
+
+
 def load(name: str = "") -> Image:
     """The image called ``name``: a folder, a digest or its beginning, or empty for the last one built.
 
@@ -94,6 +99,11 @@ def load(name: str = "") -> Image:
         UsageError: there is none, or several, or one of its artefacts is not what its manifest says.
     """
     return check(_folder(name))
+
+
+def absent(name: str) -> bool:
+    """Whether ``name`` is a whole digest of which nothing is here."""
+    return len(name) == 64 and bool(HEX.fullmatch(name)) and not (images() / name).exists()
 
 
 def check(folder: Path) -> Image:
@@ -111,15 +121,15 @@ def check(folder: Path) -> Image:
         raise UsageError(f"no image is here: {error.strerror}", where=str(folder / MANIFEST), hint=BUILD) from None
     except (ValueError, KeyError, TypeError):
         raise _damaged(folder, MANIFEST, "cannot be read") from None
-    digest = hashlib.sha256(raw).hexdigest()
+    found = hashlib.sha256(raw).hexdigest()
     if schema != SCHEMA:
         raise UsageError(f"an image of schema {schema!r}; this version reads {SCHEMA}", where=str(folder), hint=BUILD)
-    if HEX.fullmatch(folder.name) and len(folder.name) == 64 and folder.name != digest:
-        raise _damaged(folder, MANIFEST, f"has SHA-256 {digest}")
+    if HEX.fullmatch(folder.name) and len(folder.name) == 64 and folder.name != found:
+        raise _damaged(folder, MANIFEST, f"has SHA-256 {found}")
     for artefact, wanted in rows:
         if "/" in artefact or hash_file(folder / artefact) != wanted:
             raise _damaged(folder, artefact, f"has not the SHA-256 {wanted}")
-    return Image(folder, digest, manifest)
+    return Image(folder, found, manifest)
 
 
 def hash_file(path: Path) -> str:
@@ -137,15 +147,14 @@ def place(manifest: Mapping[str, Any], artefacts: Mapping[str, bytes], folder: P
     Raises:
         UsageError: it cannot be written, or ``folder`` holds something else.
     """
-    raw = encoded(manifest)
-    digest = hashlib.sha256(raw).hexdigest()
-    final = folder or images() / digest
+    name = digest(manifest)
+    final = folder or images() / name
     new = final.parent / f".new-{secrets.token_hex(8)}"
     try:
         new.mkdir(parents=True)
-        for name, data in (*artefacts.items(), (MANIFEST, raw)):
-            (new / name).write_bytes(data)
-        _take(new, final, digest)
+        for path, data in (*artefacts.items(), (MANIFEST, encoded(manifest))):
+            (new / path).write_bytes(data)
+        _take(new, final, name)
     except OSError as error:
         raise UsageError(f"the image cannot be written: {error.strerror}", where=str(final)) from None
     finally:
@@ -167,7 +176,7 @@ def built(key: str) -> Image | None:
         return None
 
 
-def _take(new: Path, final: Path, digest: str) -> None:
+def _take(new: Path, final: Path, name: str) -> None:
     try:
         new.rename(final)
     except OSError:
@@ -175,7 +184,7 @@ def _take(new: Path, final: Path, digest: str) -> None:
         if not final.is_dir():
             raise
         try:
-            same = check(final).digest == digest
+            same = check(final).digest == name
         except UsageError:
             same = False
             if not (final / MANIFEST).is_file() and any(final.iterdir()):
