@@ -109,6 +109,7 @@ def assemble(pinned: Lock, parts: Contents, *, debug: bool) -> tuple[dict[str, A
         "epoch": pinned.epoch,
         "tools": {"zstandard": pinned.zstandard, "zstd_level": LEVEL, "zstd_workers": WORKERS},
         "inputs": [_input(item, parts) for item in pinned.inputs],
+        "stub": _measured(parts.stub),
         "root": [_row(entry, origins, parts) for entry in cpio.read(archive)],
         "root_bytes": len(archive),
         "artefacts": [{"name": name, **_measured(data)} for name, data in sorted(artefacts.items())],
