@@ -50,7 +50,7 @@ def of(files: Files) -> tuple[Part, ...]:
     for path in bills:
         try:
             found.update(_part(row) for row in json.loads(files[path])["components"])
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise Malformed(f"a bill of materials cannot be read: {error}", where=path) from None
     if not bills:
         for data in files.values():

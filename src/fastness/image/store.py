@@ -6,6 +6,7 @@ whole or not at all; whoever comes second with the same image finds it there. ``
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,9 @@ SCHEMA = "fastness/image/v1"
 MANIFEST = "manifest.json"
 KERNEL, INITRD, CMDLINE, UKI, EIF = "vmlinuz", "keep.cpio.zst", "cmdline", "keep.efi", "keep.eif"
 BUILD = "fastness image build"
+ATTEMPTS = 5
+"""Times a place is tried that others write to as well."""
+
 HEX = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -177,23 +181,26 @@ def built(key: str) -> Image | None:
 
 
 def _take(new: Path, final: Path, name: str) -> None:
-    try:
-        new.rename(final)
-    except OSError:
-        # somebody was first; what they placed is ours if it is whole, and is replaced if it is damaged
-        if not final.is_dir():
-            raise
+    """Makes ``new`` be ``final``; leaves what is there if it is the same image."""
+    for attempt in range(ATTEMPTS):
         try:
-            same = check(final).digest == name
-        except UsageError:
-            same = False
-            if not (final / MANIFEST).is_file() and any(final.iterdir()):
-                raise UsageError("the folder is not empty and is no image", where=str(final)) from None
-        if not same:
-            old = final.parent / f".old-{secrets.token_hex(8)}"
-            final.rename(old)
             new.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
+        except OSError:
+            if not final.is_dir() or attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return
+        # somebody was first: what they placed serves if it is whole, and is replaced if it is damaged or older
+        try:
+            if check(final).digest == name:
+                return
+        except UsageError:
+            if final.parent != images() and not (final / MANIFEST).is_file():
+                raise UsageError("the folder is not empty and is no image", where=str(final)) from None
+        old = final.parent / f".old-{secrets.token_hex(8)}"
+        with contextlib.suppress(FileNotFoundError):  # somebody is replacing it too
+            final.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _folder(name: str) -> Path:
