@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastness.cli.words import emit, say
 
 if TYPE_CHECKING:
+    from fastness.image.cache import Cache
     from fastness.image.store import Image
 
 MEGABYTE = 1e6
@@ -29,6 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--platform", choices=["all"], default="all", help="one image serves every platform")
     build.add_argument("--json", action="store_true", help="one JSON document on stdout")
     build.set_defaults(run=_build)
+    again = commands.add_parser("reproduce", help="build it again from its inputs and compare; 1 if they differ")
+    again.add_argument("image", metavar="DIGEST|FOLDER", nargs="?", default="", help="the last one built")
+    again.add_argument("--inputs", metavar="DIR", help="a cache of inputs, in place of the user's")
+    again.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    again.set_defaults(run=_reproduce)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,6 +55,50 @@ def _build(options: argparse.Namespace) -> int:
     _report(image)
     print(image.digest)
     return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from fastness.errors import UsageError
+    from fastness.image import reproduce, store
+    from fastness.image.cache import Cache
+
+    cache = Cache(Path(options.inputs)) if options.inputs else None
+    try:
+        image = store.load(options.image)
+    except UsageError:
+        if not store.absent(options.image):
+            raise
+        return _promised(options, cache)
+    manifest, artefacts = reproduce.again(image.manifest, cache, say)
+    found = reproduce.compare(image, manifest, artefacts)
+    if image.manifest["fastness"] != manifest["fastness"]:
+        say(f"built by Fastness {image.manifest['fastness']}, again by {manifest['fastness']}")
+    difference = asdict(found) if found else None
+    return _answer(options, image.digest, store.digest(manifest), difference, str(found) if found else "")
+
+
+def _promised(options: argparse.Namespace, cache: Cache | None) -> int:
+    from fastness.image import reproduce
+
+    say("no image of that name is here: building the one of this version")
+    have = reproduce.promised(options.image, cache, say)
+    words = (
+        ""
+        if options.image in have.values()
+        else f"this version builds {have['release']}, for debugging {have['debug']}"
+    )
+    again = options.image if not words else have["release"]
+    return _answer(options, options.image, again, {"what": words} if words else None, words)
+
+
+def _answer(options: argparse.Namespace, digest: str, again: str, difference: dict[str, Any] | None, words: str) -> int:
+    if options.json:
+        emit({"schema": "fastness/reproduced/v1", "image": digest, "again": again, "difference": difference})
+    elif difference is None:
+        print(f"same: {digest}")
+    else:
+        print(f"differs: {words}")
+    return int(difference is not None)
 
 
 def _report(image: Image) -> None:

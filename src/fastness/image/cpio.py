@@ -28,7 +28,6 @@ class Entry:
         data: content of a regular file.
         device: major and minor number of a device node.
         origin: the input it comes from, ``fastness`` for our own, ``image`` for what the builder makes.
-        licence: SPDX expression, or empty where the origin's holds.
     """
 
     path: str

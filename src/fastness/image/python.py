@@ -55,6 +55,11 @@ class Source:
     origin: str
     stays: bool
 
+    @property
+    def result(self) -> str:
+        """Where the root has it: as it is, or as byte code alone."""
+        return self.path if self.stays else f"{self.path}c"
+
 
 def library(files: Files, modules: Iterable[str], origins: dict[str, str]) -> tuple[list[Source], list[cpio.Entry]]:
     """Sources and extension modules of the standard library's ``modules``.
@@ -98,8 +103,8 @@ def shared(roots: Iterable[cpio.Entry], files: Files, origins: dict[str, str]) -
     return [*found.values(), cpio.file(LOADER, files[LOADER], origins[LOADER], execute=True)]
 
 
-def compiled(sources: Iterable[Source], run: Iterable[cpio.Entry]) -> list[cpio.Entry]:
-    """``sources`` with their byte code, made by the interpreter among the entries ``run``.
+def compiled(sources: Iterable[Source], machine: Iterable[cpio.Entry]) -> list[cpio.Entry]:
+    """``sources`` with their byte code, made by the interpreter among the entries ``machine``.
 
     Raises:
         UsageError: this machine cannot run it.
@@ -108,7 +113,9 @@ def compiled(sources: Iterable[Source], run: Iterable[cpio.Entry]) -> list[cpio.
     ordered = sorted(sources, key=lambda source: source.path)
     with tempfile.TemporaryDirectory(prefix="fastness-compile-") as name:
         place = Path(name)
-        for entry in run:
+        for entry in machine:
+            if entry.path not in (INTERPRETER, LOADER) and not entry.path.startswith(f"{LIBRARIES}/"):
+                continue
             _lay(place / "run" / entry.path, entry.data, execute=bool(entry.mode & 0o100))
         rows = []
         for number, source in enumerate(ordered):
@@ -156,7 +163,7 @@ def _beside(source: Source, code: bytes) -> list[cpio.Entry]:
 
 
 def _instead(source: Source, code: bytes) -> cpio.Entry:
-    return cpio.file(f"{source.path}c", code, source.origin)
+    return cpio.file(source.result, code, source.origin)
 
 
 def _lay(path: Path, data: bytes, *, execute: bool) -> None:

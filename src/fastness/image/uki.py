@@ -77,25 +77,6 @@ def build(stub: bytes, sections: tuple[Section, ...]) -> bytes:
     return bytes(out)
 
 
-def read(data: bytes) -> tuple[Section, ...]:
-    """The sections of a PE32+ file, in the order of its table, without the padding of the file.
-
-    Raises:
-        Malformed: it is no such file, or a section leaves it.
-    """
-    try:
-        header = _header(data)
-        rows = [_row(data, header, index) for index in range(header.count)]
-    except struct.error as error:
-        raise Malformed(f"the EFI program cannot be read: {error}") from None
-    found = []
-    for name, size, _, raw, start, *_ in rows:
-        if start + raw > len(data):
-            raise Malformed("a section leaves the EFI program", where=name.rstrip(b"\0").decode("ascii", "replace"))
-        found.append(Section(name.rstrip(b"\0").decode("ascii", "replace"), data[start : start + min(size, raw)]))
-    return tuple(found)
-
-
 def _header(data: bytes) -> _Header:
     if data[:2] != b"MZ":
         raise Malformed("not an EFI program: no MZ")
