@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,17 +51,34 @@ def test_direct_boot(parts: Parts, tmp_path: Path) -> None:
     assert matching(tpm.rows(replace(given, cmdline=given.cmdline + " "), machine), found["sha256"]) == []
 
 
-def test_unified_kernel_image(parts: Parts, tmp_path: Path) -> None:
+def unified(found: dict[str, dict[int, str]], parts: Parts, words: str) -> None:
+    (row,) = matching(tpm.rows(parts, Machine(memory=MEMORY)), found["sha256"])
+    assert words in row.note
+    (way,) = [item for item in boot.unified(parts, "sha384") if words in item.note]
+    wanted = [boot.replay(digests, "sha384").hex() for digests in (way.loader, way.kernel, way.sections)]
+    assert [found["sha384"][index] for index in (4, 9, 11)] == wanted
+
+
+def test_unified_kernel_image_from_a_disk(parts: Parts, tmp_path: Path) -> None:
     place = tmp_path / "disk/EFI/BOOT"
     place.mkdir(parents=True)
-    shutil.copy(store.load().uki, place / "BOOTX64.EFI")
+    (place / "BOOTX64.EFI").write_bytes(parts.uki)
     drive = f"if=none,id=d,format=raw,readonly=on,file=fat:{tmp_path / 'disk'}"
     found = registers(tmp_path, ["-drive", drive, "-device", "virtio-blk-pci,drive=d"], memory=MEMORY)
-    (row,) = matching(tpm.rows(parts, Machine(memory=MEMORY)), found["sha256"])
-    assert "UKI from a disk" in row.note
-    ways = boot.unified(parts, "sha384")
-    wanted = {
-        (boot.replay(way.loader, "sha384"), boot.replay(way.kernel, "sha384"), boot.replay(way.sections, "sha384"))
-        for way in ways
-    }
-    assert tuple(bytes.fromhex(found["sha384"][index]) for index in (4, 9, 11)) in wanted
+    unified(found, parts, "UKI from a disk")
+
+
+def test_unified_kernel_image_by_kernel_option(parts: Parts, tmp_path: Path) -> None:
+    (tmp_path / "uki").write_bytes(parts.uki)
+    unified(registers(tmp_path, ["-kernel", str(tmp_path / "uki")], memory=MEMORY), parts, "UKI by -kernel")
+
+
+def test_a_host_that_appends_a_command_line_is_seen(parts: Parts, tmp_path: Path) -> None:
+    """The stub takes it where Secure Boot is off: PCR 4 and 11 stay as they were, PCR 9 and 12 do not."""
+    (tmp_path / "uki").write_bytes(parts.uki)
+    found = registers(tmp_path, ["-kernel", str(tmp_path / "uki"), "-append", "quiet init=/bin/sh"], memory=MEMORY)
+    rows = tpm.rows(parts, Machine(memory=MEMORY))
+    assert matching(rows, found["sha256"]) == []
+    (row,) = [item for item in rows if "UKI by -kernel" in item.note]
+    wrong = {name for name, values in row.measurements.items() if found["sha256"][int(name[3:])] not in values}
+    assert wrong == {"pcr9", "pcr12"}

@@ -86,7 +86,7 @@ def direct(parts: Parts, machine: Machine, algorithm: str) -> tuple[Boot, ...]:
 
 
 def unified(parts: Parts, algorithm: str) -> tuple[Boot, ...]:
-    """A UKI: from the EFI system partition of a disk without GPT, or by ``-kernel`` (QEMU 10.0, OVMF 2025.02).
+    """A UKI: from the EFI system partition of a disk without GPT, or by ``-kernel``, which leaves it as it is.
 
     Raises:
         Malformed: not a UKI of a systemd-stub we know, or one with sections that keep images do not have.
