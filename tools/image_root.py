@@ -2,14 +2,13 @@
 
 python tools/image_root.py [--check]      write it, or exit 1 if it lacks something
 
-The image's own interpreter, from the cached inputs and without what the image leaves out (``ssl`` and ``_hashlib``, so a
-second OpenSSL), imports everything of ours that runs inside, every import inside our functions, and goes through what
-loads more: a running event loop with its threads, a traceback, a manifest.
+The image's own interpreter, from the cached inputs and without what the image leaves out (``ssl`` and ``_hashlib``, so
+a second OpenSSL), imports everything of ours that runs inside, also what our functions import when called, and goes
+through what loads more: a running event loop with its threads, a traceback.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -102,7 +101,7 @@ def _lay(place: Path) -> None:
             (place / "wheels" / path).parent.mkdir(parents=True, exist_ok=True)
             (place / "wheels" / path).write_bytes(data)
     for path in (python.INTERPRETER, python.LOADER):
-        os.chmod(place / path, 0o700)
+        (place / path).chmod(0o700)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads the two kinds of input: Debian packages (deb(5): an ``ar`` archive with a compressed tar in it) and wheels (zip)."""
+"""Reads the two kinds of input: Debian packages (deb(5): ``ar`` with a compressed tar in it) and wheels (zip)."""
 
 from __future__ import annotations
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Callable
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fastness import __version__
 from fastness.errors import UsageError
-from fastness.image import contents, cpio, fetch, lock, store, uki
+from fastness.image import contents, cpio, eif, fetch, lock, store, uki
 from fastness.image.cache import Cache, home
 from fastness.image.contents import Contents
-from fastness.image.lock import Lock
+from fastness.image.lock import Input, Lock
 from fastness.image.store import Image
 from fastness.workload import tcb
 
@@ -49,15 +51,24 @@ def build(say: Say, *, debug: bool = False, output: Path | None = None, inputs: 
         say("built before from the same inputs: nothing to do")
         store.remember(found, wanted)
         return found
+    image = store.place(*made(pinned, cache, say, debug=debug), output)
+    store.remember(image, wanted)
+    return image
+
+
+def made(pinned: Lock, cache: Cache, say: Say, *, debug: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest and the artefacts of the image of ``pinned``, from whatever is here to the end.
+
+    Raises:
+        UsageError: an input cannot be had, or the compressor is another.
+        Malformed: an input cannot be read.
+    """
     compressor(pinned)
     fetch.fetch(pinned, cache, say)
     say("unpacking inputs, compiling byte code")
     gathered = contents.gather(pinned, lock.choice(), cache)
     say("compressing")
-    manifest, artefacts = assemble(pinned, gathered, debug=debug)
-    image = store.place(manifest, artefacts, output)
-    store.remember(image, wanted)
-    return image
+    return assemble(pinned, gathered, debug=debug)
 
 
 def key(*, debug: bool) -> str:
@@ -86,6 +97,7 @@ def assemble(pinned: Lock, parts: Contents, *, debug: bool) -> tuple[dict[str, A
         store.INITRD: initrd,
         store.CMDLINE: cmdline.encode("ascii"),
         store.UKI: uki.build(parts.stub, sections),
+        store.EIF: eif.unparse(eif.Eif(parts.vmlinuz, cmdline.encode("ascii"), (initrd,), _metadata(pinned, parts))),
     }
     origins = {entry.path: entry.origin for entry in parts.root}
     manifest = {
@@ -96,14 +108,9 @@ def assemble(pinned: Lock, parts: Contents, *, debug: bool) -> tuple[dict[str, A
         "cmdline": cmdline,
         "epoch": pinned.epoch,
         "tools": {"zstandard": pinned.zstandard, "zstd_level": LEVEL, "zstd_workers": WORKERS},
-        "inputs": [
-            {
-                name: getattr(item, name)
-                for name in ("kind", "name", "version", "file", "sha256", "size", "licence", "source")
-            }
-            for item in pinned.inputs
-        ],
-        "root": [_row(entry, origins) for entry in cpio.read(archive)],
+        "inputs": [_input(item, parts) for item in pinned.inputs],
+        "stub": _measured(parts.stub),
+        "root": [_row(entry, origins, parts) for entry in cpio.read(archive)],
         "root_bytes": len(archive),
         "artefacts": [{"name": name, **_measured(data)} for name, data in sorted(artefacts.items())],
     }
@@ -145,8 +152,25 @@ def osrel() -> str:
     )
 
 
-def _row(entry: cpio.Entry, origins: dict[str, str]) -> dict[str, Any]:
-    row = {"path": entry.path, "mode": f"{entry.mode:06o}", "origin": origins.get(entry.path, "image")}
+def _metadata(pinned: Lock, parts: Contents) -> bytes:
+    return eif.metadata("fastness-keep", __version__, datetime.fromtimestamp(pinned.epoch, UTC), parts.release)
+
+
+def _input(item: Input, parts: Contents) -> dict[str, Any]:
+    row: dict[str, Any] = {field.name: getattr(item, field.name) for field in fields(item)}
+    inside = parts.parts.get(item.name, ())
+    return row | (
+        {"parts": [{field.name: getattr(part, field.name) for field in fields(part)} for part in inside]}
+        if inside
+        else {}
+    )
+
+
+def _row(entry: cpio.Entry, origins: dict[str, str], parts: Contents) -> dict[str, Any]:
+    row: dict[str, Any] = {"path": entry.path, "mode": f"{entry.mode:06o}"}
+    row["origin"] = origins.get(entry.path, "image")
+    if entry.path in parts.lines:
+        row["lines"] = parts.lines[entry.path]
     return row | (_measured(entry.data) if stat.S_ISREG(entry.mode) else {})
 
 

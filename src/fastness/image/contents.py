@@ -1,16 +1,17 @@
-"""What is in the root, and nothing else: interpreter, chosen standard library, wheels, our files, drivers, ``/init``."""
+"""What is in the root, and nothing else: interpreter, standard library, wheels, our files, drivers, ``/init``."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fastness.image import archives, cpio, modules, python
+from fastness.image import archives, cpio, ingredients, modules, python
 from fastness.image.archives import Files
 from fastness.image.cache import Cache
-from fastness.image.lock import Choice, Input, Lock
+from fastness.image.ingredients import Part
+from fastness.image.lock import Choice, Lock
 from fastness.workload import tcb
 
 OURS = "usr/lib/fastness"
@@ -31,12 +32,23 @@ KERNEL, BOOT = "linux-image-", "systemd-boot-efi"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The parts an image is made of: the kernel's release and boot image, the EFI stub, the entries of the root."""
+    """What an image is made of.
+
+    Attributes:
+        release: the kernel's, as ``uname -r`` says it.
+        vmlinuz: the kernel's boot image.
+        stub: the EFI stub.
+        root: the entries of the root.
+        lines: lines of the Python source behind a path of the root.
+        parts: libraries inside the binaries of an input, by the input's name.
+    """
 
     release: str
     vmlinuz: bytes
     stub: bytes
     root: tuple[cpio.Entry, ...]
+    lines: Mapping[str, int]
+    parts: Mapping[str, tuple[Part, ...]]
 
 
 def gather(lock: Lock, choice: Choice, cache: Cache) -> Contents:
@@ -57,38 +69,34 @@ def gather(lock: Lock, choice: Choice, cache: Cache) -> Contents:
     booted = archives.deb(cache.read(kernel), modules.wanted, str(kernel))
     release, vmlinuz = modules.kernel(booted)
     stub = archives.deb(cache.read(lock.named(BOOT)), lambda path: path == STUB, BOOT)[STUB]
-    root = [
-        *_python(lock, choice, cache, files, origins),
-        *modules.entries(booted, choice.drivers, kernel.name),
-        *_own(),
-    ]
-    return Contents(release, vmlinuz, stub, tuple(root))
+    wheels = {item.name: archives.wheel(cache.read(item), lambda _: True, str(item)) for item in lock.of("wheel")}
+    sources, machine = _python(choice, wheels, files, origins)
+    drivers = modules.entries(booted, choice.drivers, kernel.name)
+    root = (*machine, *python.compiled(sources, machine), *drivers, *_own())
+    lines = {source.result: source.data.count(b"\n") for source in sources}
+    parts = {name: found for name, held in wheels.items() if (found := ingredients.of(held))}
+    return Contents(release, vmlinuz, stub, root, lines, parts)
 
 
-def _python(lock: Lock, choice: Choice, cache: Cache, files: Files, origins: dict[str, str]) -> list[cpio.Entry]:
-    interpreter = cpio.file(python.INTERPRETER, files[python.INTERPRETER], origins[python.INTERPRETER], execute=True)
-    sources, binaries = python.library(files, choice.modules, origins)
-    for item in lock.of("wheel"):
-        more, entries = _wheel(item, cache.read(item), choice.wheels[item.name])
-        sources += more
-        binaries += entries
+def _python(
+    choice: Choice, wheels: Mapping[str, Files], files: Files, origins: dict[str, str]
+) -> tuple[list[python.Source], list[cpio.Entry]]:
+    """Python's sources, and all machine code that runs with them."""
+    sources, machine = python.library(files, choice.modules, origins)
+    for name, held in wheels.items():
+        for path, data in held.items():
+            if not any(fnmatchcase(path, pattern) for pattern in choice.wheels[name]):
+                continue
+            if path.endswith(".py"):
+                sources.append(python.Source(f"{OURS}/{path}", data, name, stays=True))
+            else:
+                machine.append(cpio.file(f"{OURS}/{path}", data, name))
     for row in tcb.files():
         data = (tcb.package_folder().parent / row.name).read_bytes()
         sources.append(python.Source(f"{OURS}/{row.name}", data, "fastness", stays=True))
-    binaries.append(interpreter)
-    libraries = python.shared(binaries, files, origins)
-    return [*binaries, *libraries, *python.compiled(sources, [interpreter, *libraries])]
-
-
-def _wheel(item: Input, data: bytes, patterns: tuple[str, ...]) -> tuple[list[python.Source], list[cpio.Entry]]:
-    wanted: Callable[[str], bool] = lambda path: any(fnmatchcase(path, pattern) for pattern in patterns)  # noqa: E731
-    sources, entries = [], []
-    for path, content in archives.wheel(data, wanted, str(item)).items():
-        if path.endswith(".py"):
-            sources.append(python.Source(f"{OURS}/{path}", content, item.name, stays=True))
-        else:
-            entries.append(cpio.file(f"{OURS}/{path}", content, item.name))
-    return sources, entries
+    path = python.INTERPRETER
+    machine.append(cpio.file(path, files[path], origins[path], execute=True))
+    return sources, [*machine, *python.shared(machine, files, origins)]
 
 
 def _own() -> list[cpio.Entry]:

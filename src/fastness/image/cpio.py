@@ -1,7 +1,7 @@
-"""The archive the kernel unpacks as its root: cpio "new ASCII" (newc), Documentation/driver-api/early-userspace/buffer-format.
+"""The archive the kernel unpacks as its root: cpio newc (Linux, driver-api/early-userspace/buffer-format).
 
-Every number that could tell two builds apart is fixed: inode numbers count up, owner and group are 0, device numbers are
-those of the node, the time is one for all. Entries come in order of their names, folders before what is in them.
+Every number that could tell two builds apart is fixed: inode numbers count up, owner and group are 0, device numbers
+are those of the node, the time is one for all. Entries come in order of their names, folders before what is in them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ class Entry:
         data: content of a regular file.
         device: major and minor number of a device node.
         origin: the input it comes from, ``fastness`` for our own, ``image`` for what the builder makes.
-        licence: SPDX expression, or empty where the origin's holds.
     """
 
     path: str

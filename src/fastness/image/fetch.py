@@ -1,8 +1,8 @@
 """Gets inputs that are not in the cache, through the ordinary clients: ``apt-get download`` and ``pip download``.
 
-apt runs with a configuration and a state of its own, in a temporary folder: the machine's sources, preferences and lists
-are neither read nor changed, so a backport can be had without configuring anything. What arrives is checked against the
-lock; apt's and pip's own checks come on top.
+apt runs with a configuration and a state of its own, in a temporary folder: the machine's sources, preferences and
+lists are neither read nor changed, so a backport can be had without configuring anything. What arrives is checked
+against the lock; apt's and pip's own checks come on top.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Drivers of the guest kernel: chosen ones and what they need, decompressed, with a table in the order of loading.
 
-``modules.dep`` is made where a kernel is installed, so dependencies are read from the modules themselves (``depends=`` of
-``.modinfo``). Table ``/lib/modules/<release>/modules``: one line a module, its name, its file, then the names it needs,
-each of which has an earlier line.
+``modules.dep`` is made where a kernel is installed, so dependencies are read from the modules themselves (``depends=``
+of ``.modinfo``). Table ``/lib/modules/<release>/modules``: one line a module, its name, its file, then the names it
+needs, each of which has an earlier line.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """Python in the root: chosen modules of the standard library, and byte code made by the image's own interpreter.
 
-The interpreter of the pinned package compiles, started through its own loader and libraries in a temporary folder: which
-Python runs the builder changes nothing. The standard library is kept as byte code alone; our files and those of wheels
-are kept as they are, with byte code beside them that the interpreter takes only while its hash of the source matches
-(PEP 552), so that the sources in the root are what runs.
+The interpreter of the pinned package compiles, started through its own loader and libraries in a temporary folder:
+which Python runs the builder changes nothing. The standard library is kept as byte code alone; our files and those of
+wheels are kept as they are, with byte code beside them that the interpreter takes only while its hash of the source
+matches (PEP 552), so that the sources in the root are what runs.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tempfile
@@ -56,6 +55,11 @@ class Source:
     origin: str
     stays: bool
 
+    @property
+    def result(self) -> str:
+        """Where the root has it: as it is, or as byte code alone."""
+        return self.path if self.stays else f"{self.path}c"
+
 
 def library(files: Files, modules: Iterable[str], origins: dict[str, str]) -> tuple[list[Source], list[cpio.Entry]]:
     """Sources and extension modules of the standard library's ``modules``.
@@ -99,8 +103,8 @@ def shared(roots: Iterable[cpio.Entry], files: Files, origins: dict[str, str]) -
     return [*found.values(), cpio.file(LOADER, files[LOADER], origins[LOADER], execute=True)]
 
 
-def compiled(sources: Iterable[Source], run: Iterable[cpio.Entry]) -> list[cpio.Entry]:
-    """``sources`` with their byte code, made by the interpreter among the entries ``run``.
+def compiled(sources: Iterable[Source], machine: Iterable[cpio.Entry]) -> list[cpio.Entry]:
+    """``sources`` with their byte code, made by the interpreter among the entries ``machine``.
 
     Raises:
         UsageError: this machine cannot run it.
@@ -109,7 +113,9 @@ def compiled(sources: Iterable[Source], run: Iterable[cpio.Entry]) -> list[cpio.
     ordered = sorted(sources, key=lambda source: source.path)
     with tempfile.TemporaryDirectory(prefix="fastness-compile-") as name:
         place = Path(name)
-        for entry in run:
+        for entry in machine:
+            if entry.path not in (INTERPRETER, LOADER) and not entry.path.startswith(f"{LIBRARIES}/"):
+                continue
             _lay(place / "run" / entry.path, entry.data, execute=bool(entry.mode & 0o100))
         rows = []
         for number, source in enumerate(ordered):
@@ -132,7 +138,7 @@ def compiled(sources: Iterable[Source], run: Iterable[cpio.Entry]) -> list[cpio.
 
 def _compile(place: Path, rows: str) -> None:
     command = [f"run/{LOADER}", "--library-path", f"run/{LIBRARIES}", f"run/{INTERPRETER}", "-S", "-s", "-B", "-P"]
-    environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     try:
         done = subprocess.run(  # noqa: S603 - the pinned interpreter, by its own loader
             [*command, "-c", COMPILE], cwd=place, env=environment, input=rows.encode(), capture_output=True,
@@ -157,11 +163,11 @@ def _beside(source: Source, code: bytes) -> list[cpio.Entry]:
 
 
 def _instead(source: Source, code: bytes) -> cpio.Entry:
-    return cpio.file(f"{source.path}c", code, source.origin)
+    return cpio.file(source.result, code, source.origin)
 
 
 def _lay(path: Path, data: bytes, *, execute: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     if execute:
-        os.chmod(path, 0o700)  # noqa: PTH101
+        path.chmod(0o700)

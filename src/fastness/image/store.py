@@ -6,6 +6,7 @@ whole or not at all; whoever comes second with the same image finds it there. ``
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,9 @@ SCHEMA = "fastness/image/v1"
 MANIFEST = "manifest.json"
 KERNEL, INITRD, CMDLINE, UKI, EIF = "vmlinuz", "keep.cpio.zst", "cmdline", "keep.efi", "keep.eif"
 BUILD = "fastness image build"
+ATTEMPTS = 5
+"""Times a place is tried that others write to as well."""
+
 HEX = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -87,6 +91,11 @@ def encoded(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
 
 
+def digest(manifest: Mapping[str, Any]) -> str:
+    """The digest of a manifest, hexadecimal: the name of its image."""
+    return hashlib.sha256(encoded(manifest)).hexdigest()
+
+
 def load(name: str = "") -> Image:
     """The image called ``name``: a folder, a digest or its beginning, or empty for the last one built.
 
@@ -94,6 +103,11 @@ def load(name: str = "") -> Image:
         UsageError: there is none, or several, or one of its artefacts is not what its manifest says.
     """
     return check(_folder(name))
+
+
+def absent(name: str) -> bool:
+    """Whether ``name`` is a whole digest of which nothing is here."""
+    return len(name) == 64 and bool(HEX.fullmatch(name)) and not (images() / name).exists()
 
 
 def check(folder: Path) -> Image:
@@ -111,15 +125,15 @@ def check(folder: Path) -> Image:
         raise UsageError(f"no image is here: {error.strerror}", where=str(folder / MANIFEST), hint=BUILD) from None
     except (ValueError, KeyError, TypeError):
         raise _damaged(folder, MANIFEST, "cannot be read") from None
-    digest = hashlib.sha256(raw).hexdigest()
+    found = hashlib.sha256(raw).hexdigest()
     if schema != SCHEMA:
         raise UsageError(f"an image of schema {schema!r}; this version reads {SCHEMA}", where=str(folder), hint=BUILD)
-    if HEX.fullmatch(folder.name) and len(folder.name) == 64 and folder.name != digest:
-        raise _damaged(folder, MANIFEST, f"has SHA-256 {digest}")
+    if HEX.fullmatch(folder.name) and len(folder.name) == 64 and folder.name != found:
+        raise _damaged(folder, MANIFEST, f"has SHA-256 {found}")
     for artefact, wanted in rows:
         if "/" in artefact or hash_file(folder / artefact) != wanted:
             raise _damaged(folder, artefact, f"has not the SHA-256 {wanted}")
-    return Image(folder, digest, manifest)
+    return Image(folder, found, manifest)
 
 
 def hash_file(path: Path) -> str:
@@ -137,15 +151,14 @@ def place(manifest: Mapping[str, Any], artefacts: Mapping[str, bytes], folder: P
     Raises:
         UsageError: it cannot be written, or ``folder`` holds something else.
     """
-    raw = encoded(manifest)
-    digest = hashlib.sha256(raw).hexdigest()
-    final = folder or images() / digest
+    name = digest(manifest)
+    final = folder or images() / name
     new = final.parent / f".new-{secrets.token_hex(8)}"
     try:
         new.mkdir(parents=True)
-        for name, data in (*artefacts.items(), (MANIFEST, raw)):
-            (new / name).write_bytes(data)
-        _take(new, final, digest)
+        for path, data in (*artefacts.items(), (MANIFEST, encoded(manifest))):
+            (new / path).write_bytes(data)
+        _take(new, final, name)
     except OSError as error:
         raise UsageError(f"the image cannot be written: {error.strerror}", where=str(final)) from None
     finally:
@@ -167,24 +180,27 @@ def built(key: str) -> Image | None:
         return None
 
 
-def _take(new: Path, final: Path, digest: str) -> None:
-    try:
-        new.rename(final)
-    except OSError:
-        # somebody was first; what they placed is ours if it is whole, and is replaced if it is damaged
-        if not final.is_dir():
-            raise
+def _take(new: Path, final: Path, name: str) -> None:
+    """Makes ``new`` be ``final``; leaves what is there if it is the same image."""
+    for attempt in range(ATTEMPTS):
         try:
-            same = check(final).digest == digest
-        except UsageError:
-            same = False
-            if not (final / MANIFEST).is_file() and any(final.iterdir()):
-                raise UsageError("the folder is not empty and is no image", where=str(final)) from None
-        if not same:
-            old = final.parent / f".old-{secrets.token_hex(8)}"
-            final.rename(old)
             new.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
+        except OSError:
+            if not final.is_dir() or attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return
+        # somebody was first: what they placed serves if it is whole, and is replaced if it is damaged or older
+        try:
+            if check(final).digest == name:
+                return
+        except UsageError:
+            if final.parent != images() and not (final / MANIFEST).is_file():
+                raise UsageError("the folder is not empty and is no image", where=str(final)) from None
+        old = final.parent / f".old-{secrets.token_hex(8)}"
+        with contextlib.suppress(FileNotFoundError):  # somebody is replacing it too
+            final.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _folder(name: str) -> Path:

@@ -1,8 +1,8 @@
 """The unified kernel image: systemd's EFI stub with kernel, initramfs and command line as sections of one PE file.
 
-Format: UAPI Group, "Unified Kernel Image"; Microsoft PE/COFF, sections 2 to 4 (numbers little-endian). The stub measures
-each section into PCR 11 in an order of its own, boots ``.linux`` with ``.initrd`` and takes no other command line than
-``.cmdline`` where Secure Boot is on. One file, so one Authenticode hash (PCR 4) covers everything.
+Format: UAPI Group, "Unified Kernel Image"; Microsoft PE/COFF, sections 2 to 4 (numbers little-endian). The stub
+measures each section into PCR 11 in an order of its own, boots ``.linux`` with ``.initrd`` and takes no other command
+line than ``.cmdline`` where Secure Boot is on. One file, so one Authenticode hash (PCR 4) covers everything.
 """
 
 from __future__ import annotations
@@ -75,25 +75,6 @@ def build(stub: bytes, sections: tuple[Section, ...]) -> bytes:
     struct.pack_into("<I", out, header.optional + IMAGE_SIZE, address)
     struct.pack_into("<I", out, header.optional + CHECKSUM, 0)  # no firmware reads it, and it would be stale
     return bytes(out)
-
-
-def read(data: bytes) -> tuple[Section, ...]:
-    """The sections of a PE32+ file, in the order of its table, without the padding of the file.
-
-    Raises:
-        Malformed: it is no such file, or a section leaves it.
-    """
-    try:
-        header = _header(data)
-        rows = [_row(data, header, index) for index in range(header.count)]
-    except struct.error as error:
-        raise Malformed(f"the EFI program cannot be read: {error}") from None
-    found = []
-    for name, size, _, raw, start, *_ in rows:
-        if start + raw > len(data):
-            raise Malformed("a section leaves the EFI program", where=name.rstrip(b"\0").decode("ascii", "replace"))
-        found.append(Section(name.rstrip(b"\0").decode("ascii", "replace"), data[start : start + min(size, raw)]))
-    return tuple(found)
 
 
 def _header(data: bytes) -> _Header:
