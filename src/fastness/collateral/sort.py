@@ -235,6 +235,14 @@ class Sorter:
 
     def _json(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
         kind = text.signed_kind(data)
+        schema = text.launch_schema(data)
+        if schema == "sev-launch":
+            self.heap.ignore(
+                source, "a tenant's launch keys: name them with --anchors, among evidence they count nothing"
+            )
+            return True
+        if schema == "sev-measurement":
+            return self._part("sev", data, source)
         if kind is not None:
             self.heap.add_document(kind, data, source)
             return True
