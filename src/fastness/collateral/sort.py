@@ -67,6 +67,10 @@ class Sorter:
         if len(data) <= MAX_EVENT_LOG and eventlog.recognise(data):
             self.heap.add_document("event-log", data, source)
             return True
+        identity = sniff.snp_identity(data)
+        if identity is not None:
+            self.heap.add_document(identity, data, source)
+            return True
         table = sniff.certificate_table(data)
         if table is not None:
             return self._all(table, source, depth, None)
