@@ -298,8 +298,9 @@ class _Session:
 
 
 def _unanswered(genuine: Genuine[Any]) -> bool:
-    """Whether a list of revoked certificates would answer what is open."""
-    return any(item.outcome is Outcome.UNKNOWN and item.check.endswith(".revocation") for item in genuine.findings)
+    """Whether a list of revoked certificates, or a manifest, would answer what is open."""
+    open_ = (item.check for item in genuine.findings if item.outcome is Outcome.UNKNOWN)
+    return any(check.endswith((".revocation", ".rim")) for check in open_)
 
 
 def _because(error: NotGenuine, failures: list[FastnessError]) -> FastnessError:

@@ -73,6 +73,13 @@ def test_registers_another_way() -> None:
     assert data[6:8] == b"\0\x01"
 
 
+def test_as_many_ramdisks_as_there_is_room_for() -> None:
+    most = replace(ONE, ramdisks=(b"x",) * 29)
+    assert eif.parse(eif.unparse(most)) == most
+    with pytest.raises(Malformed, match="30 ramdisks"):
+        eif.unparse(replace(ONE, ramdisks=(b"x",) * 30))
+
+
 def test_header_and_metadata_are_measured_by_nothing() -> None:
     other = replace(ONE, metadata=b"{}", memory=1 << 28, cpus=1)
     assert registers(other) == registers(ONE)

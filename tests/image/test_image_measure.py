@@ -9,14 +9,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from measured import CMDLINE, INITRD, firmware, kernel, sgxs, uki
+from measured import CMDLINE, INITRD, kernel, sgxs, uki
+from measured import firmware as tdvf
 
+import firmware
 from fastness.cli.main import main
 from fastness.image import eif, store
 from fastness.image.measure import Row
 from fastness.image.measure.statement import Statement, distinct
 
-TDVF = firmware([(0, 0x2000, 0xFFFF8000, 0x2000, 1)])
+TDVF = tdvf([(0, 0x2000, 0xFFFF8000, 0x2000, 1)])
 
 
 @pytest.fixture
@@ -127,6 +129,17 @@ def test_old_qemu(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_more_processors_are_more_rows_where_they_count(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["image", "measure", str(folder), "--platform", "nitro", "--vcpus", "1", "--vcpus", "2"]) == 0
     assert len(tomllib.loads(capsys.readouterr().out)["value"]) == 1
+
+
+def test_processors_of_amd(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "OVMF.amdsev.fd").write_bytes(firmware.make())
+    command = ["image", "measure", str(folder), "--platform", "snp", "--platform", "sev", "--cpu", "EPYC-v4"]
+    command += ["--firmware", str(tmp_path / "OVMF.amdsev.fd"), "--vcpus", "1", "--vcpus", "2"]
+    assert main(command) == 0
+    rows = tomllib.loads(capsys.readouterr().out)["value"]
+    # plain SEV measures no processor: its two rows are one
+    assert [row["tee"] for row in rows] == ["snp", "snp", "sev", "sev", "sev"]
+    assert len({row["measurements"]["launch"][0] for row in rows}) == 5
 
 
 def test_rows_that_say_the_same() -> None:

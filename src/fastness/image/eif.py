@@ -46,7 +46,6 @@ HEADER, SECTION = 548, 12
 """Sizes of the file's and of a section's header."""
 
 MAX_METADATA = 64 * 1024
-MAX_RAMDISKS = MAX_SECTIONS - 4
 _CRC = HEADER - 4
 _ORDER = {KERNEL: 0, CMDLINE: 1, METADATA: 2, RAMDISK: 3, SIGNATURE: 4}
 
@@ -72,9 +71,16 @@ class Eif:
 
 
 def unparse(image: Eif) -> bytes:
-    """The file."""
+    """The file.
+
+    Raises:
+        Malformed: more ramdisks than the header has room for.
+    """
+    sections = image.sections()
+    if len(sections) > MAX_SECTIONS:
+        raise Malformed(f"enclave image: {len(image.ramdisks)} ramdisks", where="sections", hint="join them into one")
     offset, offsets, sizes, body = HEADER, [], [], []
-    for kind, content in image.sections():
+    for kind, content in sections:
         offsets.append(offset)
         sizes.append(len(content))
         body += [kind.to_bytes(2, "big"), bytes(2), len(content).to_bytes(8, "big"), content]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ class Anchor:
     """One root: ``tee`` it may vouch for (``snp`` …), ``name`` for people, ``spki`` SHA-256 in hexadecimal.
 
     ``key`` is the key itself where evidence carries no root certificate and a bare key is the anchor (CCA, TPM, nil).
+    ``secret`` is what its owner shares with the maker of evidence that is signed by no public key (SEV launches).
     ``simulated`` marks roots that protect nothing: the software root of ``nil``, and the vendors of ``forge``.
     """
 
@@ -28,6 +29,7 @@ class Anchor:
     simulated: bool = False
     key: x509.PublicKey | None = None
     certificate: x509.Certificate | None = None
+    secret: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

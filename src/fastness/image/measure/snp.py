@@ -124,7 +124,7 @@ def _section(
 
 
 def rows(parts: Parts, machine: Machine) -> tuple[Row, ...]:
-    """What an SNP guest reports that QEMU starts with ``kernel-hashes=on``.
+    """What an SNP guest reports that QEMU starts with ``kernel-hashes=on``, or from an IGVM file.
 
     Raises:
         UsageError: no firmware or processor model, or a firmware without a page for the image's hashes.
@@ -132,6 +132,10 @@ def rows(parts: Parts, machine: Machine) -> tuple[Row, ...]:
     """
     if not machine.firmware:
         raise UsageError("the launch digest of SNP begins with the firmware, and none was named", hint=sev.REMEDY)
+    from fastness.image.measure import igvm
+
+    if igvm.recognise(machine.firmware):
+        return igvm.rows(parts, machine)
     cpu = vmsa.processor(machine.cpu)
     digest = launch_digest(read(machine.firmware), parts, vcpus=machine.vcpus, cpu=cpu)
     note = (
