@@ -27,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--anchors", metavar="FILE", action="append", default=[], help="further roots to trust")
     parser.add_argument("--platform", metavar="NAME", help="the platform to ask the host for")
+    parser.add_argument(
+        "--collateral", metavar="PATH", action="append", default=[], help="what is here of the vendors: files, a bundle"
+    )
     parser.add_argument("--offline", action="store_true", help="do not fetch missing collateral from the vendors")
     parser.add_argument(
         "--detach", action="store_true", help="leave the workload running; read it with `fastness keep`"
@@ -41,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace) -> int:
     from fastness.appraise import policy
     from fastness.cli import delivery
+    from fastness.collateral.gather import gather
     from fastness.collateral.supply import Supply
     from fastness.errors import FastnessError
     from fastness.tenant.deliver import Refused
@@ -53,6 +57,7 @@ async def _run(options: argparse.Namespace) -> int:
         chosen,
         delivery.roots(chosen, options.anchors),
         supply=Supply(offline=options.offline),
+        collateral=gather(options.collateral).collateral if options.collateral else None,
         announce=lambda attested: say(summary(attested)),
     )
     host = Host(options.host)

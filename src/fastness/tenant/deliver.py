@@ -34,6 +34,7 @@ from fastness.seal.messages import (
 )
 from fastness.seal.release import seal
 from fastness.seal.transport import Closed, Transport
+from fastness.tee import Collateral
 from fastness.tenant.activate import activate
 from fastness.tenant.decide import Decision, decide
 
@@ -83,8 +84,11 @@ async def challenge(
     at: datetime | None = None,
     stages: Stages,
     supply: Supply | None = None,
+    collateral: Collateral | None = None,
 ) -> Attested:
     """Challenges the keep behind ``transport`` and decides.
+
+    ``collateral`` is what the tenant has of the vendors already, ``supply`` where the rest comes from.
 
     Raises:
         Refused: the policy says no (or accepts no evidence of the type the keep has).
@@ -117,6 +121,7 @@ async def challenge(
         at=when,
         activated=activated,
         supply=supply,
+        collateral=collateral,
     )
     stages.mark("verdict")
     if not decision.verdict.accepted:
