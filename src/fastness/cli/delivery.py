@@ -49,6 +49,7 @@ class Wishes:
     stdin: str | None = None
     verdict: Path | None = None
     timings: bool = False
+    accepts: frozenset[str] | None = None
     supply: Supply | None = None
     collateral: Collateral | None = None
     announce: Callable[[Attested], None] = lambda _: None
@@ -87,6 +88,7 @@ async def attest(sock: socket.socket, wishes: Wishes) -> Attested:
             stages=wishes.stages,
             supply=wishes.supply,
             collateral=wishes.collateral,
+            accepts=wishes.accepts,
         )
     except Refused as refusal:
         record(refusal.verdict, wishes.verdict)
