@@ -302,6 +302,8 @@ def test_tables() -> None:
         b"",
         bytes(32),
         whole[:30],
+        whole[:15] + b"\1" + whole[16:],
+        secret.TABLE.bytes_le + bytes(16),
         whole[:16] + b"\xff\xff\0\0" + whole[20:],
         whole[:36] + b"\x01\0\0\0" + whole[40:],
         whole[:36] + b"\xff\0\0\0" + whole[40:],
@@ -370,6 +372,27 @@ def test_records_are_read_strictly(change: dict[str, Any], tmp_path: Path) -> No
     assert anchors_file.load([f"sev:{path}"]).items[0].tee == "sev"
     with pytest.raises(UsageError):
         anchors_file.load([f"tpm:{path}"])
+
+
+def test_documents_are_small_and_say_each_thing_once() -> None:
+    for body, read, limit in ((BODY, launch.measurement, 2048), (KEYS, launch.record, 64 * 1024)):
+        text = json.dumps(body)
+        assert read(text.encode())
+        with pytest.raises(MalformedEvidence):
+            read(text.encode() + b" " * limit)
+        with pytest.raises(MalformedEvidence):
+            read(text.replace('"policy": 7', '"policy": 7, "policy": 7').encode())
+
+
+def test_no_secret_for_a_guest_with_another_policy() -> None:
+    """A firmware that signs another policy than the one it checked: the digest is right, and nothing is sealed."""
+    forged = forge.make({"lie": "launch-policy"})
+    record, measured = launch.record(forged.anchors.items[1].secret), sev.parse(forged.evidence).launch
+    assert measured is not None
+    assert launch.find(record, measured) is not None
+    with pytest.raises(NotGenuine) as error:
+        secret.packet(record, measured, SECRETS)
+    assert error.value.check == "sev.launch"
 
 
 @pytest.mark.parametrize(
