@@ -7,10 +7,19 @@ python tools/fuzz.py [TEE …] [-- libFuzzer options, e.g. -max_total_time=60]
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from fastness import tee as tees
-from fastness.errors import MalformedEvidence
+from fastness.errors import Malformed, MalformedEvidence
+from fastness.image.measure import igvm, ovmf
+from fastness.tee.sev import launch, secret
+from fastness.tee.snp import identity
 from fastness.wire import cbor, der, eventlog, x509
+
+PARSERS: tuple[Callable[[bytes], object], ...] = (
+    cbor.decode, x509.certificate, x509.crl, eventlog.parse, der.read, launch.measurement, launch.record,
+    secret.entries, identity.block, identity.authentication, igvm.pages, ovmf.read,
+)  # fmt: skip
 
 
 def main() -> None:
@@ -31,10 +40,10 @@ def main() -> None:
                 continue
             if module.unparse(evidence) != data:
                 raise RuntimeError(f"{module.NAME}: unparse(parse(b)) is not b")
-        for parse in (cbor.decode, x509.certificate, x509.crl, eventlog.parse, der.read):
+        for parse in PARSERS:
             try:
                 parse(data)
-            except MalformedEvidence:
+            except Malformed:
                 continue
 
     atheris.Setup([sys.argv[0], *sys.argv[split + 1 :]], one)

@@ -147,6 +147,20 @@ def test_the_flow_as_evidence_and_anchor(tmp_path: Path) -> None:
         assert value.hex() not in repr(record)
 
 
+def test_documents_are_known_whatever_the_order_of_their_fields(tmp_path: Path) -> None:
+    forged = forge.make({"launch": {}})
+    evidence = sev.parse(forged.evidence)
+    assert evidence.launch is not None
+    for name in ("ark", "ask", "cek", "pek", "oca", "pdh"):
+        (tmp_path / name).write_bytes(getattr(evidence, name).raw)
+    body = json.loads(evidence.launch.raw)
+    (tmp_path / "measured").write_text(json.dumps(dict(reversed(body.items()))))
+    keys = tmp_path.parent / f"{tmp_path.name}-keys"
+    keys.write_text(json.dumps(dict(reversed(json.loads(forged.anchors.items[1].secret).items()))))
+    anchors = Anchors(forged.anchors.items[:1]) + anchors_file.load([str(keys)])
+    assert ask(str(tmp_path), at=forged.at, anchors=anchors).genuine is True
+
+
 def test_keys_among_the_evidence_count_for_nothing(tmp_path: Path) -> None:
     """A host can write such a record itself: only the tenant, by --anchors, says that it is its own."""
     forged = forge.make({"launch": {}})
