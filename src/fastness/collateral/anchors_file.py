@@ -92,7 +92,7 @@ def _launch(tee: str, path: Path, data: bytes) -> Anchors:
         held = launch.record(data)
     except MalformedEvidence as error:
         raise UsageError(f"not the record of a SEV launch: {error.field}", where=str(path)) from None
-    return Anchors((anchors.Anchor("sev", f"launch keys in {path.name}", held.pdh.hex(), secret=data),))
+    return Anchors((anchors.Anchor("sev", f"launch keys in {path.name}", held.pdh.hex(), secret=anchors.Secret(data)),))
 
 
 def _row(tee: str, path: Path, label: str, der: bytes) -> anchors.Anchor | None:

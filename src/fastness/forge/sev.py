@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from fastness.errors import UsageError
 from fastness.forge.model import Forged
 from fastness.forge.sev_firmware import Firmware
-from fastness.pki.anchors import Anchor, Anchors
+from fastness.pki.anchors import Anchor, Anchors, Secret
 from fastness.pki.keys import fingerprint
 from fastness.tee import Collateral
 from fastness.tee.sev import assemble, endorse, launch, layout, parse, session, verify
@@ -147,7 +147,7 @@ def make(spec: Spec) -> Forged:
     anchors = Anchors((pin,))
     if "launch" in spec or lie.startswith("launch"):
         parts["launch"], record = _launch(spec, parts, anchors)
-        anchors += Anchors((Anchor("sev", "launch keys", record.pdh.hex(), secret=record.encode()),))
+        anchors += Anchors((Anchor("sev", "launch keys", record.pdh.hex(), secret=Secret(record.encode())),))
     if lie == "launch-report":
         parts["report"] = _report({"launch_digest": "5e" * 32}, pek)
     parts.pop(spec.get("without", ""), None)
