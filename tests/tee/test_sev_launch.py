@@ -150,7 +150,7 @@ def test_the_flow_as_evidence_and_anchor(tmp_path: Path) -> None:
 def test_a_secret_is_not_shown_however_it_is_asked() -> None:
     held = pins.Secret(b"\xfe\xedthe keys of a launch")
     anchor = pins.Anchor("sev", "launch keys", "00" * 32, secret=held)
-    for text in (repr(held), str(held), f"{held}", "%s %r" % (held, held), repr(anchor), repr(Anchors((anchor,)))):
+    for text in (repr(held), str(held), f"{held}", f"{held!s} {held!r}", repr(anchor), repr(Anchors((anchor,)))):
         assert "keys of a" not in text
         assert "secret bytes" in text
     assert bytes(held) == b"\xfe\xedthe keys of a launch"
