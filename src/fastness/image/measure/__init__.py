@@ -40,6 +40,7 @@ class Parts:
         cmdline: the kernel command line, ASCII, without a final newline or NUL.
         uki: the unified kernel image of the same parts, or empty.
         eif: the Nitro enclave image of the same parts, or empty.
+        enclave: the SGX enclave of the same keep, as a SIGSTRUCT or an SGXS stream, or empty.
     """
 
     kernel: bytes
@@ -47,6 +48,7 @@ class Parts:
     cmdline: str
     uki: bytes = b""
     eif: bytes = b""
+    enclave: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
