@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -10,6 +10,18 @@ from fastness import packaged
 from fastness.errors import UsageError
 from fastness.pki import keys
 from fastness.wire import x509
+
+
+class Secret(bytes):
+    """Bytes that no log, error or result shows."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secret bytes>"
+
+    __str__ = __repr__
+
+
+NO_SECRET = Secret()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,7 @@ class Anchor:
     simulated: bool = False
     key: x509.PublicKey | None = None
     certificate: x509.Certificate | None = None
-    secret: bytes = field(default=b"", repr=False)
+    secret: Secret = NO_SECRET
 
 
 @dataclass(frozen=True, slots=True)
