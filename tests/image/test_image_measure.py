@@ -119,6 +119,13 @@ def test_usage(folder: Path, capsys: pytest.CaptureFixture[str], option: list[st
     assert words in capsys.readouterr().err
 
 
+def test_a_firmware_of_any_size_is_not_read(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    assert main(["image", "measure", str(folder), "--firmware", str(tmp_path / "huge")]) == 2
+    assert "more than" in capsys.readouterr().err
+
+
 def test_old_qemu(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["image", "measure", str(folder), "--platform", "vm", "--qemu", "7.2.22", "--memory", "300"]) == 0
     notes = [row["note"] for row in tomllib.loads(capsys.readouterr().out)["value"]]
