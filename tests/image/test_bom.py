@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import synthetic
 from fastness.cli.main import main
+from fastness.errors import Malformed
 from fastness.image import bom, build, cpio, cyclonedx, store
 from fastness.image.store import Image
 
@@ -83,6 +85,18 @@ def test_every_file_of_the_root_is_listed(image: Image) -> None:
     listed = {file.path for item in bom.of_image(image) for file in item.files}
     assert {f"/{row['path']}" for row in image.manifest["root"] if "sha256" in row} < listed
     assert listed >= {"vmlinuz", "linuxx64.efi.stub"}
+
+
+def test_a_manifest_that_lacks_something(image: Image) -> None:
+    for name, value in (
+        ("root", [1]),
+        ("root", [{"sha256": ""}]),
+        ("inputs", [{}]),
+        ("inputs", []),
+        ("fastness", None),
+    ):
+        with pytest.raises(Malformed):
+            bom.of_image(replace(image, manifest={**image.manifest, name: value}))
 
 
 def test_present_is_the_committed_list() -> None:

@@ -97,13 +97,17 @@ def test_a_manifest_that_is_none(home: Path, manifest: bytes) -> None:
         store.load(str(home / "x"))
 
 
-def test_a_manifest_cannot_point_outside(home: Path) -> None:
+def test_a_manifest_lists_every_artefact_once_and_nothing_else(home: Path) -> None:
     image = placed()
-    document = json.loads((image.folder / store.MANIFEST).read_text())
-    document["artefacts"][0]["name"] = f"../{image.digest}/vmlinuz"
     image.folder.rename(home / "x")
-    (home / "x" / store.MANIFEST).write_text(json.dumps(document))
-    with pytest.raises(UsageError, match="damaged"):
+    rows = image.manifest["artefacts"]
+    outside = {**rows[0], "name": f"../x/{rows[0]['name']}"}
+    for wrong in ([outside, *rows[1:]], rows[1:], [*rows, rows[0]], [*rows, outside]):
+        (home / "x" / store.MANIFEST).write_text(json.dumps({**image.manifest, "artefacts": wrong}))
+        with pytest.raises(UsageError, match="does not list"):
+            store.load(str(home / "x"))
+    (home / "x" / store.MANIFEST).write_text(json.dumps({**image.manifest, "cmdline": "init=/bin/sh"}))
+    with pytest.raises(UsageError, match="cmdline is not the manifest's"):
         store.load(str(home / "x"))
 
 
@@ -219,6 +223,24 @@ def test_first_byte(one: bytes, other: bytes, offset: int) -> None:
 def test_reproduce_refuses_a_manifest_without_inputs() -> None:
     with pytest.raises(Malformed, match="inputs"):
         reproduce.again({}, None, print)
+    with pytest.raises(Malformed, match="no input is called linux-image-"):
+        reproduce.again({**made()[0], "inputs": []}, None, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "-oAPT::Update::Pre-Invoke::=id"), ("name", "a\nb"), ("version", "--help"), ("version", "1 2"),
+        ("version", 1), ("file", "../x"), ("file", "a/b"), ("file", ".x"), ("sha256", "../" + "a" * 61),
+        ("kind", "rpm"), ("sha256", "A" * 64), ("size", 0), ("size", True), ("size", "1"), ("size", 1 << 40),
+        ("source", "a b"), ("licence", "x\n"),
+    ],
+)  # fmt: skip
+def test_a_manifest_says_nothing_to_a_client_but_names(field: str, value: object) -> None:
+    manifest, _ = made()
+    row = {**manifest["inputs"][0], field: value}
+    with pytest.raises(Malformed, match=f"an input's {field} cannot be"):
+        reproduce.again({**manifest, "inputs": [row]}, None, print)
 
 
 def test_reproduce_tells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fastness import __version__
+from fastness.errors import Malformed
 from fastness.image import lock, store
 from fastness.image.ingredients import Part
 from fastness.image.store import Image
@@ -81,8 +82,19 @@ class Component:
 
 
 def of_image(image: Image) -> tuple[Component, ...]:
-    """The components of ``image``, largest first."""
-    manifest = image.manifest
+    """The components of ``image``, largest first.
+
+    Raises:
+        Malformed: its manifest lacks something.
+    """
+    try:
+        found = tuple(_of_manifest(image.manifest))
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise Malformed(f"the manifest cannot be read: {error}", where=str(image.folder / store.MANIFEST)) from None
+    return tuple(sorted((item for item in found if item.files), key=lambda item: -item.size))
+
+
+def _of_manifest(manifest: Mapping[str, Any]) -> list[Component]:
     files: dict[str, list[File]] = {}
     for row in manifest["root"]:
         if "sha256" in row:
@@ -97,7 +109,9 @@ def of_image(image: Image) -> tuple[Component, ...]:
         if row["name"] == "systemd-boot-efi":
             held.append(_file("linuxx64.efi.stub", manifest["stub"]))
         found.append(_input(row, tuple(held)))
-    return tuple(sorted((item for item in found if item.files), key=lambda item: -item.size))
+    if files:
+        raise ValueError(f"files of {min(files)}, which is no input")
+    return found
 
 
 def present() -> tuple[Component, ...]:

@@ -67,7 +67,7 @@ def made(pinned: Lock, cache: Cache, say: Say, *, debug: bool) -> tuple[dict[str
     fetch.fetch(pinned, cache, say)
     say("unpacking inputs, compiling byte code")
     gathered = contents.gather(pinned, lock.choice(), cache)
-    say("compressing")
+    say(f"compressing {sum(len(entry.data) for entry in gathered.root) / 1e6:.0f} MB")
     return assemble(pinned, gathered, debug=debug)
 
 

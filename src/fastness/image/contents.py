@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from fastness.errors import Malformed
 from fastness.image import archives, cpio, ingredients, modules, python
 from fastness.image.archives import Files
 from fastness.image.cache import Cache
@@ -65,10 +66,10 @@ def gather(lock: Lock, choice: Choice, cache: Cache) -> Contents:
             unpacked = archives.deb(cache.read(item), python.wanted, str(item))
             files |= unpacked
             origins |= dict.fromkeys(unpacked, item.name)
-    kernel = next(item for item in lock.of("deb") if item.name.startswith(KERNEL))
+    kernel, boot = lock.named(KERNEL), lock.named(BOOT)
     booted = archives.deb(cache.read(kernel), modules.wanted, str(kernel))
     release, vmlinuz = modules.kernel(booted)
-    stub = archives.deb(cache.read(lock.named(BOOT)), lambda path: path == STUB, BOOT)[STUB]
+    stub = _file(archives.deb(cache.read(boot), lambda path: path == STUB, BOOT), STUB)
     wheels = {item.name: archives.wheel(cache.read(item), lambda _: True, str(item)) for item in lock.of("wheel")}
     sources, machine = _python(choice, wheels, files, origins)
     drivers = modules.entries(booted, choice.drivers, kernel.name)
@@ -85,7 +86,7 @@ def _python(
     sources, machine = python.library(files, choice.modules, origins)
     for name, held in wheels.items():
         for path, data in held.items():
-            if not any(fnmatchcase(path, pattern) for pattern in choice.wheels[name]):
+            if not any(fnmatchcase(path, pattern) for pattern in choice.wheels.get(name, ())):
                 continue
             if path.endswith(".py"):
                 sources.append(python.Source(f"{OURS}/{path}", data, name, stays=True))
@@ -95,8 +96,14 @@ def _python(
         data = (tcb.package_folder().parent / row.name).read_bytes()
         sources.append(python.Source(f"{OURS}/{row.name}", data, "fastness", stays=True))
     path = python.INTERPRETER
-    machine.append(cpio.file(path, files[path], origins[path], execute=True))
+    machine.append(cpio.file(path, _file(files, path), origins[path], execute=True))
     return sources, [*machine, *python.shared(machine, files, origins)]
+
+
+def _file(files: Files, path: str) -> bytes:
+    if path not in files:
+        raise Malformed("a file of the image is in none of its inputs", where=path)
+    return files[path]
 
 
 def _own() -> list[cpio.Entry]:

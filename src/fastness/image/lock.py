@@ -4,13 +4,24 @@ hand, ``stdlib.toml`` by a probe).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastness.errors import Malformed
 from fastness.packaged import table
 
 INPUTS, ROOT, STDLIB = "inputs.toml", "root.toml", "stdlib.toml"
+
+
+MAX_INPUT = 1 << 30
+WORD = r"[A-Za-z0-9][A-Za-z0-9.+_~:%-]*"
+FORMS = {
+    "kind": "deb|wheel", "name": WORD, "version": WORD, "file": WORD, "sha256": "[0-9a-f]{64}",
+    "licence": r"[\w.+() -]*", "source": r"[!-~]+",
+}  # fmt: skip
+"""What the texts of an input may be: deb-version(7) and PEP 440, and never an option or a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,15 @@ class Input:
     licence: str
     source: str
 
+    def __post_init__(self) -> None:
+        # a manifest comes from anywhere, and these become words of a command line and names of files
+        for name, form in FORMS.items():
+            value = getattr(self, name)
+            if not isinstance(value, str) or not re.fullmatch(form, value):
+                raise Malformed(f"an input's {name} cannot be {value!r}", where=str(self.name))
+        if type(self.size) is not int or not 0 < self.size <= MAX_INPUT:
+            raise Malformed(f"an input's size cannot be {self.size!r}", where=self.name)
+
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
@@ -62,8 +82,15 @@ class Lock:
         return tuple(item for item in self.inputs if item.kind == kind)
 
     def named(self, name: str) -> Input:
-        """The input called ``name``."""
-        return next(item for item in self.inputs if item.name == name)
+        """The first input whose name begins with ``name``.
+
+        Raises:
+            Malformed: there is none.
+        """
+        found = next((item for item in self.inputs if item.name.startswith(name)), None)
+        if found is None:
+            raise Malformed(f"no input is called {name}", where=INPUTS)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

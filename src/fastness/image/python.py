@@ -87,6 +87,8 @@ def shared(roots: Iterable[cpio.Entry], files: Files, origins: dict[str, str]) -
     Raises:
         Malformed: a library is in no package.
     """
+    if LOADER not in files:
+        raise Malformed("a file of the image is in none of its inputs", where=LOADER)
     by_name = {path.rsplit("/", 1)[1]: path for path in sorted(files) if SHARED.fullmatch(path)}
     found: dict[str, cpio.Entry] = {}
     queue = [entry for entry in roots if elf.is_elf(entry.data)]

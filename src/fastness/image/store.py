@@ -24,6 +24,7 @@ from fastness.image.cache import home
 SCHEMA = "fastness/image/v1"
 MANIFEST = "manifest.json"
 KERNEL, INITRD, CMDLINE, UKI, EIF = "vmlinuz", "keep.cpio.zst", "cmdline", "keep.efi", "keep.eif"
+ARTEFACTS = (KERNEL, INITRD, CMDLINE, UKI, EIF)
 BUILD = "fastness image build"
 ATTEMPTS = 5
 """Times a place is tried that others write to as well."""
@@ -120,7 +121,8 @@ def check(folder: Path) -> Image:
         raw = (folder / MANIFEST).read_bytes()
         manifest = json.loads(raw)
         rows = [(str(row["name"]), str(row["sha256"])) for row in manifest["artefacts"]]
-        schema, _ = manifest["schema"], (manifest["debug"], manifest["kernel"])
+        schema, cmdline = manifest["schema"], str(manifest["cmdline"]).encode()
+        _ = manifest["debug"], manifest["kernel"], manifest["epoch"], manifest["inputs"], manifest["root"]
     except OSError as error:
         raise UsageError(f"no image is here: {error.strerror}", where=str(folder / MANIFEST), hint=BUILD) from None
     except (ValueError, KeyError, TypeError):
@@ -130,9 +132,13 @@ def check(folder: Path) -> Image:
         raise UsageError(f"an image of schema {schema!r}; this version reads {SCHEMA}", where=str(folder), hint=BUILD)
     if HEX.fullmatch(folder.name) and len(folder.name) == 64 and folder.name != found:
         raise _damaged(folder, MANIFEST, f"has SHA-256 {found}")
+    if sorted(name for name, _ in rows) != sorted(ARTEFACTS):
+        raise _damaged(folder, MANIFEST, f"does not list {', '.join(ARTEFACTS)}, each once")
     for artefact, wanted in rows:
-        if "/" in artefact or hash_file(folder / artefact) != wanted:
+        if hash_file(folder / artefact) != wanted:
             raise _damaged(folder, artefact, f"has not the SHA-256 {wanted}")
+    if (folder / CMDLINE).read_bytes() != cmdline or not cmdline.isascii():
+        raise _damaged(folder, CMDLINE, "is not the manifest's")
     return Image(folder, found, manifest)
 
 
