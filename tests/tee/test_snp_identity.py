@@ -158,6 +158,12 @@ def test_proofs_are_read_strictly(offset: int) -> None:
         identity.authentication(PROOF[:offset] + bytes((PROOF[offset] ^ 2,)) + PROOF[offset + 1 :])
 
 
+@pytest.mark.parametrize("data", [b"", PROOF[:-1], PROOF + b"\0"])
+def test_proofs_have_one_size(data: bytes) -> None:
+    with pytest.raises(MalformedEvidence):
+        identity.authentication(data)
+
+
 @given(st.binary(max_size=128))
 def test_any_bytes(data: bytes) -> None:
     for read, whole in (

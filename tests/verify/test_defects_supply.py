@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -132,8 +133,8 @@ def test_b42_a_cache_that_somebody_altered_is_no_more_trusted_than_the_network(s
     for path in folder().glob("*.entry"):
         body = json.loads(path.read_text())
         if damage == "content":
-            body["pieces"] = body["pieces"][1:] + body["pieces"][:1]
-            body["pieces"][0] = body["pieces"][0].replace("A", "B")
+            told = base64.b64decode(body["pieces"][0]).replace(b"UpToDate", b"OutOfDat")
+            body["pieces"][0] = base64.b64encode(told).decode()
         elif damage == "key":
             body["key"] += "x"
         else:
