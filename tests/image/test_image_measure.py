@@ -31,7 +31,8 @@ def folder(tmp_path: Path) -> Path:
     parts["keep.eif"] = eif.unparse(eif.Eif(linux, CMDLINE.encode(), (INITRD,), b"{}"))
     rows = [{"name": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in parts.items()]
     root = [{"path": "init", "mode": "100555", "origin": "image", "sha256": "aa" * 32, "size": 1}]
-    manifest = {"schema": store.SCHEMA, "debug": False, "kernel": "6.12", "artefacts": rows, "root": root}
+    manifest = {"schema": store.SCHEMA, "debug": False, "kernel": "6.12", "cmdline": CMDLINE, "epoch": 0, "inputs": []}
+    manifest |= {"artefacts": rows, "root": root}
     for name, data in (parts | {"manifest.json": store.encoded(manifest)}).items():
         (place / name).write_bytes(data)
     return place

@@ -156,6 +156,25 @@ def test_manifest() -> None:
     assert text == gramine.manifest(gramine.trusted(ROOT[::-1]))
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"path": "a", "sha256": "aa" * 32},
+        {"path": "a", "mode": "file", "sha256": "aa" * 32},
+        {"path": "a", "mode": "100444"},
+        {"path": "a", "mode": "100444", "sha256": "AA" * 32},
+        {"path": "a", "mode": "100444", "sha256": "aa" * 31},
+        {"path": "../a", "mode": "100444", "sha256": "aa" * 32},
+        {"path": "/a", "mode": "100444", "sha256": "aa" * 32},
+        "a",
+    ],
+)
+def test_rows_of_a_manifest_from_elsewhere(row: dict[str, str]) -> None:
+    with pytest.raises(Malformed) as caught:
+        gramine.trusted([ROOT[0], row])
+    assert caught.value.where == "root[1]"
+
+
 def test_debug_and_size() -> None:
     found = tomllib.loads(gramine.manifest((), enclave=gramine.Enclave(2048, 8, True)))
     assert (found["sgx"]["debug"], found["sgx"]["enclave_size"], found["sgx"]["max_threads"]) == (True, "2048M", 8)

@@ -105,8 +105,8 @@ def _parts(image: Image, options: argparse.Namespace) -> Parts:
         _read(image.kernel),
         _read(image.initrd),
         image.cmdline,
-        _read(image.uki) if image.uki.exists() else b"",
-        _read(image.eif) if image.eif.exists() else b"",
+        _read(image.uki),
+        _read(image.eif),
         _read(Path(options.enclave)) if options.enclave else b"",
     )
 
