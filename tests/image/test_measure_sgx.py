@@ -173,6 +173,8 @@ def test_rows_of_a_manifest_from_elsewhere(row: dict[str, str]) -> None:
     with pytest.raises(Malformed) as caught:
         gramine.trusted([ROOT[0], row])
     assert caught.value.where == "root[1]"
+    with pytest.raises(Malformed):
+        gramine.trusted(row)
 
 
 def test_debug_and_size() -> None:

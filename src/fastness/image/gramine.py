@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,14 @@ class Enclave:
     debug: bool = False
 
 
-def trusted(root: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+def trusted(root: Any) -> tuple[tuple[str, str], ...]:
     """(path, SHA-256) of the regular files of an image, from the rows ``root`` of its manifest, by path.
 
     Raises:
         Malformed: a row that names no mode, a path outside the root, or no digest.
     """
     found: list[tuple[str, str]] = []
-    for number, row in enumerate(root):
+    for number, row in enumerate(root if isinstance(root, list) else [root]):
         try:
             path, regular = str(row["path"]), stat.S_ISREG(int(str(row["mode"]), 8))
             digest = str(row["sha256"]) if regular else ""
