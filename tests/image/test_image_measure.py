@@ -13,10 +13,11 @@ from measured import CMDLINE, INITRD, kernel, sgxs, uki
 from measured import firmware as tdvf
 
 import firmware
+from fastness.appraise import reference
 from fastness.cli.main import main
+from fastness.errors import UsageError
 from fastness.image import eif, store
-from fastness.image.measure import Row
-from fastness.image.measure.statement import Statement, distinct
+from fastness.image.measure import Row, statement
 
 TDVF = tdvf([(0, 0x2000, 0xFFFF8000, 0x2000, 1)])
 
@@ -150,20 +151,33 @@ def test_processors_of_amd(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert len({row["measurements"]["launch"][0] for row in rows}) == 5
 
 
+def stated(*rows: Row, name: str = "n") -> reference.Statement:
+    return statement.make(rows, name=name, image="d", issued=datetime(2026, 11, 23, 12, tzinfo=UTC))
+
+
 def test_rows_that_say_the_same() -> None:
-    one, two = Row("tpm", "a", {"pcr4": ("00",)}), Row("tpm", "b", {"pcr4": ("00",)})
-    assert distinct([one, two, Row("tdx", "a", {"pcr4": ("00",)}), Row("tpm", "a", {"pcr4": ("01",)})]) == (
-        one,
-        Row("tdx", "a", {"pcr4": ("00",)}),
-        Row("tpm", "a", {"pcr4": ("01",)}),
-    )
+    one, other = ("00" * 32,), ("01" * 32,)
+    rows = [Row("tpm", "a", {"pcr4": one}), Row("tpm", "b", {"pcr4": one}), Row("tdx", "a", {"pcr4": one})]
+    found = stated(*rows, Row("tpm", "a", {"pcr4": other})).rows
+    assert [(row.tee, row.note, row.measurements["pcr4"]) for row in found] == [
+        ("tpm", "a", one), ("tdx", "a", one), ("tpm", "a", other),
+    ]  # fmt: skip
 
 
 def test_words_cannot_leave_their_string() -> None:
-    at = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    row = Row("tpm", 'a "note"\n[[value]]\\', {"pcr11": ("00",), "pcr9": ("01", "02")})
-    statement = Statement("n", "d", at, None, (row,))
-    found = tomllib.loads(statement.toml())
-    assert found["value"] == [{"tee": "tpm", "note": row.note, "measurements": {"pcr9": ["01", "02"], "pcr11": ["00"]}}]
-    assert list(found["value"][0]["measurements"]) == ["pcr9", "pcr11"]
-    assert statement.document()["issued"] == "2026-11-23T12:00:00Z"
+    digests = [f"{number:02x}" * 32 for number in range(3)]
+    row = Row("tpm", 'a "note"\n[[value]]\\', {"pcr11": (digests[0],), "pcr9": (digests[1], digests[2])})
+    found = stated(row)
+    assert tomllib.loads(reference.dump_toml(found))["value"] == statement.document(found)["value"]
+    assert found.rows[0].note == row.note
+    assert list(found.rows[0].measurements) == ["pcr9", "pcr11"]
+    assert statement.document(found)["issued"] == "2026-11-23T12:00:00Z"
+
+
+def test_what_policies_would_not_read_is_not_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["image", "measure", str(folder), "--name", "keep images"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "name" in err
+    with pytest.raises(UsageError, match="values"):
+        stated()

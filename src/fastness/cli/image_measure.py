@@ -51,9 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> int:
     """Measures one image for every platform asked for."""
+    from fastness.appraise import reference
     from fastness.image import store
-    from fastness.image.measure import PLATFORMS
-    from fastness.image.measure.statement import Statement, distinct
+    from fastness.image.measure import PLATFORMS, statement
 
     image = store.load(options.image)
     parts, machines = _parts(image, options), _machines(options)
@@ -69,13 +69,15 @@ def measure(options: argparse.Namespace) -> int:
             untold.append({"platform": platform, "reason": error.what, "hint": error.hint})
     if image.debug:
         say("this is a debug image: its values have no place in a policy that protects anything")
-    statement = Statement(options.name, image.digest, datetime.now(UTC), _time(options.expires), distinct(rows))
+    now, expires = datetime.now(UTC), _time(options.expires)
+    found = statement.make(rows, name=options.name, image=image.digest, issued=now, expires=expires)
+    text = reference.dump_toml(found)
     if options.output != "-":
-        _write(Path(options.output), statement.toml())
+        _write(Path(options.output), text)
     if options.json:
-        emit(statement.document() | {"untold": untold})
+        emit(statement.document(found) | {"untold": untold})
     elif options.output == "-":
-        print(statement.toml(), end="")
+        print(text, end="")
     return 0
 
 
