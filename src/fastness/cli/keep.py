@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             command.add_argument(
                 "--policy", metavar="NAME|FILE", help="judge by this policy (default: the one it was deployed by)"
             )
+            command.add_argument("--owners", metavar="FILE", help="the policy must be signed by enough of these keys")
             command.add_argument(
                 "--anchors", metavar="FILE", action="append", default=[], help="further roots to trust"
             )
@@ -82,7 +83,7 @@ async def _open(options: argparse.Namespace) -> tuple[Attested, Record | None]:
     from fastness.tenant.remote import Host
 
     record = records.read(options.id)
-    chosen = policy.load(options.policy or (record.policy if record else "default"))
+    chosen = policy.load(options.policy or (record.policy if record else "default"), options.owners)
     named = [*options.anchors, *(record.anchors if record else ())]
     host = Host(options.host or (record.host if record else DEFAULT_HOST))
     wishes = delivery.Wishes(chosen, delivery.roots(chosen, named))
