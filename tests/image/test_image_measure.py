@@ -13,11 +13,13 @@ from measured import CMDLINE, INITRD, kernel, sgxs, uki
 from measured import firmware as tdvf
 
 import firmware
-from fastness.appraise import reference
+from fastness.appraise import reference, statements
 from fastness.cli.main import main
 from fastness.errors import UsageError
 from fastness.image import eif, store
 from fastness.image.measure import Row, statement
+from fastness.pki import keys, signer
+from fastness.wire import dsse, x509
 
 TDVF = tdvf([(0, 0x2000, 0xFFFF8000, 0x2000, 1)])
 
@@ -88,6 +90,31 @@ def test_what_was_asked_for_is_told_or_refused(folder: Path, capsys: pytest.Capt
     out, err = capsys.readouterr()
     assert out == ""
     assert "hint" in err
+
+
+def test_signed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = signer.generate("ed25519")
+    (tmp_path / "key.pem").write_bytes(key.armoured())
+    command = ["image", "measure", str(folder), "--platform", "vm", "--sign", str(tmp_path / "key.pem")]
+    assert main(command) == 0
+    data = capsys.readouterr().out.encode()
+    envelope, source = dsse.parse(data, "x"), statements.read(data, "x")
+    (signature,) = envelope.signatures
+    public = keys.load(x509.parse_public_key(key.public))
+    assert (signature.keyid, source.form) == (key.keyid, "dsse")
+    assert signer.verifies(public, signature.value, envelope.signed())
+    assert [row.tee for row in source.statement.rows] == ["tpm"] * 4
+    assert main([*command, "--json"]) == 2
+    assert "-o FILE" in capsys.readouterr().err
+    assert main([*command, "--json", "-o", str(tmp_path / "signed")]) == 0
+    assert json.loads(capsys.readouterr().out)["value"] == statement.document(source.statement)["value"]
+    assert statements.read((tmp_path / "signed").read_bytes(), "x").statement.rows == source.statement.rows
+
+
+def test_a_key_that_is_none(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "key.pem").write_bytes(b"no key")
+    assert main(["image", "measure", str(folder), "--sign", str(tmp_path / "key.pem")]) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_an_enclave_made_elsewhere(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
