@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", metavar="NAME|FILE", default="default", help="strict, default, development, or a file"
     )
+    parser.add_argument("--owners", metavar="FILE", help="the policy must be signed by enough of these keys")
     parser.add_argument("--anchors", metavar="FILE", action="append", default=[], help="further roots to trust")
     parser.add_argument("--platform", metavar="NAME", help="the platform to ask the host for")
     parser.add_argument(
@@ -50,7 +51,7 @@ async def _run(options: argparse.Namespace) -> int:
     from fastness.tenant.deliver import Refused
     from fastness.tenant.remote import Host
 
-    chosen = policy.load(options.policy)
+    chosen = policy.load(options.policy, options.owners)
     prepared = delivery.prepared(options)
     wishes = delivery.wishes(
         options,

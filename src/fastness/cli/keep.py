@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             command.add_argument(
                 "--policy", metavar="NAME|FILE", help="judge by this policy (default: the one it was deployed by)"
             )
+            command.add_argument("--owners", metavar="FILE", help="the policy must be signed by enough of these keys")
             command.add_argument(
                 "--anchors", metavar="FILE", action="append", default=[], help="further roots to trust"
             )

@@ -52,7 +52,7 @@ async def challenge(options: argparse.Namespace, name: str, *, offline: bool) ->
     from fastness.tenant.remote import Host
 
     record = records.read(name)
-    chosen = policy.load(options.policy or (record.policy if record else "default"))
+    chosen = policy.load(options.policy or (record.policy if record else "default"), options.owners)
     named = [*options.anchors, *(record.anchors if record else ())]
     host = Host(options.host or (record.host if record else DEFAULT_HOST))
     wishes = delivery.Wishes(chosen, delivery.roots(chosen, named), supply=Supply(offline=offline))

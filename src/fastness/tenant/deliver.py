@@ -95,8 +95,8 @@ async def challenge(
 ) -> Attested:
     """Challenges the keep behind ``transport`` and decides.
 
-    ``collateral`` is what the tenant has of the vendors already, ``supply`` where the rest comes from. ``accepts`` asks for
-    other types of evidence than those the policy could accept.
+    ``collateral`` is what the tenant has of the vendors already, ``supply`` where the rest comes from. ``accepts`` asks
+    for other types of evidence than those the policy could accept.
 
     Raises:
         Refused: the policy says no (or accepts no evidence of the type the keep has).
