@@ -36,6 +36,9 @@ FOREVER = 253402300799
 RAW = 560
 """Tag of a raw value: for measurements that are no digest of these three (host data, keys)."""
 
+BY_KEY = {"ed25519": cose.EDDSA, "p-256": cose.ES256, "p-384": cose.ES384}
+"""COSE algorithm by the kind of key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -78,13 +81,9 @@ def signers(manifest: Manifest, ring: Keyring | None) -> tuple[Holder, ...]:
     if message is None or ring is None:
         return ()
     algorithm = message.headers.get(cose.ALG)
-    wanted = "ed25519" if algorithm == cose.EDDSA else "p-256" if algorithm == cose.ES256 else ""
+    wanted = next((kind for kind, number in BY_KEY.items() if number == algorithm), "")
     data = message.to_be_signed()
-    return ring.who(lambda key: _kind(key) == wanted and signer.verifies_fixed(key, message.signature, data))
-
-
-def _kind(key: object) -> str:
-    return "ed25519" if "Ed25519" in type(key).__name__ else "p-256"
+    return ring.who(lambda key: signer.kind(key) == wanted and signer.verifies_fixed(key, message.signature, data))
 
 
 def _wrong(field: str, need: str, have: object) -> MalformedEvidence:
@@ -233,7 +232,7 @@ def _values(values: tuple[str, ...], note: str) -> dict[int, Any]:
 
 def sign(statement: Statement, key: signer.Signer, name: str) -> bytes:
     """``statement`` as a CoRIM signed by ``key``, in COSE_Sign1 with the signer's ``name``."""
-    algorithm = cose.EDDSA if key.kind == "ed25519" else cose.ES256
+    algorithm = BY_KEY[key.kind]
     meta = cbor.encode({0: {0: name}})
     protected = cbor.encode({cose.ALG: algorithm, 3: CONTENT, 4: bytes.fromhex(key.keyid), META: meta})
     blank = cose.Sign1(protected, {}, {}, dump(statement), b"", tagged=True)

@@ -5,11 +5,10 @@ Exit codes: 0 done (and signed by enough), 1 not signed by enough, 2 usage, 3 ma
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastness.cli.files import write
 from fastness.cli.words import emit, printable, say
 from fastness.errors import UsageError
 
@@ -61,7 +60,7 @@ def _keygen(options: argparse.Namespace) -> int:
     from fastness.wire import toml
 
     key = signer.generate(options.kind)
-    _write(Path(options.file), key.armoured(), 0o600, exclusive=True)
+    write(Path(options.file), key.armoured(), 0o600, exclusive=True)
     say(f"the private key is in {options.file}; these lines belong into the owners' file:")
     print(f'[[key]]\nname = {toml.text(options.name or Path(options.file).stem)}\nkey = "{_base64(key.public)}"')
     return 0
@@ -71,27 +70,6 @@ def _base64(data: bytes) -> str:
     import base64
 
     return base64.b64encode(data).decode()
-
-
-def _write(path: Path, data: bytes, mode: int, *, exclusive: bool = False) -> None:
-    """By a temporary file and a rename, so that nothing half-written is ever there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if exclusive:
-            os.link(temporary, path)
-        else:
-            temporary.replace(path)
-    except FileExistsError:
-        raise UsageError("there is a file already", where=str(path), hint="name another, or remove it") from None
-    except OSError as error:
-        raise UsageError(f"cannot be written: {(error.strerror or '').lower()}", where=str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _key(path: str) -> Signer:
@@ -114,7 +92,7 @@ def _sign(options: argparse.Namespace) -> int:
         # what is signed here need not be signed already, whatever the environment demands elsewhere
         found, output = signed.sign(policy.load(options.policy, owners=""), key), options.policy + SUFFIX
     place = Path(options.output or output)
-    _write(place, found.unparse(), 0o644)
+    write(place, found.unparse(), 0o644)
     say(f"{place}: {len(found.signatures)} signatures, the last by {key.keyid}")
     return 0
 
@@ -196,7 +174,7 @@ def _put(options: argparse.Namespace, data: bytes) -> None:
     import sys
 
     if options.output:
-        _write(Path(options.output), data, 0o644)
+        write(Path(options.output), data, 0o644)
     else:
         sys.stdout.buffer.write(data)
 
