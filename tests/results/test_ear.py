@@ -142,9 +142,10 @@ def signed(header: dict[str, Any], payload: object, key: signer.Signer = KEY) ->
     return f"{body}.{jws.encode(key.sign_fixed(body.encode()))}"
 
 
-def refused(token: str, kind: type[FastnessError], words: str, **how: Any) -> None:
-    with pytest.raises(kind, match=words):
+def refused(token: str, kind: type[FastnessError], words: str, check: str = "", **how: Any) -> None:
+    with pytest.raises(kind, match=words) as caught:
         ear.read(token, [public(KEY)], **{"at": NOW, **how})
+    assert not check or caught.value.check == check  # type: ignore[attr-defined]
 
 
 def test_only_a_named_key_with_its_own_algorithm_is_believed() -> None:
@@ -166,9 +167,9 @@ def test_a_token_brings_no_keys_and_no_extensions(name: str) -> None:
 
 
 def test_its_times_and_nonce_are_kept() -> None:
-    refused(GOOD, MissingCollateral, "valid now", at=NOW + timedelta(days=2))
-    refused(GOOD, MissingCollateral, "valid now", at=NOW - timedelta(hours=1))
-    refused(GOOD, NotGenuine, "nonce", nonce=b"m" * 16)
+    refused(GOOD, MissingCollateral, "valid now", "ear.time", at=NOW + timedelta(days=2))
+    refused(GOOD, MissingCollateral, "valid now", "ear.time", at=NOW - timedelta(hours=1))
+    refused(GOOD, NotGenuine, "nonce", "ear.nonce", nonce=b"m" * 16)
     assert ear.read(GOOD, [public(KEY)], at=NOW, nonce=b"n" * 16)
     header, payload = parts()
     del payload["eat_nonce"]

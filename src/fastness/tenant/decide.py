@@ -155,10 +155,6 @@ def _log(statement: Statement, claims: Claims) -> None:
             where="log",
             hint="the log was altered on the way; use another host",
         )
-    wasm, configuration = log.only(statement.log, log.WORKLOAD), log.only(statement.log, log.CONFIGURATION)
-    loaded = binding.workload_digest(wasm, configuration) if wasm and configuration else b""
-    if loaded != statement.workload:
-        raise NotGenuine("binding.workload", "the workload the keep names is not the one in its log", where="log")
     if any(event.kind == log.POISON for event in statement.log):
         raise NotGenuine(
             "binding.poison",
@@ -166,3 +162,7 @@ def _log(statement: Statement, claims: Claims) -> None:
             where="log",
             hint="stop it (`fastness keep stop`) and treat what it was given as known to the host",
         )
+    wasm, configuration = log.only(statement.log, log.WORKLOAD), log.only(statement.log, log.CONFIGURATION)
+    loaded = binding.workload_digest(wasm, configuration) if wasm and configuration else b""
+    if loaded != statement.workload:
+        raise NotGenuine("binding.workload", "the workload the keep names is not the one in its log", where="log")
