@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fastness.appraise.sets import NamedSet
 
 Answer = Callable[[Any, datetime, Mapping[str, Any]], bool]
-"""(value, time of judgement, all claims) → whether it holds; ``TypeError``, ``ValueError`` where that cannot be told."""
+"""(value, time, all claims) → whether it holds; ``TypeError`` or ``ValueError`` where that cannot be told."""
 Tell = Callable[[Any, datetime, Mapping[str, Any]], str]
 
 

@@ -1,4 +1,4 @@
-"""Whether a condition speaks of a claim that exists, in the way of that claim: what a policy may say and hardly means."""
+"""Whether a condition speaks of a claim that exists, as what that claim is: what is legal, and hardly meant."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mismatch(item: Condition) -> str:
     """What the claim is, where the condition takes it for something else; empty when they fit."""
     if item.path == "measurements":
         return ""
-    rows = [row for row in map(lambda tee: fields.of(tee, item.path), fields.SHARED["all"]) if row is not None]
+    rows = [row for row in (fields.of(tee, item.path) for tee in fields.SHARED["all"]) if row is not None]
     if not rows or any(_fits(item.written, row.kind) for row in rows):
         return ""
     return WORDS.get(rows[0].kind, rows[0].kind)

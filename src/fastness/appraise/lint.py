@@ -187,7 +187,7 @@ def _may_hold(rule: Rule, world: World) -> bool:
 
 
 def _refused(policy: Policy, world: World) -> bool:
-    """Whether a refusing rule surely holds: the world answers all of its conditions, and one that would lift it with no."""
+    """Whether a refusing rule surely holds: the world answers all it asks, and no to what would lift it."""
     return any(rule.effect == "refuse" and _surely(rule, world) for rule in policy.rules)
 
 

@@ -49,6 +49,7 @@ def claims(genuine: Genuine[Proven]) -> Claims:
         extra=_extra(proven),
         not_checked=NOT_CHECKED,
         spans=found,
+        cloud="aws" if (proven.leaf.csp or "").endswith(".amazonaws.com") else None,
     )
 
 
