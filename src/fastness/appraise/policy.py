@@ -35,7 +35,8 @@ from fastness.appraise.rules import Rule, Waiver
 from fastness.appraise.verdict import Verdict, refusal
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.errors import UsageError
-from fastness.wire import dsse, toml
+from fastness.pki import dsse
+from fastness.wire import toml
 
 __all__ = ["PROFILES", "Policy", "Rule", "Waiver", "load", "parse"]
 
