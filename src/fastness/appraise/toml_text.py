@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -10,6 +9,10 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 def text(value: str) -> str:
     """``value`` as a TOML basic string (TOML 1.0, "String"): JSON's escapes are among TOML's, but DEL needs one too."""
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    import json
+
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
