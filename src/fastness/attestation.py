@@ -3,7 +3,7 @@
 1. Gather: sources are told apart by content into evidence and collateral.
 2. For each piece of evidence: parse it; verify what is embedded in it first and give it as ``within``; verify it.
 3. Bindings: the nonce or report_data asked for, and the key of the request or certificate that carried it.
-4. Claims, merged over what the evidence rests on (a vTPM's over its SNP or TDX report).
+4. Claims, merged over what the evidence rests on (a vTPM's over its SNP or TDX report), with the count of GPUs bound.
 5. The policy, if there is one.
 
 Nothing is raised for bad evidence: the :class:`Result` says what was wrong. Wrong use raises
@@ -12,12 +12,13 @@ Nothing is raised for bad evidence: the :class:`Result` says what was wrong. Wro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from fastness import bindings
+from fastness import bindings, composite
 from fastness import tee as tees
 from fastness.claims.finding import Finding, Outcome
 from fastness.claims.genuine import Genuine
@@ -201,6 +202,7 @@ class _Session:
     asked: Question
     known: dict[tuple[str, bytes], Genuine[Any] | FastnessError] = field(default_factory=dict)
     supporting: set[tuple[str, bytes]] = field(default_factory=set)
+    carried: set[tuple[str, bytes]] = field(default_factory=set)
 
     def order(self) -> list[Found]:
         return sorted(self.gathered.evidence, key=lambda found: found.tee in RESTS_ON)
@@ -232,6 +234,7 @@ class _Session:
         evidence = module.parse(data)
         carried = module.embedded(evidence)
         self.supporting.update(carried)
+        self.carried.update(carried)
         inner = [self._genuine(name, raw) for name, raw in carried]
         beside, failures = self._beside(tee)
         within = (*inner, *beside)
@@ -266,12 +269,20 @@ class _Session:
         """Genuine evidence of other TEEs among the inputs that ``tee`` may rest on, and what failed of it."""
         good, bad = [], []
         for found in self.gathered.evidence:
-            if found.tee in RESTS_ON.get(tee, ()) and (found.tee, found.data) not in self.supporting:
+            if found.tee in RESTS_ON.get(tee, ()) and (found.tee, found.data) not in self.carried:
                 try:
                     good.append(self._genuine(found.tee, found.data))
                 except FastnessError as error:
                     bad.append(error)
         return good, bad
+
+    def _devices(self) -> Iterator[tuple[Genuine[Any], Claims]]:
+        """The genuine devices among the inputs; what is wrong with the others is told where it is their turn."""
+        for found in self.gathered.evidence:
+            if found.tee == "nvgpu":
+                with suppress(FastnessError):
+                    genuine = self._genuine(found.tee, found.data)
+                    yield genuine, tees.load(found.tee).claims(genuine)
 
     def _absorb(self, within: Sequence[Genuine[Any]]) -> None:
         for key, outcome in self.known.items():
@@ -280,7 +291,7 @@ class _Session:
 
     def _conclude(self, found: Found, genuine: Genuine[Any], blank: Result) -> Result:
         layers = _layers(found.tee, genuine)
-        claims = tuple(item for _, item in layers)
+        claims = composite.of(layers, self._devices())
         findings = [finding for layer, _ in layers for finding in layer.findings]
         findings += bindings.of(
             found, claims[0], self.gathered, nonce=self.asked.nonce, report_data=self.asked.report_data

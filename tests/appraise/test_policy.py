@@ -30,6 +30,7 @@ GENOA = Claims(
     extra={"policy": {"migrate_ma": False}, "platform": {"alias_check_complete": True}, "vmpl": 0},
     spans={"tcb.reported.snp": Span("reported_tcb", 0x180, 8)},
 )
+CURED = replace(GENOA, tcb={"reported": {"snp": 27, "microcode": 86}})
 MILAN = replace(GENOA, cpu=replace(GENOA.cpu, generation="milan"))
 TDX = Claims(
     tee="tdx",
@@ -237,7 +238,8 @@ def test_a_workload_is_given_only_where_a_rule_says_what_runs() -> None:
 
 
 def test_profiles() -> None:
-    assert judge(policies.load("strict"), GENOA).accepted
+    assert judge(policies.load("strict"), CURED).accepted
+    assert judge(policies.load("strict"), GENOA).decided_by == "policy.rule.rmpocalypse"
     assert judge(policies.load("strict"), MILAN).decided_by == "policy.rule.no-milan"
     assert judge(policies.load("default"), MILAN).accepted
     assert judge(policies.load("development"), NIL).accepted

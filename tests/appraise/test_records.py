@@ -64,7 +64,8 @@ def test_a_damaged_record_is_told_with_its_line(text: str) -> None:
 
 def test_strict_refuses_firmware_open_to_entrysign() -> None:
     strict = policies.load("strict")
-    assert appraise((GENOA,), (), strict, at=AT).accepted
+    cured = Claims("snp", GENOA.cpu, debug=False, tcb={"reported": {"snp": 27, "microcode": 86}}, extra=GENOA.extra)
+    assert appraise((cured,), (), strict, at=AT).accepted
     old = Claims("snp", GENOA.cpu, debug=False, tcb={"reported": {"snp": 22}}, extra=GENOA.extra)
     assert appraise((old,), (), strict, at=AT).decided_by == "policy.rule.entrysign"
 

@@ -53,7 +53,7 @@ def test_values_are_lower_case_whatever_was_written() -> None:
         (HEAD, "x:1:1", "1 to"),
         (HEAD + VALUE.replace("snp", "spn"), "x:5:1", "no TEE is called 'spn'"),
         (HEAD + VALUE.replace("ABAB", "AZ"), "x:6:1", "hexadecimal"),
-        (HEAD + VALUE.partition("measurements")[0], "x:4:3", "without measurements"),
+        (HEAD + VALUE.split("measurements", maxsplit=1)[0], "x:4:3", "without measurements"),
         (HEAD + "extra = 1\n" + VALUE, "x:4:1", "unknown key 'extra'"),
         (HEAD + VALUE + "notes = 1\n", "x:7:1", "unknown key 'notes'"),
         (HEAD + VALUE.replace('["', '"').replace('"]', '"'), "x:6:1", "lists of"),

@@ -18,9 +18,9 @@ from fastness.appraise.reference import Row, Statement
 from fastness.appraise.verdict import Verdict, appraise
 from fastness.claims.model import Claims
 from fastness.errors import FastnessError, Malformed, UsageError
-from fastness.pki import signer
+from fastness.pki import dsse, signer
 from fastness.pki.signer import Signer
-from fastness.wire import cbor, cose, dsse
+from fastness.wire import cbor, cose
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 ALICE, BOB, CAROL = (signer.generate(kind) for kind in ("ed25519", "p-256", "ed25519"))

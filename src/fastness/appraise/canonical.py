@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fastness.appraise import toml_text
 from fastness.appraise.conditions import Condition
 from fastness.appraise.rules import Rule, Waiver
-from fastness.wire import toml
 
 _SPACED = re.compile(r"(>=|<=|!=|>|<)\s+(.*)", re.DOTALL)
 _RANGE = re.compile(r"(-?\d+)\s*\.\.\s*(-?\d+)")
@@ -79,11 +79,11 @@ def value(item: Any) -> str:
     if isinstance(item, bool):
         return "true" if item else "false"
     if isinstance(item, str):
-        return toml.text(item)
+        return toml_text.text(item)
     if isinstance(item, list | tuple):
         return f"[{', '.join(map(value, item))}]"
     if isinstance(item, Mapping):
-        return "{ " + ", ".join(f"{toml.key(key)} = {value(item[key])}" for key in sorted(item)) + " }"
+        return "{ " + ", ".join(f"{toml_text.key(key)} = {value(item[key])}" for key in sorted(item)) + " }"
     return str(item)
 
 
@@ -98,7 +98,7 @@ def dump(
     blocks = [[f"id = {value(name)}"]] if name else []
     if sets:
         rows = {key: sorted({item.lower() for item in members}) for key, members in sets.items()}
-        blocks.append(["[sets]", *(f"{toml.key(key)} = {value(rows[key])}" for key in sorted(rows))])
+        blocks.append(["[sets]", *(f"{toml_text.key(key)} = {value(rows[key])}" for key in sorted(rows))])
     blocks += sorted([list(_reference(item)) for item in references])
     blocks += [list(_rule(item)) for item in sorted(rules, key=lambda item: item.id)]
     blocks += sorted({(item.check, item.why): list(_waiver(item)) for item in waivers}.values())
@@ -129,7 +129,7 @@ def _rule(rule: Rule) -> Iterator[str]:
 
 
 def _condition(item: Condition) -> str:
-    return f"{toml.key(item.path)} = {value(item.written)}"
+    return f"{toml_text.key(item.path)} = {value(item.written)}"
 
 
 def _waiver(item: Waiver) -> Iterator[str]:

@@ -30,17 +30,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastness.appraise.sets import NamedSet
 
 Answer = Callable[[Any, datetime, Mapping[str, Any]], bool]
-"""(value, time of judgement, all claims) → whether it holds; ``TypeError``, ``ValueError`` where it cannot be told."""
+"""(value, time, all claims) → whether it holds; ``TypeError`` or ``ValueError`` where that cannot be told."""
 Tell = Callable[[Any, datetime, Mapping[str, Any]], str]
 
 
@@ -67,31 +66,24 @@ class Condition:
     file: str = ""
     written: Any = None
     tell: Tell | None = None
+    _parts: tuple[str, ...] = field(init=False, default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_parts", tuple(self.path.split(".")))
 
     def ask(self, claims: Mapping[str, Any], at: datetime) -> tuple[Told, Any]:
         """(answer, value found); a value of a kind the matcher does not understand cannot be told."""
-        value = look_up(claims, self.path)
+        value: Any = claims
+        for part in self._parts:
+            if (type(value) is not dict and not isinstance(value, Mapping)) or part not in value:
+                return Told.UNKNOWN, None
+            value = value[part]
         if value is None:
             return Told.UNKNOWN, None
         try:
             return (Told.YES if self.matches(value, at, claims) else Told.NO), value
         except (TypeError, ValueError, OverflowError):
             return Told.UNKNOWN, value
-
-
-@lru_cache(maxsize=1024)
-def _parts(path: str) -> tuple[str, ...]:
-    return tuple(path.split("."))
-
-
-def look_up(claims: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted ``path``; None when any part of it is absent."""
-    value: Any = claims
-    for part in _parts(path):
-        if (type(value) is not dict and not isinstance(value, Mapping)) or part not in value:
-            return None
-        value = value[part]
-    return value
 
 
 _COMPARISON = re.compile(r"(>=|<=|!=|>|<)\s*(.+)")
@@ -116,9 +108,9 @@ def compile_matcher(written: Any, sets: Mapping[str, NamedSet], path: str) -> An
         Wrong: it cannot be understood, or names a set that is not there.
     """
     if isinstance(written, bool):
-        return lambda value, *_: _bool(value) is written
+        return lambda value, at, claims: _bool(value) is written
     if isinstance(written, int):
-        return lambda value, *_: _number(value) == written
+        return _is_number(written)
     if isinstance(written, str):
         return _text(written, sets, path)
     if isinstance(written, list):
@@ -158,10 +150,31 @@ def _text(written: str, sets: Mapping[str, NamedSet], path: str) -> Answer:
         raise Wrong('measurements as a whole are compared with reference values: measurements = "@name"')
     if match := _RANGE.fullmatch(written):
         low, high = int(match[1]), int(match[2])
-        return lambda value, *_: low <= _number(value) <= high
+        return lambda value, at, claims: low <= _number(value) <= high
     if match := _COMPARISON.fullmatch(written):
         return _compare(match[1], match[2].strip())
-    return lambda value, *_: _is_text(value) == written
+    return _is_word(written)
+
+
+# the two that most conditions are, each in one call
+
+
+def _is_number(wanted: int) -> Answer:
+    def answer(value: Any, at: datetime, claims: Mapping[str, Any]) -> bool:
+        if type(value) is int:
+            return value == wanted
+        raise TypeError("not a number")
+
+    return answer
+
+
+def _is_word(wanted: str) -> Answer:
+    def answer(value: Any, at: datetime, claims: Mapping[str, Any]) -> bool:
+        if isinstance(value, str):
+            return value == wanted
+        raise TypeError("not text")
+
+    return answer
 
 
 def _bool(value: Any) -> bool:
@@ -181,8 +194,8 @@ def _compare(sign: str, operand: str) -> Answer:
     try:
         wanted = int(operand, 0)
     except ValueError:
-        return lambda value, *_: order(_is_text(value), operand)
-    return lambda value, *_: order(_number(value), wanted)
+        return lambda value, at, claims: order(_is_text(value), operand)
+    return lambda value, at, claims: order(_number(value), wanted)
 
 
 def _is_text(value: Any) -> str:
@@ -217,23 +230,24 @@ def _simple(name: str, operand: Any) -> Answer | None:
     if name in ("none", "only") and isinstance(operand, list) and all(isinstance(item, str) for item in operand):
         named = frozenset(operand)
         if name == "none":
-            return lambda value, *_: not named & _is_list(value)
-        return lambda value, *_: _is_list(value) <= named
+            return lambda value, at, claims: not named & _is_list(value)
+        return lambda value, at, claims: _is_list(value) <= named
     if name == "days" and _count(operand):
         return _days(operand)
     if name in ("bits", "clear"):
         mask = _mask(operand)
         wanted = mask if name == "bits" else 0
-        return lambda value, *_: _bits(value) & mask == wanted
+        return lambda value, at, claims: _bits(value) & mask == wanted
     if name == "at_least" and isinstance(operand, list) and operand and all(map(_count, operand)):
         floors = tuple(operand)
-        return lambda value, *_: all(map(int.__ge__, _numbers(value, len(floors)), floors))
+        return lambda value, at, claims: all(map(int.__ge__, _numbers(value, len(floors)), floors))
     return None
 
 
 def _by_generation(cases: Mapping[str, Answer]) -> Answer:
     def answer(value: Any, at: datetime, claims: Mapping[str, Any]) -> bool:
-        case = cases.get(_is_text(look_up(claims, "cpu.generation")))
+        cpu = claims.get("cpu")
+        case = cases.get(_is_text(cpu.get("generation") if isinstance(cpu, Mapping) else None))
         return case is not None and case(value, at, claims)
 
     return answer

@@ -27,7 +27,10 @@ class Processor:
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """A published attack: ``path`` must answer ``cured``; ``bad`` is the nearest value that does not."""
+    """A published attack: ``path`` must answer ``cured``; ``bad`` is the nearest value that does not.
+
+    ``steppings`` (``"<model in hexadecimal>-<stepping>"``) where the cure differs from one to the next; else empty.
+    """
 
     id: str
     name: str
@@ -39,6 +42,13 @@ class Advisory:
     bad: bool | int | str
     source: str
     date: str
+    steppings: tuple[str, ...] = ()
+
+    @property
+    def processors(self) -> tuple[tuple[int, int], ...]:
+        """(model, stepping) of ``steppings``."""
+        pairs = (item.split("-") for item in self.steppings)
+        return tuple((int(model, 16), int(stepping)) for model, stepping in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,8 @@ def processors() -> tuple[Processor, ...]:
 def advisories() -> tuple[Advisory, ...]:
     """The attacks with a cure."""
     return tuple(
-        Advisory(**{**row, "generations": tuple(row["generations"])}) for row in _read("advisories")["advisory"]
+        Advisory(**{**row, "generations": tuple(row["generations"]), "steppings": tuple(row.get("steppings", ()))})
+        for row in _read("advisories")["advisory"]
     )
 
 

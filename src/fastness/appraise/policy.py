@@ -35,12 +35,14 @@ from fastness.appraise.rules import Rule, Waiver
 from fastness.appraise.verdict import Verdict, refusal
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.errors import UsageError
-from fastness.wire import dsse, toml
+from fastness.wire import toml
 
 __all__ = ["PROFILES", "Policy", "Rule", "Waiver", "load", "parse"]
 
 PROFILES = ("strict", "default", "development")
 MAX_POLICY = 1 << 20
+MAX_ENVELOPE = 48 << 20
+"""Largest signed policy, in bytes: reference values and their auditors are inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def load(name: str, owners: str | Path | None = None, *, at: datetime | None = N
             raise UsageError(what, where=str(demanded), hint=f"fastness policy show {name} > FILE, and sign it")
         return parse(_profile(name), name)
     data = _read(name)
-    if dsse.looks_like(data):
+    if _is_envelope(data):
         from fastness.appraise import signed
 
         return signed.policy(data, name, demanded or None, at or datetime.now(UTC))
@@ -145,7 +147,7 @@ def _read(name: str) -> bytes:
     path = Path(name)
     try:
         with path.open("rb") as file:
-            data = file.read(dsse.MAX_ENVELOPE + 1)
+            data = file.read(MAX_ENVELOPE + 1)
     except OSError as error:
         close = toml.nearest(name, PROFILES)
         hint = f"did you mean {close!r}? " if close else ""
@@ -153,10 +155,15 @@ def _read(name: str) -> bytes:
             f"the policy {name!r} cannot be read: {(error.strerror or '').lower()}",
             hint=f"{hint}a file, or one of {', '.join(PROFILES)}",
         ) from None
-    limit = dsse.MAX_ENVELOPE if dsse.looks_like(data) else MAX_POLICY
+    limit = MAX_ENVELOPE if _is_envelope(data) else MAX_POLICY
     if len(data) > limit:
         raise UsageError(f"a policy has at most {limit} bytes", where=name)
     return data
+
+
+def _is_envelope(data: bytes) -> bool:
+    """Whether this is a JSON object, which no TOML is; :mod:`fastness.pki.dsse` is not loaded to say no."""
+    return data.lstrip(b" \t\r\n")[:1] == b"{"
 
 
 def _decoded(data: bytes, name: str) -> str:

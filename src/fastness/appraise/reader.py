@@ -6,21 +6,22 @@ file may add to the sets of one it includes.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastness import tee as tees
-from fastness.appraise import canonical, owners, reference, statements
+from fastness.appraise import canonical
 from fastness.appraise.canonical import Included
 from fastness.appraise.conditions import OPERATORS, Condition, Wrong, compile_matcher, grace
 from fastness.appraise.rules import Rule, Waiver
 from fastness.appraise.sets import NamedSet
 from fastness.errors import UsageError
 from fastness.wire import toml
+
+if TYPE_CHECKING:
+    from fastness.appraise import owners
 
 MAX_DEPTH = 8
 MAX_FILES = 64
@@ -177,6 +178,10 @@ class _Reader:
         return [self.reference(("reference", index), item, sets) for index, item in enumerate(self.tables("reference"))]
 
     def reference(self, path: Trail, table: Mapping[str, Any], sets: dict[str, NamedSet]) -> Included:
+        import base64
+
+        from fastness.appraise import reference, statements
+
         self.known(path, table, REFERENCE)
         named = [*self.texts(path, table, "files"), *([self.text(path, table, "file")] if "file" in table else [])]
         base = Path(self.file).parent
@@ -209,14 +214,20 @@ class _Reader:
         inline = self.text(path, table, "inline_auditors", needed=False)
         if not name and not inline:
             return None, ""
+        import base64
+
+        from fastness.appraise import owners, reference
+
         place = str(Path(self.file).parent / name) if name else f"{self.file} inline_auditors"
         data = reference.read(place) if name else self.base64(path, inline)
         return owners.parse(data, place), base64.b64encode(data).decode()
 
     def base64(self, path: Trail, text: str) -> bytes:
+        import base64
+
         try:
             return base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             raise self.wrong(path, "what stands inline is not base64", "name a file instead") from None
 
     def rule(self, index: int, table: Mapping[str, Any], sets: Mapping[str, NamedSet]) -> Rule:

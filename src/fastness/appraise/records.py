@@ -22,8 +22,8 @@ from fastness.errors import Malformed
 
 MAX_LINE = 1 << 20
 """Longest record, in characters."""
-_TEXT = ("tcb_status", "tcb_date", "report_data", "hardware_id")
-_TREES = ("tcb", "measurements", "collateral")
+_TEXT = ("tcb_status", "tcb_date", "report_data", "hardware_id", "cloud")
+_TREES = ("tcb", "measurements", "collateral", "composite")
 _CPU = {item.name: int if item.name in ("family", "model", "stepping") else str for item in fields(Cpu)}
 
 

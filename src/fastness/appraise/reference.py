@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from fastness import tee as tees
+from fastness.appraise import toml_text
 from fastness.errors import UsageError
 from fastness.wire import toml
 
@@ -162,17 +163,17 @@ def dump_toml(statement: Statement) -> str:
 
 
 def _lines(statement: Statement) -> Iterator[str]:
-    yield f"schema = {toml.text(SCHEMA)}"
-    yield f"name = {toml.text(statement.name)}"
-    yield f"image = {toml.text(statement.image)}"
+    yield f"schema = {toml_text.text(SCHEMA)}"
+    yield f"name = {toml_text.text(statement.name)}"
+    yield f"image = {toml_text.text(statement.image)}"
     yield f"issued = {zulu(statement.issued)}"
     if statement.expires is not None:
         yield f"expires = {zulu(statement.expires)}"
     for row in statement.rows:
-        yield from ("", "[[value]]", f"tee = {toml.text(row.tee)}", f"note = {toml.text(row.note)}")
+        yield from ("", "[[value]]", f"tee = {toml_text.text(row.tee)}", f"note = {toml_text.text(row.note)}")
         yield "[value.measurements]"
         for name, values in row.measurements.items():
-            yield f"{toml.key(name)} = [{', '.join(map(toml.text, values))}]"
+            yield f"{toml_text.key(name)} = [{', '.join(map(toml_text.text, values))}]"
 
 
 def zulu(at: datetime) -> str:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastness.appraise.conditions import Answer, Tell, Wrong
-from fastness.appraise.reference import Row
+
+if TYPE_CHECKING:
+    from fastness.appraise.reference import Row
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 

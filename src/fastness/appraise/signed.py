@@ -14,8 +14,7 @@ from fastness.appraise import owners, reference, statements
 from fastness.appraise import policy as policies
 from fastness.appraise.policy import Policy
 from fastness.errors import UsageError
-from fastness.pki import signer
-from fastness.wire import dsse
+from fastness.pki import dsse, signer
 
 PAYLOAD = "application/vnd.fastness.policy+toml"
 """payloadType of signed policies."""

@@ -14,8 +14,7 @@ from fastness.appraise.owners import Holder, Keyring
 from fastness.appraise.reference import Row, Statement
 from fastness.appraise.sets import FOREVER, Group, NamedSet, Vote
 from fastness.errors import UsageError
-from fastness.pki import signer
-from fastness.wire import dsse
+from fastness.pki import dsse, signer
 
 PAYLOAD = "application/vnd.fastness.reference-values+toml"
 """payloadType of signed reference values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -144,13 +144,13 @@ def _matches(rule: Rule, tree: dict[str, Any], at: datetime) -> bool:
     return all(item.ask(tree, at)[0] is Told.YES for item in rule.when)
 
 
-def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, at: datetime) -> list[Finding]:
+def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, at: datetime) -> Sequence[Finding]:
     """A refusing rule holds unless one of its conditions is known not to: what cannot be told refuses."""
     answers: list[tuple[Condition, Told, Any]] = []
     for item in rule.when:
         told, value = item.ask(tree, at)
         if told is Told.NO:
-            return []
+            return ()
         answers.append((item, told, value))
     if rule.unless and all(item.ask(tree, at)[0] is Told.YES for item in rule.unless):
         return []

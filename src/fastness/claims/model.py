@@ -49,6 +49,8 @@ class Claims:
         extra: what only this TEE has, under its own name: ``extra["policy"]`` is looked up as ``snp.policy``.
         not_checked: what this evidence cannot show or the verifier does not look at, in sentences.
         spans: claim path → where in the evidence it stands.
+        cloud: ``aws``, ``azure`` or ``google``, where the evidence itself says so.
+        composite: what evidence beside it adds once it is bound to this one (``gpus``, ``gpu_ids``).
     """
 
     tee: str
@@ -66,6 +68,8 @@ class Claims:
     extra: Tree = field(default_factory=dict)
     not_checked: tuple[str, ...] = ()
     spans: Mapping[str, Span] = field(default_factory=dict)
+    cloud: str | None = None
+    composite: Tree = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
         """The claims as one nested mapping with absent values left out: what policy rules look into, and JSON."""
@@ -83,6 +87,8 @@ class Claims:
             "report_data": self.report_data,
             "hardware_id": self.hardware_id,
             "collateral": dict(self.collateral),
+            "cloud": self.cloud,
+            "composite": dict(self.composite),
             self.tee: dict(self.extra),
         }
         return {name: value for name, value in whole.items() if value is not None and value != {}}

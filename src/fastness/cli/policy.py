@@ -70,7 +70,7 @@ def _check(options: argparse.Namespace) -> int:
         emit({"schema": "fastness/policy-check/v1", **_named(chosen), "remarks": rows})
         return int(bool(remarks))
     for item in remarks:
-        print(printable(f"{chosen.file}:{item.line}: {item.kind}: {item.rule or 'policy'}: {item.what}"))
+        print(printable(f"{item.file or chosen.file}:{item.line}: {item.kind}: {item.rule or 'policy'}: {item.what}"))
         print(printable(f"    hint {item.hint}"))
     say(f"{len(chosen.rules)} rules, {len(remarks)} remarks; sha-256 {chosen.digest}")
     return int(bool(remarks))

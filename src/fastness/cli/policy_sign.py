@@ -56,13 +56,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _keygen(options: argparse.Namespace) -> int:
+    from fastness.appraise import toml_text
     from fastness.pki import signer
-    from fastness.wire import toml
 
     key = signer.generate(options.kind)
     write(Path(options.file), key.armoured(), 0o600, exclusive=True)
     say(f"the private key is in {options.file}; these lines belong into the owners' file:")
-    print(f'[[key]]\nname = {toml.text(options.name or Path(options.file).stem)}\nkey = "{_base64(key.public)}"')
+    print(f'[[key]]\nname = {toml_text.text(options.name or Path(options.file).stem)}\nkey = "{_base64(key.public)}"')
     return 0
 
 
@@ -81,7 +81,7 @@ def _key(path: str) -> Signer:
 
 def _sign(options: argparse.Namespace) -> int:
     from fastness.appraise import policy, reference, signed, statements
-    from fastness.wire import dsse
+    from fastness.pki import dsse
 
     key = _key(options.key)
     if options.policy not in policy.PROFILES and dsse.looks_like(data := reference.read(options.policy)):
@@ -153,7 +153,7 @@ def _reference(options: argparse.Namespace) -> int:
 
 def _converted(options: argparse.Namespace, data: bytes, statement: Any) -> bytes:
     from fastness.appraise import corim, reference, statements
-    from fastness.wire import dsse
+    from fastness.pki import dsse
 
     key = _key(options.key) if options.key else None
     form = options.to or "dsse"

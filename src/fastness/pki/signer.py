@@ -116,8 +116,8 @@ def read(data: bytes, where: str) -> Signer:
 
 def _pkcs8(data: bytes) -> Private:
     parts = der.children(der.one(data, der.SEQUENCE, "PrivateKeyInfo"), "PrivateKeyInfo")
-    if len(parts) < 3:
-        raise MalformedEvidence("PrivateKeyInfo", 0, "three fields", len(parts))
+    if len(parts) < 3 or der.integer(parts[0], "version") not in (0, 1):
+        raise MalformedEvidence("PrivateKeyInfo", 0, "version 0 or 1 and two more fields", len(parts))
     algorithm = der.children(der.expect(parts[1], der.SEQUENCE, "algorithm"), "algorithm")
     body = der.expect(parts[2], der.OCTET_STRING, "privateKey").value
     name = der.oid(algorithm[0], "algorithm")
@@ -131,8 +131,8 @@ def _pkcs8(data: bytes) -> Private:
 def _sec1(data: bytes, curve: str) -> Private:
     """RFC 5915: version 1, the private key, and optionally the curve in [0]."""
     parts = der.children(der.one(data, der.SEQUENCE, "ECPrivateKey"), "ECPrivateKey")
-    if len(parts) < 2:
-        raise MalformedEvidence("ECPrivateKey", 0, "two fields", len(parts))
+    if len(parts) < 2 or der.integer(parts[0], "version") != 1:
+        raise MalformedEvidence("ECPrivateKey", 0, "version 1 and a key", len(parts))
     for part in parts[2:]:
         if part.tag == 0xA0:
             curve = der.oid(der.one(part.value, der.OID, "parameters"), "parameters")

@@ -35,6 +35,7 @@ def claims(genuine: Genuine[Evidence]) -> Claims:
         extra=_extra(genuine),
         not_checked=_NOT_CHECKED if evidence.kind == "enclave" else (*_NOT_CHECKED, _TPM),
         spans=paths,
+        cloud="aws",
     )
 
 

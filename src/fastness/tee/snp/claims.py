@@ -50,6 +50,7 @@ def claims(genuine: Genuine[Proven]) -> Claims:
         extra=_extra(proven, owned=_owned(genuine)),
         not_checked=NOT_CHECKED,
         spans=found,
+        cloud="aws" if (proven.leaf.csp or "").endswith(".amazonaws.com") else None,
     )
 
 

@@ -57,6 +57,11 @@ class Proven:
         """The received bytes."""
         return self.evidence.raw
 
+    @property
+    def report_data(self) -> bytes:
+        """The field as every CPU's evidence offers it: what a GPU's report is bound by."""
+        return self.evidence.report_data
+
 
 @dataclass(frozen=True, slots=True)
 class Path:

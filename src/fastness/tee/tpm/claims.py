@@ -33,6 +33,11 @@ def claims(genuine: Genuine[Proven]) -> Claims:
         extra=_extra(proven),
         not_checked=(_OBFUSCATED,) if hardware else (_HOST, _OBFUSCATED, _MEMORY),
         spans=spans | {f"measurements.pcr{index}": evidence.spans["digest"] for index in registers},
+        cloud="azure"
+        if hardware and evidence.hcl
+        else "google"
+        if proven.way == "certificate" and proven.gce
+        else None,
     )
 
 

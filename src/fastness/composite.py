@@ -1,0 +1,36 @@
+"""What pieces of genuine evidence say together: GPUs bound to a CPU, and the cloud that one layer names for all.
+
+A report of a GPU does not say which machine it is in, and a guest without a GPU looks like one whose GPU was left out.
+So devices are counted only where their evidence rests on the CPU's (:mod:`fastness.tee.nvgpu.composite`), each once,
+and the count is a claim of every layer; where none is bound there is no such claim, and no rule on it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from fastness.claims.genuine import Genuine
+from fastness.claims.model import Claims
+
+Layer = tuple[Genuine[Any], Claims]
+
+
+def of(layers: Iterable[Layer], devices: Iterable[Layer]) -> tuple[Claims, ...]:
+    """The claims of ``layers`` with what they and the ``devices`` among the evidence say together."""
+    known = tuple(layers)
+    whole = tuple(genuine for genuine, claims in known if claims.tee != "nvgpu")
+    gpus = sorted(
+        {claims.hardware_id for genuine, claims in devices if claims.hardware_id and _rests(genuine, claims, whole)}
+    )
+    together: dict[str, Any] = {"gpus": len(gpus), "gpu_ids": gpus} if gpus else {}
+    clouds = {claims.cloud for _, claims in known if claims.cloud}
+    cloud = clouds.pop() if len(clouds) == 1 else None
+    return tuple(replace(claims, cloud=claims.cloud or cloud, composite=together) for _, claims in known)
+
+
+def _rests(device: Genuine[Any], claims: Claims, whole: tuple[Genuine[Any], ...]) -> bool:
+    """Whether a GPU's evidence rests on that of one of the CPUs. A switch is no GPU."""
+    bound = any(inner is cpu for inner in device.within for cpu in whole)
+    return claims.tee == "nvgpu" and claims.extra.get("kind") == "gpu" and bound
