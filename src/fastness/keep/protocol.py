@@ -224,7 +224,8 @@ class Service:
 
     def _finish(self, ended: Ended) -> None:
         self._ended = ended
-        self._keep.become(State.ENDED)
+        if self._keep.state is not State.POISONED:  # flagged for ever, whatever becomes of the workload
+            self._keep.become(State.ENDED)
         self._output.finished.set()
 
     async def _attach(self, transport: Transport, wish: Attach) -> None:
