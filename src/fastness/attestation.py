@@ -13,9 +13,8 @@ Nothing is raised for bad evidence: the :class:`Result` says what was wrong. Wro
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastness import bindings
 from fastness import tee as tees
@@ -38,15 +37,14 @@ RESTS_ON = {"tpm": ("snp", "tdx"), "nvgpu": ("snp", "tdx")}
 """Evidence that may rest on other evidence lying beside it, and on which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is asked of every piece of evidence."""
 
     at: datetime
     nonce: bytes | None = None
     report_data: bytes | None = None
     policy: Policy | None = None
-    anchors: Anchors = field(default_factory=Anchors)
+    anchors: Anchors = Anchors()
     supply: Supply | None = None
 
 
@@ -156,14 +154,13 @@ def _nothing(gathered: Gathered, asked: Question) -> Result:
     return Result(tee=None, genuine=False, at=asked.at, error=error, ignored=gathered.ignored)
 
 
-@dataclass(slots=True)
 class _Session:
     """The evidence of one call; what rests on something else comes last in :meth:`order`."""
 
-    gathered: Gathered
-    asked: Question
-    known: dict[tuple[str, bytes], Genuine[Any] | FastnessError] = field(default_factory=dict)
-    supporting: set[tuple[str, bytes]] = field(default_factory=set)
+    def __init__(self, gathered: Gathered, asked: Question) -> None:
+        self.gathered, self.asked = gathered, asked
+        self.known: dict[tuple[str, bytes], Genuine[Any] | FastnessError] = {}
+        self.supporting: set[tuple[str, bytes]] = set()
 
     def order(self) -> list[Found]:
         return sorted(self.gathered.evidence, key=lambda found: found.tee in RESTS_ON)
@@ -174,9 +171,9 @@ class _Session:
             genuine = self._genuine(found.tee, found.data)
             return self._conclude(found, genuine, blank)
         except MissingCollateral as error:
-            return replace(blank, error=error)
+            return blank._replace(error=error)
         except (NotGenuine, MalformedEvidence) as error:
-            return replace(blank, genuine=False, error=error)
+            return blank._replace(genuine=False, error=error)
 
     def _genuine(self, tee: str, data: bytes) -> Genuine[Any]:
         key = (tee, data)
@@ -249,8 +246,7 @@ class _Session:
             found, claims[0], self.gathered, nonce=self.asked.nonce, report_data=self.asked.report_data
         )
         findings += _remembered(claims, self.asked)
-        result = replace(
-            blank,
+        result = blank._replace(
             genuine=True,
             claims=merged(claims),
             findings=tuple(findings),

@@ -187,11 +187,11 @@ def test_b08_crls_missing_stale_or_forged():
     assert outcome["nitro.revocation"] is Outcome.UNKNOWN
     late = forged.at + timedelta(minutes=30)
     assert run(forged, at=late).findings[0].outcome is Outcome.HELD
-    stale = replace(forged.collateral.crls[0], next_update=forged.at - timedelta(days=1))
+    stale = forged.collateral.crls[0]._replace(next_update=forged.at - timedelta(days=1))
     old = Collateral(crls=(stale, forged.collateral.crls[1]))
     assert run(forged, collateral=old).findings[0].outcome is Outcome.UNKNOWN
     crl = forged.collateral.crls[0]
-    bad = replace(crl, signature=crl.signature[:-1] + bytes((crl.signature[-1] ^ 1,)))
+    bad = crl._replace(signature=crl.signature[:-1] + bytes((crl.signature[-1] ^ 1,)))
     refused("nitro.revocation", forged, collateral=Collateral(crls=(bad,)))
 
 
@@ -205,7 +205,7 @@ def test_a_certificate_nobody_can_use_is_not_genuine():
     forged = forge.make({})
     evidence = nitro.parse(forged.evidence)
     point = evidence.certificate.key
-    broken = replace(evidence.certificate, key=x509.PublicKey(point.algorithm, point.bits[:-1], point.raw[:-1]))
+    broken = evidence.certificate._replace(key=x509.PublicKey(point.algorithm, point.bits[:-1], point.raw[:-1]))
     with pytest.raises(NotGenuine):
         nitro.verify(replace(evidence, certificate=broken), Collateral(), forged.anchors, at=forged.at)
 
@@ -245,7 +245,7 @@ def test_a_remembered_path_speaks_for_no_other_time_root_or_bundle():
     evidence = nitro.parse(forged.evidence)
     with pytest.raises(MissingCollateral):
         nitro.verify(replace(evidence, bundle=evidence.bundle[:1]), Collateral(), forged.anchors, at=forged.at)
-    real = Anchors(tuple(replace(item, simulated=False) for item in forged.anchors.items))
+    real = Anchors(tuple(item._replace(simulated=False) for item in forged.anchors.items))
     assert run(forged).simulated
     assert not run(forged, anchors=real).simulated
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from fastness import tee as tees
@@ -172,7 +171,7 @@ class Sorter:
         for carrier, value in carried:
             pair = carriers.tagged(value) if carrier.oid == carriers.DICE else None
             inner, claims = pair if pair is not None else (value, b"")
-            found |= self.sort(inner, source, depth + 1, replace(carrier, claims=claims))
+            found |= self.sort(inner, source, depth + 1, carrier._replace(claims=claims))
         return found
 
     def _harvest(self, data: bytes, source: str, depth: int, carrier: Carrier) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness import packaged
 from fastness.errors import UsageError
@@ -12,8 +11,7 @@ from fastness.pki import keys
 from fastness.wire import x509
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(NamedTuple):
     """One root: ``tee`` it may vouch for (``snp`` …), ``name`` for people, ``spki`` SHA-256 in hexadecimal.
 
     ``key`` is the key itself where evidence carries no root certificate and a bare key is the anchor (CCA, TPM, nil).
@@ -30,8 +28,7 @@ class Anchor:
     certificate: x509.Certificate | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Anchors:
+class Anchors(NamedTuple):
     """A set of anchors. Empty by default: nothing is trusted that was not named."""
 
     items: tuple[Anchor, ...] = ()
@@ -45,7 +42,7 @@ class Anchors:
         digest = keys.fingerprint(key)
         return next((item for item in self.of(tee) if item.spki == digest), None)
 
-    def __add__(self, other: Anchors) -> Anchors:
+    def __add__(self, other: Anchors) -> Anchors:  # type: ignore[override]  # a union, not a longer tuple
         return Anchors(self.items + other.items)
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import keys
@@ -57,8 +57,7 @@ class SignatureMemo:
 memo = SignatureMemo()
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """A verified chain: ``certificates`` from the leaf to the last one below or at the root, and who vouches."""
 
     certificates: tuple[x509.Certificate, ...]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.wire import der
@@ -28,8 +28,7 @@ _SHORT = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(NamedTuple):
     """One extension: ``value`` is the DER inside the OCTET STRING, at byte ``offset`` of the certificate."""
 
     oid: str
@@ -38,16 +37,14 @@ class Extension:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Algorithm:
+class Algorithm(NamedTuple):
     """An AlgorithmIdentifier: dotted OID and the raw DER of its parameters (empty when absent)."""
 
     oid: str
     parameters: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(NamedTuple):
     """A SubjectPublicKeyInfo: ``raw`` is the whole DER structure, ``bits`` the key itself."""
 
     algorithm: Algorithm
@@ -55,8 +52,7 @@ class PublicKey:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(NamedTuple):
     """One certificate. ``issuer`` and ``subject`` are the raw DER Names, compared as bytes."""
 
     raw: bytes
@@ -70,11 +66,10 @@ class Certificate:
     extensions: tuple[Extension, ...]
     algorithm: Algorithm
     signature: bytes
-    _by_oid: dict[str, Extension] = field(repr=False, compare=False)
 
     def extension(self, oid: str) -> Extension | None:
         """The extension ``oid``, if there."""
-        return self._by_oid.get(oid)
+        return next((item for item in self.extensions if item.oid == oid), None)
 
     @property
     def subject_cn(self) -> str:
@@ -119,8 +114,7 @@ CRL_SIGN = 0x0200
 DIGITAL_SIGNATURE = 0x8000
 
 
-@dataclass(frozen=True, slots=True)
-class Crl:
+class Crl(NamedTuple):
     """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands."""
 
     raw: bytes
@@ -247,7 +241,6 @@ def _certificate(data: bytes) -> Certificate:
         extensions=extensions,
         algorithm=algorithm,
         signature=signature,
-        _by_oid={item.oid: item for item in extensions},
     )
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastness.errors import MalformedEvidence
 
@@ -32,8 +31,7 @@ _ADVISORY = re.compile(r"[A-Za-z0-9-]{1,40}")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """What a component matched: Intel's date, status and advisories; ``isvsvn`` is the least version it takes."""
 
     isvsvn: int
@@ -42,8 +40,7 @@ class Level:
     advisories: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformLevel:
+class PlatformLevel(NamedTuple):
     """One TCB level of a platform: least SVNs of 16 SGX components, PCESVN, and (TDX) 16 TDX components."""
 
     sgx: tuple[int, ...]
@@ -54,8 +51,7 @@ class PlatformLevel:
     advisories: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """Who may have signed a TDX module: MRSIGNERSEAM 48 bytes, SEAMATTRIBUTES 8 bytes under a mask, and its levels."""
 
     id: str
@@ -65,8 +61,7 @@ class Module:
     levels: tuple[Level, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(NamedTuple):
     """The envelope: ``raw`` are the signed bytes, ``signature`` 64 bytes r ‖ s, the rest what every document states."""
 
     raw: bytes
@@ -78,8 +73,7 @@ class Signed:
     evaluation: int
 
 
-@dataclass(frozen=True, slots=True)
-class TcbInfo:
+class TcbInfo(NamedTuple):
     """TCB levels of one FMSPC (6 bytes) and PCE (2 bytes), newest first."""
 
     signed: Signed
@@ -90,8 +84,7 @@ class TcbInfo:
     modules: tuple[Module, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Identity of a quoting enclave: masked MISCSELECT (4 bytes) and ATTRIBUTES (16), MRSIGNER 32, ISVPRODID."""
 
     signed: Signed

@@ -11,10 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -40,8 +39,7 @@ MAX_SETTLED = 64
 D = TypeVar("D", TcbInfo, Identity)
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(NamedTuple):
     """A PCK certificate that chains to ``anchor``; ``lookups`` say what the CRLs said."""
 
     anchor: Anchor
@@ -51,8 +49,7 @@ class Platform:
     lookups: tuple[crls.Lookup, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Endorsed:
+class Endorsed(NamedTuple):
     """A platform with its TCB info and QE identity; holds for times strictly between ``after`` and ``before``."""
 
     platform: Platform
@@ -62,7 +59,7 @@ class Endorsed:
     findings: tuple[Finding, ...]
     after: datetime
     before: datetime
-    settled: dict[Hashable, Evaluation | None] = field(default_factory=dict, compare=False, repr=False)
+    settled: dict[Hashable, Evaluation | None]
 
     def settle(self, key: Hashable, answer: Evaluation | None) -> None:
         """Remembers what these documents alone decide about the values in ``key``; bounded."""
@@ -201,7 +198,7 @@ def complete(
     after, before = _interval(
         at, pool, collateral.crls, [item.signed for item in infos] + [item.signed for item in found]
     )
-    return Endorsed(base, info, identity, lookups, _findings(tee, lookups, base), after, before)
+    return Endorsed(base, info, identity, lookups, _findings(tee, lookups, base), after, before, {})
 
 
 def _parsed(

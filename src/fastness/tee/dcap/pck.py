@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.wire import der, x509
@@ -20,8 +20,7 @@ TCB_SIGNING = "Intel SGX TCB Signing"
 SGX_TYPES = ("standard", "scalable", "scalable-with-integrity")
 
 
-@dataclass(frozen=True, slots=True)
-class Pck:
+class Pck(NamedTuple):
     """What a PCK certificate says of the platform.
 
     Sizes in bytes: ppid 16, components 16 SVNs, cpusvn 16, pceid 2, fmspc 6, platform_instance 16. The last four are

@@ -15,9 +15,9 @@ What this proves: Intel's quoting enclave on that platform vouches for the body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -37,8 +37,7 @@ MAX_REMEMBERED = 1 << 19
 _P256 = ec.SECP256R1()
 
 
-@dataclass(frozen=True, slots=True)
-class Appraisal:
+class Appraisal(NamedTuple):
     """What verification found out beyond the quote's own bytes."""
 
     endorsed: Endorsed

@@ -18,9 +18,9 @@ its line.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA384, Hash
@@ -41,8 +41,7 @@ from fastness.wire import x509
 MAX_PATHS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(NamedTuple):
     """A report with the leaf that signed it and the generation that all of them agree on."""
 
     evidence: Evidence
@@ -56,8 +55,7 @@ class Proven:
         return self.evidence.raw
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(NamedTuple):
     """A leaf whose chain holds, and its key."""
 
     leaf: Leaf
