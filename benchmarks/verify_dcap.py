@@ -32,6 +32,7 @@ from fastness.pki import chain, keys  # noqa: E402
 from fastness.pki.anchors import vendor  # noqa: E402
 from fastness.tee import Collateral, Document, load  # noqa: E402
 from fastness.tee.dcap import documents, endorse, pck, pem  # noqa: E402
+from fastness.tee.dcap import verify as dcap_verify  # noqa: E402
 from fastness.wire import pem as armour  # noqa: E402
 from fastness.wire import x509  # noqa: E402
 
@@ -113,6 +114,7 @@ def forget() -> None:
     chain.memo._held.clear()
     for cached in (
         documents.tcb_info,
+        dcap_verify._attestation_key,
         documents.identity,
         pck.read,
         pem.chain,

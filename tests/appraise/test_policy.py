@@ -309,7 +309,7 @@ anything = st.recursive(
     max_leaves=8,
 )
 claims = st.builds(
-    lambda **told: Claims(**told),
+    lambda **told: Claims(**told),  # noqa: PLW0108 - builds() would make up what is left out of a named tuple
     tee=st.sampled_from(["snp", "tdx", "nil"]),
     cpu=st.builds(
         Cpu, vendor=st.sampled_from([None, "amd", "intel"]), generation=st.sampled_from([None, "milan", "genoa"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -41,6 +42,19 @@ class Anchors(NamedTuple):
         """The anchor of ``tee`` that pins ``key``."""
         digest = keys.fingerprint(key)
         return next((item for item in self.of(tee) if item.spki == digest), None)
+
+    def pins(self, tee: str) -> Hashable:
+        """What the anchors of ``tee`` say, in bytes and words: hashing a parsed certificate would walk all of it."""
+        return tuple(
+            [
+                (
+                    *item[:6],
+                    item.key.raw if item.key is not None else b"",
+                    item.certificate.raw if item.certificate is not None else b"",
+                )
+                for item in self.of(tee)
+            ]
+        )
 
     def __add__(self, other: Anchors) -> Anchors:  # type: ignore[override]  # a union, not a longer tuple
         return Anchors(self.items + other.items)

@@ -7,11 +7,10 @@ consulted: it speaks of TLS roles, which attestation certificates do not have.
 
 from __future__ import annotations
 
-import hashlib
+from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from threading import Lock
 from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
@@ -35,12 +34,13 @@ class SignatureMemo:
     def __init__(self, limit: int = 4096) -> None:
         self._held: OrderedDict[bytes, None] = OrderedDict()
         self._limit = limit
-        self._lock = Lock()
+        self._lock = allocate_lock()
 
     def verify(self, key: x509.PublicKey, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
         """Like :func:`fastness.pki.keys.verify` for a SubjectPublicKeyInfo, remembering successes."""
-        parts = (key.raw, algorithm.oid.encode(), algorithm.parameters, signature, data)
-        digest = hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
+        oid = algorithm.oid.encode()
+        sizes = b"%d %d %d %d " % (len(key.raw), len(oid), len(algorithm.parameters), len(signature))
+        digest = keys.sha256(b"".join((sizes, key.raw, oid, algorithm.parameters, signature, data)))
         with self._lock:
             if digest in self._held:
                 self._held.move_to_end(digest)

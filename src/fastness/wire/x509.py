@@ -303,6 +303,7 @@ def name(raw: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+@lru_cache(maxsize=512)
 def common_name(raw: bytes) -> str:
     """The last common name of a DER Name, or the empty string."""
     return next((text for oid, text in reversed(name(raw)) if oid == COMMON_NAME), "")
