@@ -28,7 +28,7 @@ def module(source: str, key: str) -> str:
     lines = [f"    {{{', '.join(f'{name!r}: {_plain(value)!r}' for name, value in row.items())}}}," for row in rows]
     name = source.rpartition("/")[2]
     head = f'"""Made by tools/tables.py from {name}, where each row says its source: edit that."""'
-    marks = "# ruff: noqa: E501, Q000\n# fmt: off"
+    marks = "# ruff: noqa: E501\n# fmt: off"
     imports = "from __future__ import annotations\n\nfrom typing import Any"
     return "\n".join((head, marks, "", imports, "", "ROWS: tuple[dict[str, Any], ...] = (", *lines, ")", ""))
 
