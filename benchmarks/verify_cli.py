@@ -86,7 +86,7 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     one.write_text(collateral(CASE))
     words = ["--at", AT, "--json", "--offline"]
     # what the installed script does; -m would add runpy
-    start = [sys.executable, "-c", "import sys; from fastness.cli.main import main; sys.exit(main())"]
+    start = [sys.executable, "-c", "import sys; from fastness.__main__ import run; sys.exit(run())"]
     ours = {kind: [*start, "verify", str(file), str(one), *words]
             for kind, file in (("good", quote), ("bad", bad))}  # fmt: skip
     theirs = {kind: [options.peers, "-c", PEER, str(file), str(one), UNIX] for kind, file in
