@@ -31,10 +31,10 @@ from fastness.forge.model import Forged  # noqa: E402
 from fastness.pki import chain, keys  # noqa: E402
 from fastness.pki.anchors import vendor  # noqa: E402
 from fastness.tee import Collateral, Document, load  # noqa: E402
-from fastness.tee.dcap import documents, endorse, pck, pem  # noqa: E402
+from fastness.tee.dcap import cpu, documents, endorse, pck, pem  # noqa: E402
 from fastness.tee.dcap import verify as dcap_verify  # noqa: E402
+from fastness.wire import der, x509  # noqa: E402
 from fastness.wire import pem as armour  # noqa: E402
-from fastness.wire import x509  # noqa: E402
 
 COLD = 10
 """Cold verifications in one round."""
@@ -116,11 +116,16 @@ def forget() -> None:
         documents.tcb_info,
         dcap_verify._attestation_key,
         documents.identity,
-        pck.read,
+        pck._read,
         pem.chain,
         x509._certificate,
         keys.load,
         x509.name,
+        x509.common_name,
+        documents._instant,
+        der._dotted,
+        der._time,
+        cpu.from_fmspc,
     ):
         cached.cache_clear()  # type: ignore[union-attr]
 

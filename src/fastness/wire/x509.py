@@ -187,14 +187,15 @@ def _extensions(node: der.Node, name: str) -> tuple[Extension, ...]:
     return tuple(found.values())
 
 
-def _envelope(data: bytes, name: str, limit: int) -> tuple[der.Node, Algorithm, bytes]:
+def _envelope(data: bytes, name: str, limit: int) -> tuple[der.Node, der.Node, bytes]:
+    """What is signed, the algorithm, and the signature."""
     if len(data) > limit:
         raise MalformedEvidence(name, 0, f"at most {limit} bytes", len(data))
     parts = der.children(der.one(data, der.SEQUENCE, name), name)
     if len(parts) != 3:
         raise MalformedEvidence(name, 0, "three elements", len(parts))
     tbs = der.expect(parts[0], der.SEQUENCE, f"{name}.tbs")
-    return tbs, _algorithm(parts[1], f"{name}.signatureAlgorithm"), der.bits(parts[2], f"{name}.signature")
+    return tbs, parts[1], der.bits(parts[2], f"{name}.signature")
 
 
 def certificate(data: bytes) -> Certificate:
@@ -216,7 +217,7 @@ def _certificate(data: bytes) -> Certificate:
         parts = parts[1:]
     if len(parts) < 6:
         raise MalformedEvidence("tbsCertificate", tbs.offset, "at least six elements", len(parts))
-    if _algorithm(parts[1], "tbsCertificate.signature") != algorithm:
+    if parts[1].raw != algorithm.raw:
         raise MalformedEvidence("tbsCertificate.signature", parts[1].offset, "the outer algorithm", "another")
     validity = der.children(der.expect(parts[3], der.SEQUENCE, "validity"), "validity")
     if len(validity) != 2:
@@ -239,7 +240,7 @@ def _certificate(data: bytes) -> Certificate:
         not_after=der.time(validity[1], "notAfter"),
         key=public_key(parts[5]),
         extensions=extensions,
-        algorithm=algorithm,
+        algorithm=_algorithm(algorithm, "certificate.signatureAlgorithm"),
         signature=signature,
     )
 
@@ -252,7 +253,7 @@ def crl(data: bytes) -> Crl:
         parts = parts[1:]
     if len(parts) < 3:
         raise MalformedEvidence("tbsCertList", tbs.offset, "at least three elements", len(parts))
-    if _algorithm(parts[0], "tbsCertList.signature") != algorithm:
+    if parts[0].raw != algorithm.raw:
         raise MalformedEvidence("tbsCertList.signature", parts[0].offset, "the outer algorithm", "another")
     rest = parts[3:]
     next_update = None
@@ -275,7 +276,7 @@ def crl(data: bytes) -> Crl:
         next_update=next_update,
         entries=entries,
         number=number,
-        algorithm=algorithm,
+        algorithm=_algorithm(algorithm, "crl.signatureAlgorithm"),
         signature=signature,
     )
 

@@ -21,6 +21,7 @@ PLATFORM_STATUSES = frozenset({
 MODULE_STATUSES = frozenset({"UpToDate", "OutOfDate", "Revoked"})
 QE_STATUSES = MODULE_STATUSES | {"ConfigurationNeeded", "OutOfDateConfigurationNeeded"}
 
+_COMPONENTS_2 = tuple(f"sgxtcbcomp{index:02}svn" for index in range(1, 17))
 MAX_ADVISORY = 40
 T = TypeVar("T")
 
@@ -226,15 +227,16 @@ def _levels(value: dict[str, Any], statuses: frozenset[str]) -> tuple[Level, ...
 
 def _components(tcb: dict[str, Any], key: str) -> tuple[int, ...]:
     rows = _list(tcb, key, 16)
-    if len(rows) != 16:
-        raise _bad(key, "16 components", len(rows))
-    return tuple([_number(row, "svn", 255) for row in rows])
+    svns: list[Any] = [row.get("svn") if isinstance(row, dict) else None for row in rows]
+    if len(svns) != 16 or set(map(type, svns)) != {int} or min(svns) < 0 or max(svns) > 255:
+        raise _bad(key, "16 components with an svn of 0 to 255", svns)
+    return tuple(svns)
 
 
 def _platform_level(item: dict[str, Any], version: int, tdx: bool) -> PlatformLevel:
     tcb = _get(item, "tcb", dict)
     if version == 2:
-        sgx = tuple(_number(tcb, f"sgxtcbcomp{index:02}svn", 255) for index in range(1, 17))
+        sgx = tuple([_number(tcb, name, 255) for name in _COMPONENTS_2])
     else:
         sgx = _components(tcb, "sgxtcbcomponents")
     more = _components(tcb, "tdxtcbcomponents") if tdx else ()
