@@ -120,7 +120,6 @@ def forget() -> None:
         pem.chain,
         x509._certificate,
         keys.load,
-        x509.name,
         x509.common_name,
         documents._instant,
         der._dotted,

@@ -45,26 +45,26 @@ def read(data: bytes, position: int = 0, base: int = 0, field: str = "der") -> t
     Raises:
         MalformedEvidence: truncated, indefinite or non-minimal length, or a tag of more than one byte.
     """
-    at = base + position
-    if len(data) - position < 2:
-        raise MalformedEvidence(field, at, "a tag and a length", f"{len(data) - position} bytes")
-    tag, first = data[position], data[position + 1]
-    if tag & 0x1F == 0x1F:
-        raise MalformedEvidence(field, at, "a one-byte tag", f"0x{tag:02x}")
     start = position + 2
-    size = first
-    if first >= 0x80:
-        count = first & 0x7F
+    if len(data) < start:
+        raise MalformedEvidence(field, base + position, "a tag and a length", f"{len(data) - position} bytes")
+    tag, size = data[position], data[position + 1]
+    if tag & 0x1F == 0x1F:
+        raise MalformedEvidence(field, base + position, "a one-byte tag", f"0x{tag:02x}")
+    if size >= 0x80:
+        count = size & 0x7F
         if not 1 <= count <= 4 or start + count > len(data):
-            raise MalformedEvidence(field, at, "a definite length of at most 4 bytes", f"0x{first:02x}")
+            raise MalformedEvidence(
+                field, base + position, "a definite length of at most 4 bytes", f"0x{data[position + 1]:02x}"
+            )
         size = int.from_bytes(data[start : start + count], "big")
         if size < 0x80 or size >> (8 * (count - 1)) == 0:
-            raise MalformedEvidence(field, at, "the shortest length", f"{size} in {count} bytes")
+            raise MalformedEvidence(field, base + position, "the shortest length", f"{size} in {count} bytes")
         start += count
     end = start + size
     if end > len(data):
-        raise MalformedEvidence(field, at, f"{size} bytes", f"{len(data) - start} bytes")
-    return Node(tag, data[start:end], data[position:end], at), end
+        raise MalformedEvidence(field, base + position, f"{size} bytes", f"{len(data) - start} bytes")
+    return _node(Node, (tag, data[start:end], data[position:end], base + position)), end
 
 
 def one(data: bytes, tag: int, field: str, base: int = 0) -> Node:

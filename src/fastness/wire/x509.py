@@ -20,6 +20,7 @@ SUBJECT_KEY_ID = "2.5.29.14"
 SUBJECT_ALT_NAME = "2.5.29.17"
 CRL_DISTRIBUTION = "2.5.29.31"
 COMMON_NAME = "2.5.4.3"
+_COMMON_NAME = b"\x55\x04\x03"
 
 # Names of attribute types as RFC 4514 section 3 abbreviates them.
 _SHORT = {
@@ -291,23 +292,30 @@ def _revoked(node: der.Node) -> dict[int, datetime]:
     return found
 
 
-@lru_cache(maxsize=512)
-def name(raw: bytes) -> tuple[tuple[str, str], ...]:
-    """A DER Name as ordered pairs of dotted attribute type and text."""
-    pairs = []
+def _attributes(raw: bytes) -> list[tuple[der.Node, der.Node]]:
+    """The type and value of each attribute of a DER Name, in order."""
+    found = []
     for relative in der.children(der.one(raw, der.SEQUENCE, "Name"), "Name"):
         for attribute in der.children(der.expect(relative, der.SET, "RDN"), "RDN"):
             parts = der.children(der.expect(attribute, der.SEQUENCE, "attribute"), "attribute")
             if len(parts) != 2:
                 raise MalformedEvidence("attribute", attribute.offset, "a type and a value", len(parts))
-            pairs.append((der.oid(parts[0], "attribute"), parts[1].value.decode("utf-8", "replace")))
-    return tuple(pairs)
+            found.append((der.expect(parts[0], der.OID, "attribute"), parts[1]))
+    return found
+
+
+def name(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """A DER Name as ordered pairs of dotted attribute type and text."""
+    return tuple(
+        (der.oid(kind, "attribute"), value.value.decode("utf-8", "replace")) for kind, value in _attributes(raw)
+    )
 
 
 @lru_cache(maxsize=512)
 def common_name(raw: bytes) -> str:
     """The last common name of a DER Name, or the empty string."""
-    return next((text for oid, text in reversed(name(raw)) if oid == COMMON_NAME), "")
+    texts = [value.value for kind, value in _attributes(raw) if kind.value == _COMMON_NAME]
+    return texts[-1].decode("utf-8", "replace") if texts else ""
 
 
 def rfc4514(raw: bytes) -> str:

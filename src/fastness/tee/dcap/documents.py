@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastness.errors import MalformedEvidence
+
+if TYPE_CHECKING:
+    from json import JSONDecoder
 
 MAX_DOCUMENT = 1 << 20
 PLATFORM_STATUSES = frozenset({
@@ -118,9 +121,7 @@ def _members(text: str, count: int) -> tuple[dict[str, Any], dict[str, tuple[int
     Raises:
         ValueError, IndexError: something else; a name that comes twice.
     """
-    from json import JSONDecoder
-
-    decode = JSONDecoder().raw_decode
+    decode = _decoder().raw_decode
     found: dict[str, Any] = {}
     spans = {}
     position = _past(text, 0, "{")
@@ -135,6 +136,13 @@ def _members(text: str, count: int) -> tuple[dict[str, Any], dict[str, tuple[int
     if position != len(text):
         raise ValueError("something follows")
     return found, spans
+
+
+@cache
+def _decoder() -> JSONDecoder:
+    from json import JSONDecoder
+
+    return JSONDecoder()
 
 
 def _past(text: str, position: int, mark: str) -> int:
