@@ -31,7 +31,7 @@ from fastness.forge.model import Forged  # noqa: E402
 from fastness.pki import chain, keys  # noqa: E402
 from fastness.pki.anchors import vendor  # noqa: E402
 from fastness.tee import Collateral, Document, load  # noqa: E402
-from fastness.tee.dcap import cpu, documents, endorse, pck, pem  # noqa: E402
+from fastness.tee.dcap import documents, endorse, pck, pem  # noqa: E402
 from fastness.tee.dcap import verify as dcap_verify  # noqa: E402
 from fastness.wire import der, x509  # noqa: E402
 from fastness.wire import pem as armour  # noqa: E402
@@ -110,6 +110,7 @@ def steady(name: str, forged: Forged, quotes: list[bytes]) -> Callable[[], None]
 
 
 def forget() -> None:
+    """Forgets every judgement and value made of these inputs; the words of all vendors (identifiers) stay known."""
     endorse.memory.clear()
     chain.memo._held.clear()
     for cached in (
@@ -122,9 +123,7 @@ def forget() -> None:
         keys.load,
         x509.common_name,
         documents._instant,
-        der._dotted,
         der._time,
-        cpu.from_fmspc,
     ):
         cached.cache_clear()  # type: ignore[union-attr]
 

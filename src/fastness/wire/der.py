@@ -84,8 +84,9 @@ def expect(node: Node, tag: int, field: str) -> Node:
 
 def children(node: Node, field: str) -> list[Node]:
     """The elements inside a constructed one; they must fill it."""
-    data, base, position, found = node.value, node.inner, 0, []
+    _, data, raw, offset = node
     end = len(data)
+    base, position, found = offset + len(raw) - end, 0, []
     while position < end:
         start = position + 2
         # nearly every element has a one-byte length: read in place, it halves the time of a certificate

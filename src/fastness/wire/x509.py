@@ -152,10 +152,22 @@ class Crl(NamedTuple):
 
 
 def _algorithm(node: der.Node, name: str) -> Algorithm:
-    parts = der.children(der.expect(node, der.SEQUENCE, name), name)
-    if not 1 <= len(parts) <= 2:
-        raise MalformedEvidence(name, node.offset, "an algorithm and its parameters", f"{len(parts)} elements")
-    return Algorithm(der.oid(parts[0], name), parts[1].raw if len(parts) == 2 else b"")
+    found = _algorithm_of(node.raw)
+    if found is None:
+        raise MalformedEvidence(name, node.offset, "an algorithm and its parameters", node.raw[:32].hex())
+    return found
+
+
+@lru_cache(maxsize=64)
+def _algorithm_of(raw: bytes) -> Algorithm | None:
+    """The certificates of one vendor share a few algorithms; None for what is no AlgorithmIdentifier."""
+    try:
+        parts = der.children(der.one(raw, der.SEQUENCE, "algorithm"), "algorithm")
+        if not 1 <= len(parts) <= 2:
+            return None
+        return Algorithm(der.oid(parts[0], "algorithm"), parts[1].raw if len(parts) == 2 else b"")
+    except MalformedEvidence:
+        return None
 
 
 def public_key(node: der.Node) -> PublicKey:
