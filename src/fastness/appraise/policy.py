@@ -30,6 +30,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from fastness import packaged
 from fastness import tee as tees
 from fastness.appraise.conditions import Condition, Wrong, compile_matcher
 from fastness.appraise.verdict import Verdict, refusal
@@ -138,9 +139,7 @@ def load(name: str) -> Policy:
         UsageError: no such profile or file, or a fault in it, with file, line and column.
     """
     if name in PROFILES:
-        from importlib.resources import files
-
-        return parse(files("fastness.appraise").joinpath(f"profiles/{name}.toml").read_text("utf-8"), name)
+        return parse(packaged.text("appraise", "profiles", f"{name}.toml"), name)
     path = Path(name)
     try:
         if path.stat().st_size > MAX_POLICY:
