@@ -86,3 +86,19 @@ def test_memories_stay_within_their_limits_under_many_machines() -> None:
     info = dcap_verify._attestation_key.cache_info()
     assert info.maxsize is not None
     assert info.currsize <= info.maxsize
+
+
+def test_a_root_given_as_anchor_alone_is_judged_at_each_time_too() -> None:
+    forged = sgx.make({"certification": 4})
+    anchor = forged.anchors.items[0]
+    assert anchor.certificate is not None
+    soon = anchor.certificate._replace(not_after=forged.at + HOUR)
+    anchors = Anchors((anchor._replace(certificate=soon),))
+    rest = tuple(item for item in forged.collateral.certificates if item.raw != soon.raw)
+    collateral = forged.collateral._replace(certificates=rest)
+    module = load("sgx")
+    evidence = module.parse(forged.evidence)
+    assert module.verify(evidence, collateral, anchors, at=forged.at).at == forged.at
+    with pytest.raises(NotGenuine) as caught:
+        module.verify(evidence, collateral, anchors, at=forged.at + 2 * HOUR)
+    assert caught.value.check == "sgx.validity"

@@ -151,7 +151,8 @@ def complete(
     )
     signed = [item.signed for item in infos] + [item.signed for item in found]
     dates = [date for item in signed for date in (item.issued, item.next_update)]
-    holds = window(at, pool, collateral.crls, dates)
+    roots = [item.certificate for item in anchors.of(tee) if item.certificate is not None]
+    holds = window(at, (*pool, *roots), collateral.crls, dates)
     return Endorsed(base, info, identity, lookups, _findings(tee, lookups, base), holds, {})
 
 
