@@ -101,14 +101,33 @@ def children(node: Node, field: str) -> list[Node]:
     return found
 
 
+def span(data: bytes, position: int, limit: int, tag: int, field: str, base: int = 0) -> tuple[int, int]:
+    """Where the value of the element at ``position`` begins and ends; it must carry ``tag`` and end by ``limit``.
+
+    For structures of many small elements: no :class:`Node` is made. Raises like :func:`read` and :func:`expect`.
+    """
+    start = position + 2
+    if (
+        start <= limit
+        and data[position] == tag
+        and (stop := start + data[position + 1]) <= limit
+        and stop - start < 128
+    ):
+        return start, stop
+    node, stop = read(data[:limit], position, base, field)
+    return stop - len(expect(node, tag, field).value), stop
+
+
 def oid(node: Node, field: str = "object identifier") -> str:
     """Dotted decimal form."""
-    body = expect(node, OID, field).value
+    return dotted(expect(node, OID, field).value, field, node.offset)
+
+
+def dotted(body: bytes, field: str, offset: int) -> str:
+    """Dotted decimal form of an object identifier's value, which stands at ``offset``."""
     text = _dotted(body) if len(body) <= MAX_OID else None
     if text is None:
-        raise MalformedEvidence(
-            field, node.offset, "an object identifier in minimal arcs", body[:16].hex() or "nothing"
-        )
+        raise MalformedEvidence(field, offset, "an object identifier in minimal arcs", body[:16].hex() or "nothing")
     return text
 
 

@@ -186,17 +186,23 @@ def parse_public_key(data: bytes) -> PublicKey:
 
 
 def _extensions(node: der.Node, name: str) -> tuple[Extension, ...]:
+    whole = der.one(node.value, der.SEQUENCE, name, node.inner)
+    data, base, item = whole.value, whole.inner, 0
     found: dict[str, Extension] = {}
-    for item in der.children(der.one(node.value, der.SEQUENCE, name, node.inner), name):
-        parts = der.children(der.expect(item, der.SEQUENCE, name), name)
-        if not 2 <= len(parts) <= 3:
-            raise MalformedEvidence(name, item.offset, "an id, a flag and a value", f"{len(parts)} elements")
-        oid = der.oid(parts[0], name)
-        if oid in found:
-            raise MalformedEvidence(name, item.offset, "distinct extensions", f"{oid} twice")
-        value = der.expect(parts[-1], der.OCTET_STRING, name)
-        critical = len(parts) == 3 and der.boolean(parts[1], f"{name}.critical")
-        found[oid] = Extension(oid, critical, value.value, value.inner)
+    while item < len(data):
+        start, end = der.span(data, item, len(data), der.SEQUENCE, name, base)
+        start, stop = der.span(data, start, end, der.OID, name, base)
+        oid = der.dotted(data[start:stop], name, base + start)
+        flag = b"\0"
+        if data[stop : stop + 1] == b"\1":
+            start, stop = der.span(data, stop, end, der.BOOLEAN, name, base)
+            flag = data[start:stop]
+        start, stop = der.span(data, stop, end, der.OCTET_STRING, name, base)
+        if stop != end or oid in found or flag not in (b"\0", b"\xff"):
+            have = f"{oid} twice" if oid in found else data[item:end].hex()[:60]
+            raise MalformedEvidence(name, base + item, "distinct extensions: an id, a flag and a value", have)
+        found[oid] = Extension(oid, flag == b"\xff", data[start:stop], base + start)
+        item = end
     return tuple(found.values())
 
 
@@ -304,29 +310,34 @@ def _revoked(node: der.Node) -> dict[int, datetime]:
     return found
 
 
-def _attributes(raw: bytes) -> list[tuple[der.Node, der.Node]]:
-    """The type and value of each attribute of a DER Name, in order."""
+def _attributes(raw: bytes) -> list[tuple[bytes, bytes]]:
+    """Type and value of each attribute of a DER Name, in order: the bytes inside the identifier and the string."""
+    relative, limit = der.span(raw, 0, len(raw), der.SEQUENCE, "Name")
+    if limit != len(raw):
+        raise MalformedEvidence("Name", limit, "end of input", f"{len(raw) - limit} more bytes")
     found = []
-    for relative in der.children(der.one(raw, der.SEQUENCE, "Name"), "Name"):
-        for attribute in der.children(der.expect(relative, der.SET, "RDN"), "RDN"):
-            parts = der.children(der.expect(attribute, der.SEQUENCE, "attribute"), "attribute")
-            if len(parts) != 2:
-                raise MalformedEvidence("attribute", attribute.offset, "a type and a value", len(parts))
-            found.append((der.expect(parts[0], der.OID, "attribute"), parts[1]))
+    while relative < limit:
+        attribute, relative = der.span(raw, relative, limit, der.SET, "RDN")
+        while attribute < relative:
+            start, attribute = der.span(raw, attribute, relative, der.SEQUENCE, "attribute")
+            start, stop = der.span(raw, start, attribute, der.OID, "attribute")
+            text, end = der.read(raw, stop, field="attribute")
+            if end != attribute:
+                raise MalformedEvidence("attribute", stop, "a type and a value", raw[start:attribute].hex()[:60])
+            found.append((raw[start:stop], text.value))
     return found
 
 
 def name(raw: bytes) -> tuple[tuple[str, str], ...]:
     """A DER Name as ordered pairs of dotted attribute type and text."""
-    return tuple(
-        (der.oid(kind, "attribute"), value.value.decode("utf-8", "replace")) for kind, value in _attributes(raw)
-    )
+    pairs = _attributes(raw)
+    return tuple((der.dotted(kind, "attribute", 0), text.decode("utf-8", "replace")) for kind, text in pairs)
 
 
 @lru_cache(maxsize=512)
 def common_name(raw: bytes) -> str:
     """The last common name of a DER Name, or the empty string."""
-    texts = [value.value for kind, value in _attributes(raw) if kind.value == _COMMON_NAME]
+    texts = [text for kind, text in _attributes(raw) if kind == _COMMON_NAME]
     return texts[-1].decode("utf-8", "replace") if texts else ""
 
 

@@ -83,17 +83,19 @@ def _read(data: bytes, offset: int) -> Pck:
 
 def _fields(node: der.Node, below: bytes) -> dict[int, der.Node]:
     """The values of a SEQUENCE of (identifier, value), by the last arc of identifiers ``EXTENSION.<below>.<arc>``."""
-    prefix = _EXTENSION + below
-    head = bytes((der.OID, len(prefix) + 1)) + prefix
+    name, prefix = "SGX extension", _EXTENSION + below
+    data, base, item = der.expect(node, der.SEQUENCE, name).value, node.inner, 0
     found: dict[int, der.Node] = {}
-    for item in der.children(der.expect(node, der.SEQUENCE, "SGX extension"), "SGX extension"):
-        body, place = der.expect(item, der.SEQUENCE, "SGX extension").value, len(head)
-        arc = body[place : place + 1]
-        if not body.startswith(head) or not arc or arc[0] in found:
-            raise MalformedEvidence("SGX extension", item.offset, f"distinct fields {head.hex()}…", body.hex()[:40])
-        found[arc[0]], end = der.read(body, place + 1, item.inner, "SGX extension")
-        if end != len(body):
-            raise MalformedEvidence("SGX extension", item.offset, "an id and a value", "more")
+    while item < len(data):
+        start, end = der.span(data, item, len(data), der.SEQUENCE, name, base)
+        start, stop = der.span(data, start, end, der.OID, name, base)
+        arc = data[stop - 1]
+        if data[start : stop - 1] != prefix or arc in found:
+            raise MalformedEvidence(name, base + item, f"distinct fields {prefix.hex()}…", data[start:stop].hex())
+        found[arc], stop = der.read(data, stop, base, name)
+        if stop != end:
+            raise MalformedEvidence(name, base + item, "an id and a value", "more")
+        item = end
     return found
 
 
