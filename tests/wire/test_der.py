@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,3 +43,33 @@ def test_children_are_read_one_after_another(value: bytes, offset: int) -> None:
     except MalformedEvidence as error:
         have = str(error), error.where
     assert have == wanted
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "wanted"),
+    [
+        (der.UTC_TIME, b"491231235959Z", "2049-12-31T23:59:59+00:00"),
+        (der.UTC_TIME, b"500101000000Z", "1950-01-01T00:00:00+00:00"),
+        (der.GENERALIZED_TIME, b"20500101000000Z", "2050-01-01T00:00:00+00:00"),
+        (der.GENERALIZED_TIME, b"99991231235959Z", "9999-12-31T23:59:59+00:00"),
+        (der.UTC_TIME, b"20500101000000Z", None),
+        (der.GENERALIZED_TIME, b"500101000000Z", None),
+        (der.OCTET_STRING, b"500101000000Z", None),
+        (der.UTC_TIME, b"260230000000Z", None),
+        (der.UTC_TIME, b"260101240000Z", None),
+        (der.UTC_TIME, b"260101006000Z", None),
+        (der.UTC_TIME, b"260101000060Z", None),
+        (der.UTC_TIME, b"2601010000Z", None),
+        (der.UTC_TIME, b"260101000000z", None),
+        (der.UTC_TIME, b"26010100000+Z", None),
+        (der.GENERALIZED_TIME, b"00000101000000Z", None),
+        (der.GENERALIZED_TIME, b"", None),
+    ],
+)
+def test_times_are_those_rfc_5280_takes(tag: int, text: bytes, wanted: str | None) -> None:
+    node = der.Node(tag, text, bytes((tag, len(text))) + text, 3)
+    if wanted is not None:
+        assert der.time(node).isoformat() == wanted
+        return
+    with pytest.raises(MalformedEvidence):
+        der.time(node)

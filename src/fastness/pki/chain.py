@@ -118,7 +118,8 @@ def _build(
     critical: set[str],
     understood: Callable[[x509.Certificate], None] | None,
 ) -> Chain:
-    candidates = [*pool, *(item.certificate for item in anchors.of(tee) if item.certificate is not None)]
+    trusted = anchors.of(tee)
+    candidates = [*pool, *(item.certificate for item in trusted if item.certificate is not None)]
     path = [leaf]
     while True:
         current = path[-1]
@@ -129,7 +130,7 @@ def _build(
         if anchor is not None and (current.issuer == current.subject or len(path) > 1):
             _self_consistent(current, tee)
             return Chain(tuple(path), anchor)
-        bare = _anchored_issuer(current, anchors, tee)
+        bare = _anchored_issuer(current, trusted)
         if bare is not None:
             return Chain(tuple(path), bare)
         if current.issuer == current.subject:
@@ -163,9 +164,9 @@ def _self_consistent(root: x509.Certificate, tee: str) -> None:
         raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key")
 
 
-def _anchored_issuer(certificate: x509.Certificate, anchors: Anchors, tee: str) -> Anchor | None:
+def _anchored_issuer(certificate: x509.Certificate, trusted: tuple[Anchor, ...]) -> Anchor | None:
     """An anchor given as a bare key that signed ``certificate``."""
-    for item in anchors.of(tee):
+    for item in trusted:
         if item.key is not None and item.certificate is None and signed_by(certificate, item.key):
             return item
     return None

@@ -6,7 +6,7 @@ refuse, vendor extensions are read field by field, and errors here name offsets.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -193,16 +193,13 @@ def time(node: Node, field: str = "time") -> datetime:
 @lru_cache(maxsize=1024)
 def _time(tag: int, text: bytes) -> datetime | None:
     """The entries of a revocation list share a few times."""
-    form = {UTC_TIME: (13, 2), GENERALIZED_TIME: (15, 4)}.get(tag)
-    if form is None or len(text) != form[0] or text[-1:] != b"Z" or not text[:-1].isdigit():
+    digits = text[:-1]
+    if len(digits) != {UTC_TIME: 12, GENERALIZED_TIME: 14}.get(tag) or text[-1:] != b"Z" or not digits.isdigit():
         return None
-    year = int(text[: form[1]])
-    if form[1] == 2:
-        year += 2000 if year < 50 else 1900
-    rest = text[form[1] :]
+    if tag == UTC_TIME:
+        digits = (b"20" if digits < b"50" else b"19") + digits
     try:
-        return datetime(
-            year, int(rest[:2]), int(rest[2:4]), int(rest[4:6]), int(rest[6:8]), int(rest[8:10]), tzinfo=UTC
-        )
+        found = datetime.fromisoformat(f"{digits[:8].decode()}T{digits[8:].decode()}Z")
     except ValueError:
         return None
+    return found if digits[8:10] < b"24" else None  # ISO 8601 knows 24:00, X.509 does not
