@@ -28,6 +28,12 @@ class Anchor(NamedTuple):
     key: x509.PublicKey | None = None
     certificate: x509.Certificate | None = None
 
+    @property
+    def pin(self) -> tuple[object, ...]:
+        """All it says, in bytes and words: hashing a parsed certificate would walk the whole of it."""
+        *said, key, certificate = self
+        return (*said, key and key.raw, certificate and certificate.raw)
+
 
 class Anchors(NamedTuple):
     """A set of anchors. Empty by default: nothing is trusted that was not named."""
@@ -44,17 +50,8 @@ class Anchors(NamedTuple):
         return next((item for item in self.of(tee) if item.spki == digest), None)
 
     def pins(self, tee: str) -> Hashable:
-        """What the anchors of ``tee`` say, in bytes and words: hashing a parsed certificate would walk all of it."""
-        return tuple(
-            [
-                (
-                    *item[:6],
-                    item.key.raw if item.key is not None else b"",
-                    item.certificate.raw if item.certificate is not None else b"",
-                )
-                for item in self.of(tee)
-            ]
-        )
+        """What the anchors of ``tee`` say: part of the key of whatever they vouched for."""
+        return tuple([item.pin for item in self.of(tee)])
 
     def __add__(self, other: Anchors) -> Anchors:  # type: ignore[override]  # a union, not a longer tuple
         return Anchors(self.items + other.items)
