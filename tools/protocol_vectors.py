@@ -27,9 +27,9 @@ HPKE = X25519PrivateKey.from_private_bytes(HPKE_SECRET)
 SIGNING_KEY = SIGNING.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 HPKE_KEY = HPKE.public_key().public_bytes_raw()
 SEALED = (
-    "49711fee7e3ecb66bf6dc6104f76bbd1356dec98c8ef23e207e483a1cbca3f571f9bc2fc134553a097a84916433d906fb06b"
-    "b1c0e3ea14c6bb7c631615287d4d04533fe78d2e3aa2ddc9eb2ba07f02433368535aa0f0500a752d56fd68169889e56d9846"
-    "20a981d06b73204ff066"
+    "d7d47528954bb2a37019735bac6ab590f107074378b5e56324ebfcfe0df01a40ecfd0851367be640d8fddbf8350faaad87aa"
+    "f60cadac02b09e103f769fe1aa910e6e595d85c4dc21eaf1962312cfc4a8b6d94b1bb01c00675a3814b097ce35d86ed4cd90"
+    "5d3f76773e4c0e29399cc9caea5f9df84fabb568"
 )
 """The release plaintext, sealed once: sealing draws a key of its own each time, so that only opening is repeatable."""
 
@@ -52,9 +52,12 @@ def vectors() -> dict[str, Any]:
         "statement": statement,
         "evidence": messages.encode_evidence(statement, signature),
         "refusal": messages.Refusal("no", "hint", ("nil",)).encode(),
-        "release plaintext": messages.Workload(b"\0asm", b"cfg", {"k": b"v"}, {"/a": b"b"}, owner).encode(),
+        "release plaintext": messages.Workload(
+            b"\0asm", b"cfg", {"k": b"v"}, {"/a": b"b"}, owner, time_ms=1_700_000_000_000
+        ).encode(),
         "measured": messages.Measured(b"\x44" * 32, EVENTS).encode(),
         "attach plaintext": messages.Attach(owner, "logs", follow=True).encode(),
+        "credential": messages.encode_credential(b"\x55" * 4, b"\x66" * 4),
         "credit": messages.credit(1 << 20),
         "ended": messages.Ended("exit", 7).encode(),
         "status": messages.Status("running").encode(),

@@ -96,6 +96,41 @@ def verify_all(
     return answer(gather(sources), question(at, nonce, report_data, policy, anchors, offline=offline))
 
 
+class Examined(NamedTuple):
+    """Genuine evidence: its claims, then those of what it rests on, and what was seen besides."""
+
+    layers: tuple[Claims, ...]
+    findings: tuple[Finding, ...]
+
+
+def examine(sources: Iterable[Source], tee: str, asked: Question, ours: Collateral | None = None) -> Examined:
+    """The one piece of ``tee`` evidence in ``sources``, found genuine; what a policy says of it is the caller's to ask.
+
+    Args:
+        sources: what somebody brought.
+        tee: the TEE it is said to be of.
+        asked: the question.
+        ours: what the challenger remembers of the conversation; never found among ``sources``, who might make it up.
+
+    Raises:
+        NotGenuine, MissingCollateral, MalformedEvidence: it is not; or not one piece of it is there.
+    """
+    gathered = gather(sources)
+    if gathered.problem is not None:
+        raise gathered.problem
+    if ours is not None:
+        gathered = gathered._replace(collateral=gathered.collateral + ours)
+    session = _Session(gathered, asked)
+    found = [(item, session._genuine(item.tee, item.data)) for item in session.order() if item.tee == tee]
+    alone = [genuine for item, genuine in found if (item.tee, item.data) not in session.supporting]
+    if len(alone) != 1:
+        raise MalformedEvidence("evidence", 0, f"one piece of {tee} evidence", len(alone))
+    layers = _layers(tee, alone[0])
+    claims = tuple(item for _, item in layers)
+    seen = [finding for layer, _ in layers for finding in layer.findings]
+    return Examined(claims, (*seen, *_remembered(claims, asked)))
+
+
 def question(
     at: datetime | None,
     nonce: bytes | None,
@@ -258,8 +293,9 @@ class _Session:
 
 
 def _unanswered(genuine: Genuine[Any]) -> bool:
-    """Whether a list of revoked certificates would answer what is open."""
-    return any(item.outcome is Outcome.UNKNOWN and item.check.endswith(".revocation") for item in genuine.findings)
+    """Whether a list of revoked certificates, or a manifest, would answer what is open."""
+    open_ = (item.check for item in genuine.findings if item.outcome is Outcome.UNKNOWN)
+    return any(check.endswith((".revocation", ".rim")) for check in open_)
 
 
 def _because(error: NotGenuine, failures: list[FastnessError]) -> FastnessError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ import wasmtime
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.appraise import policy as policies
+from fastness.devices import Quote
 from fastness.errors import KeepFailed, NotGenuine, ProtocolError, RemoteError
+from fastness.host.launch.nil import Chip
 from fastness.host.software_root import SoftwareRoot
-from fastness.keep.attest import Quote
 from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
+from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
 from fastness.keep.protocol import Service, _hear
+from fastness.keep.states import COMPROMISED, State
 from fastness.pki.anchors import Anchors, from_key
 from fastness.seal import binding, log
 from fastness.seal.channel import Channel, client_context, identity, server_context
@@ -40,18 +44,36 @@ DEVELOPMENT = policies.load("development")
 NOTHING = wasmtime.wat2wasm('(module (memory (export "memory") 1) (func (export "_start")))')
 
 
-class Device:
+class Device(Chip):
     """A device that signs what it is asked for, or what ``lie`` makes of it."""
 
     tee = "nil"
 
     def __init__(self, root: SoftwareRoot = ROOT) -> None:
+        super().__init__(lambda: root, debug=False)
         self.root = root
+        self.register = bytes(48)
         self.lie: Callable[[bytes, bytes], tuple[bytes, bytes]] = lambda report, register: (report, register)
 
-    def quote(self, report_data: bytes, register: bytes) -> Quote:
-        report_data, register = self.lie(report_data, register)
+    def extend(self, event: log.Event) -> None:
+        self.register = log.extend(self.register, log.measured(event))
+
+    def quote(self, report_data: bytes) -> Quote:
+        report_data, register = self.lie(report_data, self.register)
         return Quote("nil", self.root.sign(report_data, LAUNCH, register, debug=False))
+
+
+class Sound(Integrity):
+    """Code that is as it was, unless ``trouble`` says otherwise: the tests' own process loads things as it goes."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+
+    def growing(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def check(self) -> str:
+        return self.trouble
 
 
 @dataclass
@@ -60,7 +82,8 @@ class Scene:
 
     keep: Keep
     service: Service
-    left: list[bool] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    sound: Sound = field(default_factory=Sound)
 
     def connect(self) -> Transport:
         ours, theirs = socket.socketpair()
@@ -72,9 +95,10 @@ class Scene:
 
 
 def scene(device: Device | None = None, root: Path | None = None) -> Scene:
-    left: list[bool] = []
+    left: list[int] = []
     keep = Keep("nil", device or Device())
-    return Scene(keep, Service(keep, root, lambda: left.append(True)), left)
+    sound = Sound()
+    return Scene(keep, Service(keep, root, left.append, sound), left, sound)
 
 
 def workload(wasm: bytes = NOTHING, manifest: Manifest | None = None, **changed: Any) -> Workload:
@@ -344,7 +368,7 @@ def test_more_stdin_than_credit_breaks_the_protocol() -> None:
             theirs, Channel(server_context(identity(ec.generate_private_key(ec.SECP256R1()))), server=True)
         )
         await asyncio.gather(transport.handshake(), server.handshake())
-        execution = Execution(workload(), None, Output())
+        execution = Execution(workload(), None, Output(), Sound())
         hearing = asyncio.create_task(_hear(server, execution))
         for _ in range(STDIN_WINDOW // MAX_DATA):
             await transport.send(Type.STDIN, bytes(MAX_DATA))
@@ -471,5 +495,60 @@ def test_the_released_bytes_on_the_wire_show_nothing() -> None:
         assert len(relayed) > len(given.wasm)
         assert given.wasm[:16] not in relayed
         assert binding.sha256(given.wasm) not in relayed
+
+    play(work)
+
+
+def test_a_keep_whose_code_was_altered_flags_itself_and_ends() -> None:
+    async def work() -> None:
+        stage = scene()
+        attested = await stage.attest()
+        await Delivery.release(attested, workload(attached=False), Stages())
+        stage.sound.trouble = "code of a library was altered in memory"
+        with pytest.raises((NotGenuine, RemoteError)):
+            await stage.attest()
+        assert stage.left == [COMPROMISED]
+        assert stage.keep.state is State.POISONED
+        assert stage.keep.events[-1].kind == log.POISON
+        register = log.replay(stage.keep.events)
+        assert stage.keep.device.register == register  # type: ignore[attr-defined]
+
+    play(work)
+
+
+def test_the_attached_tenant_is_told_before_its_keep_ends() -> None:
+    async def work() -> None:
+        stage = scene()
+        loop = wasmtime.wat2wasm('(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))')
+        bounded = replace(Manifest(), limits=replace(Manifest().limits, wall_clock=20, fuel=2_000_000_000))
+        delivery = await Delivery.release(await stage.attest(), workload(loop, bounded), Stages())
+        stage.sound.trouble = "a function is not the one that was loaded"
+        checking = asyncio.create_task(stage.service._measured(asyncio.to_thread(stage.sound.check)))
+        ended, _ = await collect(delivery)
+        await checking
+        assert ended.outcome == "failed"
+        assert "compromised" in ended.what
+        assert stage.left[0] == COMPROMISED
+
+    play(work)
+
+
+def test_the_successor_of_a_compromised_keep_says_so_and_takes_nothing() -> None:
+    async def work() -> None:
+        first = scene()
+        first.keep.measure(b"wasm", b"configuration")
+        first.keep.poison(b"altered")
+        device = first.keep.device
+        heir = Keep("nil", device, flagged=tuple(log.parse_measured(log.measured(item)) for item in first.keep.events))
+        left: list[int] = []
+        sound = Sound()
+        sound.trouble = "whatever"
+        stage = Scene(heir, Service(heir, None, left.append, sound), left, sound)
+        with pytest.raises(NotGenuine) as error:
+            await stage.attest()
+        assert error.value.check == "binding.poison" or error.value.check == "binding.workload"
+        assert not left
+        with pytest.raises(ProtocolError, match="poisoned cannot become loading"):
+            heir.measure(b"other", b"configuration")
 
     play(work)

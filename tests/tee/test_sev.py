@@ -89,7 +89,9 @@ def test_one_lie_one_check(lie: str, check: str) -> None:
     assert error.value.hint
 
 
-CHECKS = {"sev.root", "sev.ask", "sev.cek", "sev.pek", "sev.oca", "sev.pdh", "sev.report"}
+CHECKS = {"sev.root", "sev.ask", "sev.cek", "sev.pek", "sev.oca", "sev.pdh", "sev.report"} | {
+    "sev.launch-keys", "sev.launch", "sev.launch-policy",
+}  # fmt: skip
 
 
 def test_every_check_has_a_lie_and_a_row() -> None:
@@ -122,6 +124,7 @@ def test_without_cek_or_pek_there_is_no_evidence() -> None:
 
 
 EVIDENCE = forge.make({"guest": {}})
+LAUNCHED = forge.make({"launch": {}})
 
 
 def test_truncation_and_single_byte_changes() -> None:
@@ -154,4 +157,6 @@ def test_any_bytes(data: bytes) -> None:
 
 
 def test_show() -> None:
-    assert [name for name, *_ in sev.show(sev.parse(EVIDENCE.evidence))] == list(layout.PARTS)
+    assert [name for name, *_ in sev.show(sev.parse(EVIDENCE.evidence))] == list(layout.PARTS[:-1])
+    rows = {name: meaning for name, _, _, meaning in sev.show(sev.parse(LAUNCHED.evidence))}
+    assert "firmware 0.24 build 15, policy 0x7" in rows["launch"]

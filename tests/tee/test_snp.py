@@ -389,7 +389,8 @@ def test_show_names_every_field() -> None:
 
 CHECKS = {
     "snp.signing-key", "snp.leaf", "snp.chain", "snp.validity", "snp.line", "snp.chip-id", "snp.leaf-tcb",
-    "snp.signature", "snp.revocation", "snp.tcb-order",
+    "snp.signature", "snp.revocation", "snp.tcb-order", "snp.id-key", "snp.id-signature",
+    "snp.author-key", "snp.id-block",
 }  # fmt: skip
 
 

@@ -21,12 +21,13 @@ class Reply:
 
 @dataclass
 class Service:
-    """``routes`` maps a path with its query to replies, used in order; the last one stays."""
+    """``routes`` maps a path with its query to replies, used in order; the last one stays. ``answer`` is to POST."""
 
     url: str = ""
     routes: dict[str, list[Reply]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    answer: Callable[[bytes], Reply] | None = None
 
     def say(self, path: str, *replies: Reply | bytes) -> None:
         self.routes[path] = [Reply(item) if isinstance(item, bytes) else item for item in replies]
@@ -40,6 +41,8 @@ def serving() -> Iterator[Service]:
         def do_GET(self) -> None:
             service.asked.append(self.path)
             replies = service.routes.get(self.path, [Reply(b"no", 404)])
+            if self.command == "POST" and service.answer is not None:
+                replies = [service.answer(service.bodies[-1])]
             reply = replies.pop(0) if len(replies) > 1 else replies[0]
             self.send_response(reply.status)
             for name, value in reply.headers.items():

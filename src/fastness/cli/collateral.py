@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastness.cli.words import emit, printable, say
 from fastness.errors import MalformedEvidence, MissingCollateral, RemoteError, UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from fastness.collateral.gather import Gathered
     from fastness.collateral.wanted import Wanted
@@ -72,20 +73,17 @@ def _gathered(paths: list[str]) -> Gathered:
     return gathered
 
 
-def _wanted(gathered: Gathered) -> list[Wanted]:
+def _evidence(gathered: Gathered) -> Iterator[tuple[str, Any, Collateral]]:
+    """Every piece of evidence, those inside others too, with the collateral there is."""
     from fastness import tee as tees
-    from fastness.collateral import fetch
 
-    found: dict[str, Wanted] = {}
     todo = [(item.tee, item.data) for item in gathered.evidence]
     while todo:
         name, data = todo.pop()
         module = tees.load(name)
         evidence = module.parse(data)
         todo += module.embedded(evidence)
-        collateral = gathered.collateral + module.enclosed(evidence)
-        found.update({item.key: item for item in fetch.plan(name, evidence, collateral)})
-    return list(found.values())
+        yield name, evidence, gathered.collateral + module.enclosed(evidence)
 
 
 def _obtain(
@@ -100,18 +98,24 @@ def _obtain(
 
     network = None if offline else fetch.client(timeout=options.timeout, attempts=options.attempts, progress=say)
     moment = when(at) or datetime.now(UTC)
-    store, whole, rows = Store(folder()), Collateral(), []
-    for wanted in _wanted(gathered):
-        row = {"key": wanted.key, "url": wanted.url, "error": ""}
+    store, whole, rows = Store(folder()), Collateral(), dict[str, dict[str, str]]()
+
+    def get(wanted: Wanted) -> Collateral | None:
+        if wanted.key in rows:
+            return None
+        row = rows[wanted.key] = {"key": wanted.key, "url": wanted.url, "error": ""}
         try:
             more = fetch.obtain(wanted, store, network, at=moment)
-            whole += more or Collateral()
-            row["error"] = "" if more else "not in the cache"
         except RemoteError as error:
             say(f"failed: {error.what}")
             row["error"] = error.what
-        rows.append(row)
-    return whole, rows
+            return None
+        row["error"] = "" if more else "not in the cache"
+        return more
+
+    for name, evidence, collateral in _evidence(gathered):
+        whole += fetch.follow(name, evidence, collateral + whole, get)
+    return whole, list(rows.values())
 
 
 def _bundle(options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from fastness.appraise.verdict import Verdict
 from fastness.cli import streams
 from fastness.cli.words import paint, printable, say
 from fastness.collateral import anchors_file
+from fastness.collateral.supply import Supply
 from fastness.errors import KeepFailed
 from fastness.pki import anchors
 from fastness.pki.anchors import Anchors
@@ -47,6 +48,7 @@ class Wishes:
     stdin: str | None = None
     verdict: Path | None = None
     timings: bool = False
+    supply: Supply | None = None
     announce: Callable[[Attested], None] = lambda _: None
     stages: Stages = field(default_factory=Stages)
 
@@ -76,7 +78,9 @@ async def attest(sock: socket.socket, wishes: Wishes) -> Attested:
     """Challenges the keep behind ``sock``; says and records the verdict; raises :class:`Refused` if it is one."""
     try:
         transport = Transport(sock, Channel(client_context(), server=False))
-        attested = await deliver.challenge(transport, wishes.policy, wishes.anchors, stages=wishes.stages)
+        attested = await deliver.challenge(
+            transport, wishes.policy, wishes.anchors, stages=wishes.stages, supply=wishes.supply
+        )
     except Refused as refusal:
         record(refusal.verdict, wishes.verdict)
         raise

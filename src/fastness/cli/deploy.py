@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--anchors", metavar="FILE", action="append", default=[], help="further roots to trust")
     parser.add_argument("--platform", metavar="NAME", help="the platform to ask the host for")
+    parser.add_argument("--offline", action="store_true", help="do not fetch missing collateral from the vendors")
     parser.add_argument(
         "--detach", action="store_true", help="leave the workload running; read it with `fastness keep`"
     )
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace) -> int:
     from fastness.appraise import policy
     from fastness.cli import delivery
+    from fastness.collateral.supply import Supply
     from fastness.errors import FastnessError
     from fastness.tenant.deliver import Refused
     from fastness.tenant.remote import Host
@@ -47,7 +49,11 @@ async def _run(options: argparse.Namespace) -> int:
     chosen = policy.load(options.policy)
     prepared = delivery.prepared(options)
     wishes = delivery.wishes(
-        options, chosen, delivery.roots(chosen, options.anchors), announce=lambda attested: say(summary(attested))
+        options,
+        chosen,
+        delivery.roots(chosen, options.anchors),
+        supply=Supply(offline=options.offline),
+        announce=lambda attested: say(summary(attested)),
     )
     host = Host(options.host)
     keep = await host.launch(options.platform)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fastness.host.inventory import Inventory
 
 DEFAULT_LISTEN = "127.0.0.1:7300"
-SIMULATED_LABEL = "FASTNESS SIMULATED ROOT"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +26,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     serve.add_argument("--listen", metavar="ADDR", default=DEFAULT_LISTEN, help=f"NAME:PORT (default {DEFAULT_LISTEN})")
     serve.add_argument("--platform", metavar="NAME", default="nil", help="what keeps run on (default nil: SIMULATED)")
+    serve.add_argument(
+        "--image", metavar="IMAGE", default="", help="keep image: folder or digest (default: last built)"
+    )
+    serve.add_argument("--memory", metavar="MIB", type=int, default=512, help="of a keep's machine (default 512)")
+    serve.add_argument("--vcpus", metavar="N", type=int, default=1, help="of a keep's machine (default 1)")
+    serve.add_argument("--firmware", metavar="FILE", default="", help="OVMF of a keep's machine")
+    serve.add_argument("--boot", choices=("direct", "uki"), default="direct", help="how its image is started")
+    serve.add_argument(
+        "--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="auto: KVM where it runs a guest"
+    )
     serve.add_argument("--max-keeps", metavar="N", type=int, default=8, help="how many may run at once (default 8)")
     serve.add_argument("--spare", metavar="N", type=int, default=1, help="how many to keep ready (default 1)")
-    serve.add_argument("--boot-timeout", metavar="S", type=float, default=30, help="seconds a keep has to start")
+    serve.add_argument("--boot-timeout", metavar="S", type=float, default=60, help="seconds a keep has to start")
     serve.add_argument("--grace", metavar="S", type=float, default=2, help="seconds a keep has to end when asked")
     roots = commands.add_parser(
         "anchors", help="the local root of a platform", description="the local root of a platform"
@@ -49,13 +58,28 @@ def _anchors(options: argparse.Namespace) -> int:
     from fastness.wire import pem, x509
 
     found = load(options.platform).anchors()
+    simulated = options.platform == "nil"
     if options.json:
-        rows = [{"spki": keys.fingerprint(x509.parse_public_key(key)), "der": key.hex()} for key in found]
-        emit({"schema": "fastness/anchors/v1", "platform": options.platform, "simulated": True, "anchors": rows})
+        named = [
+            x509.certificate(r.der).key if r.label == "CERTIFICATE" else x509.parse_public_key(r.der) for r in found
+        ]
+        rows = [{"spki": keys.fingerprint(key), "der": root.der.hex()} for key, root in zip(named, found, strict=True)]
+        emit({"schema": "fastness/anchors/v1", "platform": options.platform, "simulated": simulated, "anchors": rows})
         return 0
-    say(f"SIMULATED: the local root of {options.platform!r} on this machine; it vouches for nothing but the flow")
-    sys.stdout.write(pem.armour(SIMULATED_LABEL, found).decode())
+    say(
+        VOUCHES.get(
+            options.platform, f"the evidence of {options.platform!r} leads to its vendor's roots: nothing to name"
+        )
+    )
+    for root in found:
+        sys.stdout.write(pem.armour(root.label, (root.der,)).decode())
     return 0
+
+
+VOUCHES = {
+    "nil": "SIMULATED: the local root of 'nil' on this machine; it vouches for nothing but the flow",
+    "vm": "the authority of this host's own TPMs: a root of trust for nobody but the owner of this host",
+}
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -81,13 +105,24 @@ def _listen(text: str) -> socket.socket:
     return listening
 
 
+def _settings(options: argparse.Namespace) -> object:
+    """What an operator chose of a keep's machine; nothing where a keep is a process."""
+    if options.platform == "nil":
+        return None
+    from fastness.host.launch.qemu import Settings
+
+    return Settings(
+        options.image, options.memory, options.vcpus, options.firmware, options.boot, options.accelerator
+    ).checked()
+
+
 def _serve(options: argparse.Namespace) -> int:
     from fastness.host.inventory import Inventory
     from fastness.host.launch import load
 
     if options.max_keeps < 1 or options.spare < 0:
         raise UsageError("--max-keeps must be at least 1, --spare at least 0")
-    launcher = load(options.platform)
+    launcher = load(options.platform, _settings(options))
     launcher.anchors()
     listening = _listen(options.listen)
     inventory = Inventory(
@@ -100,6 +135,8 @@ def _serve(options: argparse.Namespace) -> int:
     name, port = listening.getsockname()[:2]
     if options.platform == "nil":
         say("SIMULATED: platform nil protects nothing from this machine")
+    if options.platform == "vm":
+        say("platform vm measures what it runs, and protects it from nobody who owns this machine")
     if name not in ("127.0.0.1", "::1"):
         say(f"warning: whoever reaches {name}:{port} can launch and end keeps (never read them)")
     asyncio.run(_until_told(inventory, listening))

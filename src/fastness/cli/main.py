@@ -26,6 +26,7 @@ COMMANDS = {
     "evidence": "show evidence field by field, or collect this machine's own",
     "collateral": "fetch, bundle and show what verification needs besides evidence",
     "platforms": "what this machine offers to keeps, what is missing, and what to do about it",
+    "image": "build the keep image, reproducibly, and say what each platform will measure",
     "tcb": "every component that runs inside a keep",
     "diagram": "the architecture, drawn from the code's own tables",
     "help": "words on a topic",

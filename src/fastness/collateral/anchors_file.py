@@ -1,7 +1,8 @@
 """Anchors a person names: ``nil`` for this machine's software root, or files of certificates and public keys.
 
 ``FILE`` may hold PEM, DER, or a JSON web key or set of them; ``TEE:FILE`` limits what is in it to one TEE
-(``cca:iak.pem``).
+(``cca:iak.pem``). The record of a SEV launch (``fastness/sev-launch/v1``) holds keys that the tenant shares with the
+platform's firmware alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fastness.pki.anchors import Anchors
 from fastness.wire import pem, x509
 
 MAX_FILE = 1 << 20
+_LAUNCH = b'"fastness/sev-launch/'
 
 
 def nil_folder() -> Path:
@@ -62,7 +64,7 @@ def _file(name: str) -> Anchors:
     except OSError as error:
         raise UsageError(f"the anchor file cannot be read: {error.strerror}", where=str(path)) from None
     if data.lstrip()[:1] == b"{":
-        return _jwk(tee, path, data)
+        return _launch(tee, path, data) if _LAUNCH in data[:256] else _jwk(tee, path, data)
     blocks = pem.unarmour(data) if b"-----BEGIN" in data else [("", data)]
     rows = [row for label, der in blocks for row in (_row(tee, path, label, der),) if row is not None]
     if not rows:
@@ -79,6 +81,18 @@ def _jwk(tee: str, path: Path, data: bytes) -> Anchors:
         raise UsageError(f"not a JSON web key: {error.what}", where=str(path)) from None
     rows = [anchors.from_key(tee, kid or path.name, key, simulated=tee == "nil") for kid, key in keys]
     return Anchors(tuple(rows))
+
+
+def _launch(tee: str, path: Path, data: bytes) -> Anchors:
+    from fastness.tee.sev import launch
+
+    if tee not in ("*", "sev"):
+        raise UsageError(f"the record of a SEV launch vouches for nothing of {tee}", where=str(path))
+    try:
+        held = launch.record(data)
+    except MalformedEvidence as error:
+        raise UsageError(f"not the record of a SEV launch: {error.field}", where=str(path)) from None
+    return Anchors((anchors.Anchor("sev", f"launch keys in {path.name}", held.pdh.hex(), secret=data),))
 
 
 def _row(tee: str, path: Path, label: str, der: bytes) -> anchors.Anchor | None:

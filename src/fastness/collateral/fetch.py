@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from fastness.tee import Collateral
 if TYPE_CHECKING:
     from fastness.collateral.http import Answer, Client
 
+MAX_ROUNDS = 3
 _NEXT_UPDATE = re.compile(rb'"nextUpdate"\s*:\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"')
 
 
@@ -41,7 +43,25 @@ def plan(tee: str, evidence: Any, collateral: Collateral) -> list[Wanted]:
         report = tees.load("snp").unparse(evidence)[:0x4A0]
         vlek = len(report) > 0x4C and report[0x48] >> 2 & 7 == 1
         return kds.of_report(report, vlek=vlek) if len(report) == 0x4A0 else []
-    return rim.of_report(evidence, collateral.certificates) if tee == "nvgpu" else []
+    if tee == "nvgpu":
+        return rim.of_report(evidence, collateral.certificates, [item.data for item in collateral.of("rim")])
+    return []
+
+
+def follow(tee: str, evidence: Any, collateral: Collateral, get: Callable[[Wanted], Collateral | None]) -> Collateral:
+    """All that ``get`` has of what ``evidence`` wants, and of what that wants in turn.
+
+    A manifest names certificates whose status is wanted: two rounds. More than :data:`MAX_ROUNDS` are not made.
+    """
+    found, asked = Collateral(), set[str]()
+    for _ in range(MAX_ROUNDS):
+        todo = [item for item in plan(tee, evidence, collateral + found) if item.key not in asked]
+        for wanted in todo:
+            asked.add(wanted.key)
+            found += get(wanted) or Collateral()
+        if not todo:
+            break
+    return found
 
 
 def _intel(tee: str, collateral: Collateral) -> list[Wanted]:
@@ -115,10 +135,25 @@ def _right(wanted: Wanted, heap: Heap) -> None:
             f"{wanted.url} answered with something else than {' and '.join(wanted.kinds)}",
             hint="is the configured address that of the service or a faithful mirror?",
         )
-    if wanted.holds:
+    if "ocsp" in wanted.kinds:
+        _answered(wanted, heap)
+    if "rim" in wanted.kinds:
+        if wanted.holds not in rim.versions(item.data for item in heap.of("rim")):
+            raise RemoteError(f"{wanted.url} answered with the manifest of another version")
+    elif wanted.holds:
         held = b"".join(data for (kind, data) in heap.documents if kind in wanted.kinds).lower()
         if wanted.holds.lower().encode() not in held:
             raise RemoteError(f"{wanted.url} answered for another platform than {wanted.holds}")
+
+
+def _answered(wanted: Wanted, heap: Heap) -> None:
+    from fastness.pki import ocsp
+
+    try:
+        for item in heap.of("ocsp"):
+            ocsp.read(item.data)
+    except MalformedEvidence as error:  # tryLater and the like, which nobody signs
+        raise RemoteError(f"{wanted.url} gave no status: {error.what}", hint="try again later") from None
 
 
 def _until(heap: Heap) -> str:
@@ -131,5 +166,11 @@ def _until(heap: Heap) -> str:
             found = _NEXT_UPDATE.search(data)
             ends.append(found[1].decode() if found else never)
         elif kind == "ocsp":
-            ends.append(never)
+            ends += [f"{end:%Y-%m-%dT%H:%M:%SZ}" if end else never for end in _ends(data)]
     return min(ends, default=FOREVER)
+
+
+def _ends(data: bytes) -> list[datetime | None]:
+    from fastness.pki import ocsp
+
+    return [item.next_update for item in ocsp.read(data).singles] or [None]

@@ -10,13 +10,14 @@ The service wraps the TagSwid XML in JSON: ``{"id", "rim": base64, "sha256"}``. 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from fastness.collateral.wanted import OCSP, RIM, Wanted, base
-from fastness.errors import UsageError
+from fastness.errors import MalformedEvidence, UsageError
 from fastness.wire import der, x509
 
 _DRIVER, _CHIP_SKU, _PROJECT, _PROJECT_SKU, _CHIP_INFO = 3, 15, 17, 18, 35
@@ -32,7 +33,25 @@ def manifest(identity: str) -> Wanted:
     if not _ID.fullmatch(identity):
         raise UsageError(f"not the name of a manifest: {identity[:80]!r}")
     path = f"/v1/rim/{identity}"
-    return Wanted(f"rim{path}", base(RIM) + path, ("rim",))
+    return Wanted(f"rim{path}", base(RIM) + path, ("rim",), plain(identity.rpartition("_")[2]))
+
+
+def plain(version: str) -> str:
+    """A version as names of manifests spell it: no dots, upper case."""
+    return version.replace(".", "").upper()
+
+
+def versions(manifests: Iterable[bytes]) -> set[str]:
+    """The versions that manifests are for, as :func:`plain` spells them."""
+    return {plain(item.version) for item in _read(manifests)}
+
+
+def _read(manifests: Iterable[bytes]) -> Iterator[Any]:
+    from fastness.tee.nvgpu import rim
+
+    for data in manifests:
+        with contextlib.suppress(MalformedEvidence):  # what cannot be read wants nothing; the verifier refuses it
+            yield rim.read(data)
 
 
 def driver(chip: str, version: str) -> Wanted:
@@ -45,8 +64,12 @@ def switch(version: str) -> Wanted:
     return manifest(f"NV_SWITCH_BIOS_5612_0002_890_{version.replace('.', '').upper()}")
 
 
-def of_report(evidence: Any, certificates: Sequence[x509.Certificate]) -> list[Wanted]:
-    """What a report wants: its manifests, and the status of each certificate whose issuer is there."""
+def of_report(evidence: Any, certificates: Sequence[x509.Certificate], manifests: Iterable[bytes] = ()) -> list[Wanted]:
+    """What a report wants: its manifests, and the status of each certificate whose issuer is there.
+
+    The certificates in ``manifests`` that are there already count too. A device makes its own leaf: nobody knows its
+    status.
+    """
     found: list[Wanted] = []
     version = evidence.vbios
     if evidence.kind == "switch":
@@ -58,12 +81,16 @@ def of_report(evidence: Any, certificates: Sequence[x509.Certificate]) -> list[W
         found += [driver(chip, stated)] if chip and stated else []
         known = version and project and project_sku and chip_sku
         found += [vbios(project, project_sku, chip_sku, version)] if known else []
+    inside = (item for manifest in _read(manifests) for item in manifest.signed.certificates)
+    return found + _statuses({item.raw: item for item in (*certificates, *inside)}.values())
+
+
+def _statuses(certificates: Collection[x509.Certificate]) -> list[Wanted]:
+    from fastness.tee.nvgpu import endorse
+
     by_name = {item.subject: item for item in certificates}
-    for item in certificates:
-        issuer = by_name.get(item.issuer)
-        if issuer is not None and issuer is not item:
-            found.append(status(item, issuer))
-    return found
+    pairs = ((item, by_name.get(item.issuer)) for item in certificates if not endorse.has_fwid(item))
+    return [status(item, issuer) for item, issuer in pairs if issuer is not None and issuer.raw != item.raw]
 
 
 def _chip(certificates: Sequence[x509.Certificate]) -> str:

@@ -69,6 +69,15 @@ def recognises(name: str, data: bytes) -> bool:
     return module.recognise(data)
 
 
+def snp_identity(data: bytes) -> str | None:
+    """Which half of an SNP ID block ``data`` is, by size, version and reserved bits (AMD 56860, SNP_LAUNCH_FINISH)."""
+    if len(data) == 96 and data[0x50:0x54] == b"\x01\0\0\0" and data[0x5A] & 2 and not any(data[0x5C:]):
+        return "snp-id-block" if data[0x5B] < 4 else None
+    if len(data) == 4096 and data[:4] == b"\x01\0\0\0" and not any(data[8:0x40]) and data[0x240:0x244] == b"\x02\0\0\0":
+        return "snp-id-auth"
+    return None
+
+
 def certificate_table(data: bytes) -> list[bytes] | None:
     """The blobs of an AMD certificate table (entries of GUID 16, offset 4, size 4, little endian, zero entry last).
 

@@ -67,6 +67,10 @@ class Sorter:
         if len(data) <= MAX_EVENT_LOG and eventlog.recognise(data):
             self.heap.add_document("event-log", data, source)
             return True
+        identity = sniff.snp_identity(data)
+        if identity is not None:
+            self.heap.add_document(identity, data, source)
+            return True
         table = sniff.certificate_table(data)
         if table is not None:
             return self._all(table, source, depth, None)
@@ -239,6 +243,14 @@ class Sorter:
 
     def _json(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
         kind = text.signed_kind(data)
+        schema = text.launch_schema(data)
+        if schema == "sev-launch":
+            self.heap.ignore(
+                source, "a tenant's launch keys: name them with --anchors, among evidence they count nothing"
+            )
+            return True
+        if schema == "sev-measurement":
+            return self._part("sev", data, source)
         if kind is not None:
             self.heap.add_document(kind, data, source)
             return True

@@ -12,6 +12,7 @@ from fastness.tee import Collateral
 
 if TYPE_CHECKING:
     from fastness.collateral.http import Client
+    from fastness.collateral.wanted import Wanted
 
 RECENT = timedelta(days=1)
 """What is judged at a time further back than this neither counts as seen nor as rolled back."""
@@ -27,19 +28,26 @@ class Supply:
 
     def of(self, tee: str, evidence: Any, collateral: Collateral, *, at: datetime) -> Collateral | None:
         """What can be had for ``evidence`` beyond ``collateral``; None when nothing can."""
+        from urllib.parse import urlsplit
+
         from fastness.collateral import fetch
         from fastness.collateral.store import Store, folder
 
         if self.network is None and not self.offline:
             self.network = fetch.client(attempts=2, timeout=5.0)
-        store, found = Store(folder()), Collateral()
-        for wanted in fetch.plan(tee, evidence, collateral):
+        store, dead = Store(folder()), set[str]()
+
+        def get(wanted: Wanted) -> Collateral | None:
+            host = urlsplit(wanted.url).netloc
             try:
-                found += fetch.obtain(wanted, store, self.network, at=at) or Collateral()
+                return fetch.obtain(wanted, store, self.network if host not in dead else None, at=at)
             except RemoteError as error:
                 self.notes.append(error.what)
-                if "cannot be reached" in error.what:
-                    break
+                if "cannot be reached" in error.what:  # what else it would give is looked for in the cache only
+                    dead.add(host)
+                return None
+
+        found = fetch.follow(tee, evidence, collateral, get)
         return found if found != Collateral() else None
 
     def evaluation(self, claims: Claims, *, at: datetime) -> list[Finding]:

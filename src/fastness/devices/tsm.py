@@ -7,6 +7,7 @@ between changes it, and the answer would be for its data.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -19,13 +20,25 @@ PROVIDERS = {"sev_guest": "snp", "tdx_guest": "tdx", "arm_cca_guest": "cca"}
 
 
 def present(root: Path) -> bool:
-    """Whether the interface is here."""
-    return (root / PLACE).is_dir()
+    """Whether the interface is here and a TEE behind it: without one the kernel makes no folder (ENXIO)."""
+    if not (root / PLACE).is_dir():
+        return False
+    folder = _folder(root)
+    try:
+        folder.mkdir()
+        folder.rmdir()
+    except OSError as error:
+        return error.errno != errno.ENXIO  # another trouble is told when evidence is asked for
+    return True
+
+
+def _folder(root: Path) -> Path:
+    return root / PLACE / f"fastness-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def quote(report_data: bytes, root: Path) -> Quote:
     """Evidence over ``report_data`` (64 bytes), with the certificate table where the provider has one."""
-    folder = root / PLACE / f"fastness-{os.getpid()}-{secrets.token_hex(4)}"
+    folder = _folder(root)
     try:
         folder.mkdir()
     except OSError as error:

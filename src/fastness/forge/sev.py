@@ -1,11 +1,13 @@
 """Forged SEV platforms and guests under a fake AMD.
 
 Keys of a spec, all optional: ``guest`` (a report with these keys: ``policy``, ``launch_digest``, ``mnonce``),
-``without`` (a part to leave out), and ``lie``: a key of :data:`LIES`. A lie is one edit; all above it is signed again.
+``launch`` (a launch by the software firmware: ``policy``, ``contents``, ``digests`` the tenant accepts), ``without``
+(a part to leave out), and ``lie``: a key of :data:`LIES`. A lie is one edit; all above it is signed again.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -16,17 +18,23 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from fastness.errors import UsageError
 from fastness.forge.model import Forged
+from fastness.forge.sev_firmware import Firmware
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.keys import fingerprint
 from fastness.tee import Collateral
-from fastness.tee.sev import assemble, endorse, layout
+from fastness.tee.sev import assemble, endorse, launch, layout, parse, session, verify
 from fastness.tee.sev.evidence import amd_certificate
 
 Spec = Mapping[str, Any]
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 LIES = {name: f"sev.{name}" for name in ("root", "ask", "cek", "pek", "oca", "pdh", "report")} | {
-    "pek-owner": "sev.oca"
+    "pek-owner": "sev.oca",
+    "launch-keys": "sev.launch-keys",
+    "launch": "sev.launch",
+    "launch-report": "sev.launch",
+    "launch-version": "sev.launch",
+    "launch-policy": "sev.launch-policy",
 }
 """Lie to the one check that stands between it and acceptance: that certificate is signed by a stranger's key."""
 
@@ -42,7 +50,7 @@ def rsa_key(name: str) -> rsa.RSAPrivateKey:
 @cache
 def ec_key(name: str) -> ec.EllipticCurvePrivateKey:
     """A key of the fake platform, its owner, or a stranger."""
-    return ec.generate_private_key(ec.SECP256R1())
+    return ec.generate_private_key(ec.SECP384R1() if name.startswith("pdh") else ec.SECP256R1())
 
 
 def _pss(key: rsa.RSAPrivateKey, data: bytes) -> bytes:
@@ -64,10 +72,10 @@ def _ecdsa(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
 
 
 def _sev(kind: str, signers: tuple[tuple[int, Private], ...]) -> bytes:
-    numbers = ec_key(kind).public_key().public_numbers()
+    numbers, curve = ec_key(kind).public_key().public_numbers(), 2 if kind == "pdh" else 1
     algorithm = layout.ECDH_SHA256 if kind == "pdh" else layout.ECDSA_SHA256
     body = (1).to_bytes(4, "little") + bytes((0, 16, 0, 0)) + _CODES[kind].to_bytes(4, "little")
-    body += algorithm.to_bytes(4, "little") + (1).to_bytes(4, "little")
+    body += algorithm.to_bytes(4, "little") + curve.to_bytes(4, "little")
     body += numbers.x.to_bytes(72, "little") + numbers.y.to_bytes(72, "little") + bytes(880)
     slots = b""
     for usage, key in signers:
@@ -114,10 +122,35 @@ def make(spec: Spec) -> Forged:
     if "guest" in spec or lie == "report":
         signer = ec_key("stranger") if lie == "report" else ec_key("pek")
         parts["report"] = _report(spec.get("guest", {}), signer)
+    pinned = endorse.public_key(amd_certificate(_amd("ark", rsa_key("ark")), "ark"))
+    pin = Anchor("sev", "fake ARK", fingerprint(pinned), "forge", "rome", simulated=True)
+    anchors = Anchors((pin,))
+    if "launch" in spec or lie.startswith("launch"):
+        parts["launch"], record = _launch(spec, parts, anchors)
+        anchors += Anchors((Anchor("sev", "launch keys", record.pdh.hex(), secret=record.encode()),))
+    if lie == "launch-report":
+        parts["report"] = _report({"launch_digest": "5e" * 32}, ec_key("pek"))
     parts.pop(spec.get("without", ""), None)
     evidence = assemble(parts)
     if evidence is None:
         raise UsageError("a SEV platform needs CEK and PEK")
-    pinned = endorse.public_key(amd_certificate(_amd("ark", rsa_key("ark")), "ark"))
-    pin = Anchor("sev", "fake ARK", fingerprint(pinned), "forge", "rome", simulated=True)
-    return Forged("sev", evidence, Collateral(), Anchors((pin,)), AT)
+    return Forged("sev", evidence, Collateral(), anchors, AT)
+
+
+def _launch(spec: Spec, parts: Mapping[str, bytes], anchors: Anchors) -> tuple[bytes, launch.Record]:
+    """A guest launched on the platform of ``parts``: the host's document, and the tenant's record."""
+    wanted, lie = spec.get("launch", {}), spec.get("lie", "")
+    policy, contents = int(wanted.get("policy", 0x7)), wanted.get("contents", b"a firmware and what it loads")
+    platform = verify(parse(assemble(parts) or b""), Collateral(), anchors, at=AT)
+    started = session.start(platform, policy)
+    firmware = Firmware(ec_key("pdh"))
+    guest = firmware.start(started.godh, started.blob, policy)
+    firmware.update(guest, contents if lie != "launch" else contents + b", altered")
+    if lie == "launch-policy":  # a firmware that signs another policy than the one it checked
+        guest.policy &= ~1
+    told = launch.encode(
+        firmware.api, firmware.build + (lie == "launch-version"), guest.policy, firmware.measure(guest)
+    )
+    pdh = hashlib.sha256(started.pdh if lie != "launch-keys" else b"another platform").digest()
+    digests = tuple(bytes.fromhex(item) for item in wanted.get("digests", (hashlib.sha256(contents).hexdigest(),)))
+    return told, launch.Record(pdh, policy, started.keys.tek, started.keys.tik, digests)

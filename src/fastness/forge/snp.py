@@ -5,12 +5,14 @@ Keys of a spec, all optional: ``generation`` (milan, genoa, bergamo, turin, veni
 (components that differ), ``policy`` and ``platform`` (bits by name), ``vmpl``, ``report_data``, ``measurement``,
 ``chip_id``, ``masked``, ``mitigations``, ``crl`` (``good``, ``revoked``, ``stale``, ``forged``, ``none``), ``table``
 (certificates in a table behind the report), ``without`` (an extension of the leaf), ``extensions`` (raw values by OID),
-``wrapped`` (its hwID as an OCTET STRING), and ``lie``: a key of :data:`LIES`. A lie is one edit, with everything above
-it signed again.
+``wrapped`` (its hwID as an OCTET STRING), ``id_block`` (``author``, ``family_id``, ``image_id``, ``guest_svn``:
+launched with an ID block, which lies beside the report), and ``lie``: a key of :data:`LIES`. A lie is one edit, with
+everything above it signed again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,8 +29,8 @@ from fastness.errors import UsageError
 from fastness.forge.model import Forged
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.keys import fingerprint
-from fastness.tee import Collateral
-from fastness.tee.snp import layout
+from fastness.tee import Collateral, Document
+from fastness.tee.snp import identity, layout
 from fastness.tee.snp.layout import Generation
 from fastness.wire import x509
 
@@ -53,6 +55,15 @@ LIES = {
     "signature": "snp.signature",
     "revocation": "snp.revocation",
     "tcb-order": "snp.tcb-order",
+    "id-key": "snp.id-key",
+    "id-signature": "snp.id-signature",
+    "author-key": "snp.author-key",
+    "author-signature": "snp.author-key",
+    "id-digest": "snp.id-block",
+    "id-policy": "snp.id-block",
+    "id-family": "snp.id-block",
+    "id-image": "snp.id-block",
+    "id-svn": "snp.id-block",
 }
 """Lie to the one check that stands between it and acceptance."""
 
@@ -156,9 +167,13 @@ def _flags(given: Mapping[str, bool], bits: Mapping[str, int]) -> int:
     return sum(1 << bits[name] for name, on in given.items() if on)
 
 
+_NONE = "00" * 16
+
+
 def _body(spec: Spec, generation: Generation, tcbs: Mapping[str, bytes], chip: bytes) -> bytes:
     version, lie = spec.get("version", 3), spec.get("lie")
-    policy = layout.POLICY_ONE | 1 << 16 | _flags(spec.get("policy", {}), layout.POLICY_BITS)
+    policy, named = _policy(spec), _identity(spec) or {}
+    author, digests = bool(named.get("author")), _digests(named)
     platform = _flags({"smt": True, "ecc": True, "alias_check_complete": True, **spec.get("platform", {})},
                       layout.PLATFORM_BITS)  # fmt: skip
     signing = layout.NO_KEY if lie == "signing-key" else layout.VLEK if _signs_vlek(spec) else layout.VCEK
@@ -167,12 +182,60 @@ def _body(spec: Spec, generation: Generation, tcbs: Mapping[str, bytes], chip: b
     launch, current = spec.get("mitigations", (11, 11)) if version >= 5 else (0, 0)
     shown = bytes(64) if spec.get("masked") else chip.ljust(64, b"\0")
     return layout.REPORT.pack(
-        version, spec.get("guest_svn", 0), policy, bytes(16), bytes(16), spec.get("vmpl", 0), 1, tcbs["current"],
-        platform, signing << 2 | masked << 1, bytes.fromhex(spec.get("report_data", "d4" * 64)),
-        bytes.fromhex(spec.get("measurement", "3e" * 48)), bytes.fromhex(spec.get("host_data", "00" * 32)), bytes(48),
-        bytes(48), os.urandom(32), b"\xff" * 32, tcbs["reported"], family, model, stepping, shown, tcbs["committed"],
+        version, spec.get("guest_svn", named.get("guest_svn", 0)), policy, bytes.fromhex(named.get("family_id", _NONE)),
+        bytes.fromhex(named.get("image_id", _NONE)), spec.get("vmpl", 0), 1, tcbs["current"],
+        platform, signing << 2 | masked << 1 | author, bytes.fromhex(spec.get("report_data", "d4" * 64)),
+        bytes.fromhex(spec.get("measurement", "3e" * 48)), bytes.fromhex(spec.get("host_data", "00" * 32)), *digests,
+        os.urandom(32), b"\xff" * 32, tcbs["reported"], family, model, stepping, shown, tcbs["committed"],
         29, 55, 1, 29, 55, 1, tcbs["launch"], launch, current,
     )  # fmt: skip
+
+
+def _policy(spec: Spec) -> int:
+    return layout.POLICY_ONE | 1 << 16 | _flags(spec.get("policy", {}), layout.POLICY_BITS)
+
+
+def _identity(spec: Spec) -> Spec | None:
+    """How the guest was identified at launch; a lie about it implies that it was."""
+    lie = spec.get("lie") or ""
+    if "id_block" not in spec and not lie.startswith(("id-", "author-")):
+        return None
+    return {"identified": True, "author": lie.startswith("author-"), **spec.get("id_block", {})}
+
+
+@cache
+def owner_key(name: str) -> ec.EllipticCurvePrivateKey:
+    """A key of a guest's owner, or of a stranger."""
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def _digests(named: Spec) -> tuple[bytes, bytes]:
+    keys = ("id" if named.get("identified") else "", "author" if named.get("author") else "")
+    found = [
+        hashlib.sha384(identity.key_bytes(owner_key(key).public_key())).digest() if key else bytes(48) for key in keys
+    ]
+    return found[0], found[1]
+
+
+def _beside(spec: Spec) -> tuple[Document, ...]:
+    """ID block and authentication; the lie is one edit of what the owner signed, or another key of one of them."""
+    named, lie = _identity(spec), spec.get("lie") or ""
+    if named is None:
+        return ()
+    told = {"family_id": named.get("family_id", _NONE), "image_id": named.get("image_id", _NONE)}
+    told |= {name: "5e" * 16 for name in told if lie == f"id-{name.removesuffix('_id')}"}
+    block, proof = identity.make_id_block(
+        bytes.fromhex("5e" * 48 if lie == "id-digest" else spec.get("measurement", "3e" * 48)),
+        _policy(spec) ^ (lie == "id-policy") << 16,
+        owner_key("stranger" if lie == "id-key" else "id"),
+        author=owner_key("stranger" if lie == "author-key" else "author") if named.get("author") else None,
+        guest_svn=named.get("guest_svn", 0) + (lie == "id-svn"),
+        **{name: bytes.fromhex(value) for name, value in told.items()},
+    )
+    for name, start in (("id-signature", 0x40), ("author-signature", 0x680)):
+        if lie == name:
+            proof = proof[:start] + bytes((proof[start] ^ 1,)) + proof[start + 1 :]
+    return Document(identity.BLOCK, block), Document(identity.AUTHENTICATION, proof)
 
 
 def _sign(body: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -253,7 +316,7 @@ class Maker:
             chain = (used[0], asvk.value if _signs_vlek(spec) else ask.value, root)
             evidence += _table([(kind, item.raw) for kind, item in zip(kinds, chain, strict=True)])
             used = ()
-        return Forged("snp", evidence, Collateral(used, lists), Anchors((pin,)), AT)
+        return Forged("snp", evidence, Collateral(used, lists, _beside(spec)), Anchors((pin,)), AT)
 
 
 def make(spec: Spec) -> Forged:

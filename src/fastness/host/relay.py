@@ -9,6 +9,8 @@ import os
 import socket
 from dataclasses import dataclass
 
+from fastness.streams.ready import ready
+
 CHUNK = 256 * 1024
 PIPE = 1 << 20
 LINGER = 5.0
@@ -97,21 +99,4 @@ async def _splice(source: int, sink: int, size: int, *, waits_for: socket.socket
         try:
             return os.splice(source, sink, size, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
         except BlockingIOError:
-            await _ready(waits_for, writing=writing)
-
-
-async def _ready(sock: socket.socket, *, writing: bool) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
-    handle = sock.fileno()
-    add(handle, wake)
-    try:
-        await ready
-    finally:
-        remove(handle)
+            await ready(waits_for.fileno(), writing=writing)

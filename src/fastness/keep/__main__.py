@@ -28,7 +28,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--device", type=int, required=True)
     parser.add_argument("--platform", required=True)
+    parser.add_argument("--tee", required=True)
     parser.add_argument("--debug", action="store_true")
+    parser.add_argument("--flagged", default="", help="log of a compromised keep, events in hexadecimal, by commas")
     options = parser.parse_args(argv)
     isolated = confine.isolate(keep=(0, 1, 2, options.control, options.device))
     asyncio.run(_serve(options, isolated))
@@ -38,20 +40,27 @@ async def _serve(options: argparse.Namespace, isolated: confine.Isolated) -> Non
     # imported after isolation, which must happen in a process with one thread, and before the doors close
     import concurrent.futures.thread  # noqa: F401 - asyncio.to_thread loads it on first use, which would be too late
 
-    from fastness.keep.attest import NilDevice
+    from fastness.keep.attest import Remote
     from fastness.keep.identity import Keep
+    from fastness.keep.integrity import Integrity
     from fastness.keep.protocol import Service
+    from fastness.seal import log
 
     control = socket.socket(fileno=options.control)
     control.setblocking(False)
-    keep = Keep(options.platform, NilDevice(socket.socket(fileno=options.device)))
+    device = Remote(options.tee, socket.socket(fileno=options.device))
+    flagged = tuple(log.parse_measured(bytes.fromhex(item)) for item in options.flagged.split(",") if item)
+    keep = Keep(options.platform, device, debug=options.debug, flagged=flagged)
+    integrity = Integrity()
     confined = confine.lock_down(isolated)
-    service = Service(keep, confined.root, _leave)
+    with integrity.growing():
+        service = Service(keep, confined.root, _leave, integrity)
+    watching = asyncio.create_task(service.watch())
     asyncio.get_running_loop().add_reader(control, _admit, control, service)
     control.send(READY)
     # from here on nothing reaches the host in clear: a traceback could carry what the workload was given
     os.dup2(sys.__stdout__.fileno() if sys.__stdout__ else 1, 2)
-    await asyncio.Event().wait()
+    await watching
 
 
 def _admit(control: socket.socket, service: Service) -> None:
@@ -67,12 +76,12 @@ def _admit(control: socket.socket, service: Service) -> None:
     for handle in handles:
         os.close(handle)
     if word in (b"", TERMINATE):  # the launcher is gone, or wants us gone
-        _leave()
+        _leave(0)
 
 
-def _leave() -> None:
+def _leave(status: int) -> None:
     """Ends the process at once, guest and all; the kernel clears its memory before anybody else has it."""
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

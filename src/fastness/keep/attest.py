@@ -1,68 +1,67 @@
-"""Evidence from the platform's device. One back-end per interface; each answer of the host is bounded and checked.
+"""The keep's way to its platform: evidence, the runtime register, the clock. It holds no device itself.
 
-``nil``: a socket to the launcher, whose software root signs. Request: report_data (64 bytes) ‖ register (48 bytes);
-answer: length (4 bytes, big endian) ‖ evidence. SIMULATED.
+Whoever started the keep holds the device and answers over a socket (:mod:`fastness.devices.exchange`): on ``nil`` the
+launcher, in a machine of its own PID 1. So the process that runs a tenant's code can reach no device at all.
 """
 
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import Protocol
 
+from fastness.devices import Quote
+from fastness.devices.exchange import Client
 from fastness.errors import KeepFailed
+from fastness.seal import log
 
-MAX_ANSWER = 64 * 1024
-DEVICE_TIMEOUT = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What a device gave: the TEE it speaks for, evidence, and endorsements as (kind, bytes)."""
-
-    tee: str
-    evidence: bytes
-    endorsements: tuple[tuple[str, bytes], ...] = ()
+DEVICE_TIMEOUT = 30.0
+"""Seconds; a TPM under emulation on a busy machine takes one."""
 
 
 class Device(Protocol):
-    """A source of evidence."""
+    """A source of evidence with a runtime register."""
 
     tee: str
 
-    def quote(self, report_data: bytes, register: bytes) -> Quote:
-        """Evidence over 64 bytes of ``report_data`` and the runtime ``register`` (48 bytes)."""
+    def quote(self, report_data: bytes) -> Quote:
+        """Evidence over 64 bytes of ``report_data`` and the register."""
+
+    def extend(self, event: log.Event) -> None:
+        """Puts ``event`` into the register."""
+
+    def activate(self, credential: bytes, secret: bytes) -> bytes:
+        """What only the TPM that the credential was made for can open."""
+
+    def set_time(self, milliseconds: int) -> None:
+        """Sets the machine's clock."""
 
 
-class NilDevice:
-    """The launcher's software root behind a socket."""
+class Remote:
+    """The device behind a socket. Blocking; one request at a time.
 
-    tee = "nil"
+    Every method raises :class:`~fastness.errors.KeepFailed` when the holder went away, stalls, refuses or answers out
+    of form.
+    """
 
-    def __init__(self, sock: socket.socket) -> None:
-        sock.settimeout(DEVICE_TIMEOUT)
-        self._sock = sock
+    def __init__(self, tee: str, sock: socket.socket) -> None:
+        self.tee = tee
+        self._client = Client(sock, DEVICE_TIMEOUT)
 
-    def quote(self, report_data: bytes, register: bytes) -> Quote:
-        """Simulated evidence.
+    def quote(self, report_data: bytes) -> Quote:
+        """Evidence of this platform."""
+        found = self._client.quote(report_data)
+        if found.tee != self.tee:
+            raise KeepFailed(f"the device answers with {found.tee[:32]!r} evidence, this keep is on {self.tee!r}")
+        return found
 
-        Raises:
-            KeepFailed: the launcher went away, stalls, or answers with a length out of bounds.
-        """
-        try:
-            self._sock.sendall(report_data + register)
-            size = int.from_bytes(self._exactly(4), "big")
-            if not 0 < size <= MAX_ANSWER:
-                raise KeepFailed(f"the launcher answered with evidence of {size} bytes")
-            return Quote(self.tee, self._exactly(size))
-        except OSError as error:
-            raise KeepFailed(f"no evidence from the launcher: {error.strerror or error}") from None
+    def extend(self, event: log.Event) -> None:
+        """Puts ``event`` into the register."""
+        self._client.extend(log.measured(event))
 
-    def _exactly(self, size: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < size:
-            data = self._sock.recv(size - len(parts))
-            if not data:
-                raise KeepFailed("no evidence from the launcher: it went away")
-            parts += data
-        return bytes(parts)
+    def activate(self, credential: bytes, secret: bytes) -> bytes:
+        """Has the TPM open a credential."""
+        return self._client.activate(credential, secret)
+
+    def set_time(self, milliseconds: int) -> None:
+        """Has the machine's clock set."""
+        self._client.set_time(milliseconds)

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from fastness.errors import FastnessError, KeepFailed
 from fastness.keep import runtime, stage
+from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
 from fastness.seal.frames import Type
 from fastness.seal.messages import Ended, Workload
+from fastness.streams.ready import ready
 from fastness.workload import manifest as manifests
 from fastness.workload.limits import Limits
 
@@ -31,8 +33,9 @@ STDIN_WINDOW = 1 << 20
 class Execution:
     """Runs one workload and carries its input and output."""
 
-    def __init__(self, workload: Workload, root: Path | None, output: Output) -> None:
+    def __init__(self, workload: Workload, root: Path | None, output: Output, integrity: Integrity) -> None:
         self._workload = workload
+        self._integrity = integrity
         self._root = root
         self._output = output
         self._stdin, self._stdin_end = _pipe()
@@ -45,6 +48,7 @@ class Execution:
         self._compiled: runtime.Compiled | None = None
         self._limits = Limits()
         self._seen: Path | None = None
+        self.clock = "host"
         self.consumed: asyncio.Queue[int] = asyncio.Queue()
 
     async def prepare(self) -> None:
@@ -56,6 +60,7 @@ class Execution:
         workload = self._workload
         manifest = manifests.from_cbor(workload.configuration)
         self._limits = manifest.limits
+        self.clock = manifest.clock
         self._seen = self._root if stage.needs_root(manifest) else None
         if self._seen is not None:
             stage.write(self._seen, manifest, workload.assets, workload.secrets)
@@ -66,7 +71,12 @@ class Execution:
             )
         else:
             stage.check(manifest, workload.assets, workload.secrets)
-        self._compiled = await asyncio.to_thread(runtime.compile, workload.wasm, manifest)
+        self._compiled = await asyncio.to_thread(self._compile, manifest)
+
+    def _compile(self, manifest: manifests.Manifest) -> runtime.Compiled:
+        """Compiles; the code is measured before anything of it runs."""
+        with self._integrity.growing():
+            return runtime.compile(self._workload.wasm, manifest)
 
     def stdin(self, data: bytes) -> bool:
         """Queues input (empty: end of input); False when the peer sent more than it was given credit for."""
@@ -150,7 +160,7 @@ async def _read(end: int) -> bytes:
         try:
             return os.read(end, READ)
         except BlockingIOError:
-            await _wait(end, writing=False)
+            await ready(end, writing=False)
 
 
 async def _write(end: int, data: bytes) -> None:
@@ -159,20 +169,4 @@ async def _write(end: int, data: bytes) -> None:
         try:
             view = view[os.write(end, view) :]
         except BlockingIOError:
-            await _wait(end, writing=True)
-
-
-async def _wait(end: int, *, writing: bool) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    add(end, wake)
-    try:
-        await ready
-    finally:
-        remove(end)
+            await ready(end, writing=True)

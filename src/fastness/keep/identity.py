@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fastness.errors import ProtocolError
+from fastness.errors import KeepFailed, ProtocolError
 from fastness.keep.attest import Device
 from fastness.keep.states import State, step
 from fastness.seal import binding, log
@@ -22,9 +23,15 @@ MAX_NONCES = 4096
 
 
 class Keep:
-    """Keys, log and state of one keep. Not thread-safe: touched by the event loop only."""
+    """Keys, log and state of one keep. Not thread-safe: one task at a time touches it (the service holds a lock).
 
-    def __init__(self, platform: str, device: Device) -> None:
+    Methods that ask the device block: run them in a thread.
+    ``flagged`` is the log of a keep that found itself compromised: this one can tell of it, and takes no workload.
+    """
+
+    def __init__(
+        self, platform: str, device: Device, *, debug: bool = False, flagged: tuple[log.Event, ...] = ()
+    ) -> None:
         self.platform = platform
         self.device = device
         self._signing = ec.generate_private_key(ec.SECP256R1())
@@ -35,7 +42,18 @@ class Keep:
         self.state = State.WAITING
         self.events: tuple[log.Event, ...] = ()
         self.workload = b""
+        self.clock = "host"
         self._nonces: OrderedDict[bytes, None] = OrderedDict()
+        if flagged:  # the successor of a compromised keep: it has its log, and nothing else of it
+            self.events, self.state = flagged, State.POISONED
+        elif debug:
+            self._append(log.DEBUG, b"debug build")
+
+    def _append(self, kind: str, measured: bytes) -> None:
+        """Into the platform's register first: a log that is ahead of it could claim what was never measured."""
+        event = log.Event(kind, binding.sha256(measured))
+        self.device.extend(event)
+        self.events += (event,)
 
     def become(self, state: State) -> None:
         """Goes on to ``state``, if the table allows."""
@@ -44,15 +62,22 @@ class Keep:
     def measure(self, wasm: bytes, configuration: bytes) -> None:
         """Appends workload and configuration to the log, before anything of them is interpreted."""
         self.become(State.LOADING)
-        digests = binding.sha256(wasm), binding.sha256(configuration)
-        self.events += (log.Event(log.WORKLOAD, digests[0]), log.Event(log.CONFIGURATION, digests[1]))
-        self.workload = binding.workload_digest(*digests)
+        self._append(log.WORKLOAD, wasm)
+        self._append(log.CONFIGURATION, configuration)
+        self.workload = binding.workload_digest(binding.sha256(wasm), binding.sha256(configuration))
+
+    def keep_time(self, milliseconds: int) -> None:
+        """Sets the machine's clock to the tenant's, told inside the sealed release."""
+        self.device.set_time(milliseconds)
+        self.clock = "tenant"
 
     def poison(self, why: bytes) -> None:
         """Flags the keep as compromised for the rest of its life."""
         if self.state is not State.POISONED:
-            self.events += (log.Event(log.POISON, binding.sha256(why)),)
             self.become(State.POISONED)
+            with contextlib.suppress(KeepFailed):  # without the register the flag still stands in the signed log
+                self.device.extend(log.Event(log.POISON, binding.sha256(why)))
+            self.events += (log.Event(log.POISON, binding.sha256(why)),)
 
     def fresh(self, nonce: bytes) -> None:
         """Refuses a nonce that was used before."""
@@ -73,7 +98,7 @@ class Keep:
             hpke_key=self.hpke_key,
             workload=self.workload or binding.ZERO,
         )
-        quote = self.device.quote(bound, log.replay(self.events))
+        quote = self.device.quote(bound)
         return Statement(
             self.platform,
             quote.tee,
@@ -84,7 +109,7 @@ class Keep:
             self.workload,
             self.events,
             time.time_ns() // 1_000_000,
-            "host",
+            self.clock,
         )
 
     def sign(self, challenge: bytes, statement: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 1. TLS 1.3 handshake; a client hello that resumes or sends early data is turned away.
 2. Challenge: version, role, fresh nonce, accepted evidence types.
-3. Evidence bound to role, platform, nonce, exporter, both keys and the workload; the transcript signed.
+3. Evidence bound to role, platform, nonce, exporter, both keys and the workload; the transcript signed. A challenger
+   that must tie a TPM's key to its certificate sends a credential, once, and gets what the TPM opened.
 4. Release (a workload, once) or attach (the owner again); both sealed to the keep's HPKE key with the transcript.
 5. Measure, then prepare, then say so, then run.
 """
@@ -14,14 +15,15 @@ import contextlib
 import hashlib
 import hmac
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastness.errors import FastnessError, ProtocolError
 from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
+from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
-from fastness.keep.states import State
+from fastness.keep.states import COMPROMISED, State
 from fastness.seal import binding
 from fastness.seal.channel import Channel
 from fastness.seal.frames import Type
@@ -34,6 +36,7 @@ from fastness.seal.messages import (
     Status,
     Workload,
     credit,
+    decode_credential,
     encode_evidence,
 )
 from fastness.seal.release import unseal
@@ -44,19 +47,27 @@ RELEASE_TIMEOUT = 600.0
 """Seconds a challenger has to decide and deliver; a person may be asked, a large workload takes its time."""
 
 FAREWELL_TIMEOUT = 10.0
+CHECK_EVERY = 30.0
+"""Seconds between two measurements of the keep's own code, besides those at every challenge."""
+
 MAX_CONVERSATIONS = 16
+ALARM = "treat what this keep was given as known to the host"
 
 
 class Service:
-    """Takes connections for one keep; ``leave`` ends the process once nothing is left to do."""
+    """Takes connections for one keep; ``leave`` ends the process with a status once nothing is left to do."""
 
-    def __init__(self, keep: Keep, root: Path | None, leave: Callable[[], None]) -> None:
+    def __init__(self, keep: Keep, root: Path | None, leave: Callable[[int], None], integrity: Integrity) -> None:
         self._keep = keep
+        self._integrity = integrity
+        self._attached_to: Transport | None = None
         self._root = root
         self._leave = leave
         self._output = Output()
         self._owner = b""
         self._ended: Ended | None = None
+        self._device = asyncio.Lock()
+        """One task at a time asks the device, and the log grows under it: evidence and log are of one moment."""
         self._conversations: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
 
@@ -69,10 +80,32 @@ class Service:
         self._conversations.add(task)
         task.add_done_callback(self._conversations.discard)
 
+    async def watch(self) -> None:
+        """Measures the keep's own code for as long as it lives."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY)
+            await self._measured(asyncio.to_thread(self._integrity.check))
+
+    async def _measured(self, checking: Awaitable[str]) -> None:
+        """Returns if the code of this process is what it was; otherwise flags the keep and ends it, keys and all."""
+        trouble = await checking
+        if not trouble or self._keep.state is State.POISONED:
+            return
+        async with self._device:
+            await asyncio.to_thread(self._keep.poison, trouble.encode())
+        if self._attached_to is not None:
+            told = Ended("failed", 0, "the keep flags that it has been compromised", trouble, ALARM)
+            with contextlib.suppress(FastnessError, OSError):
+                await asyncio.wait_for(self._attached_to.send(Type.ENDED, told.encode()), FAREWELL_TIMEOUT)
+        self._leave(COMPROMISED)
+
     async def _conversation(self, sock: socket.socket) -> None:
         transport = Transport(sock, Channel(self._keep.context, server=True))
         try:
+            # both take their time: the code is measured while the handshake waits for the other end
+            checking = asyncio.create_task(asyncio.to_thread(self._integrity.check))
             await transport.handshake()
+            await self._measured(checking)
             await self._attested(transport)
         except Closed:
             pass
@@ -93,11 +126,12 @@ class Service:
             return
         keep.fresh(challenge.nonce)
         exporter = transport.channel.exporter(challenge.nonce)
-        statement = (await asyncio.to_thread(keep.state_for, challenge, exporter)).encode()
+        async with self._device:
+            statement = (await asyncio.to_thread(keep.state_for, challenge, exporter)).encode()
         signature = keep.sign(challenge_bytes, statement)
         await transport.send(Type.EVIDENCE, encode_evidence(statement, signature))
         info = binding.release_info(challenge_bytes, statement, signature)
-        kind, sealed = await transport.receive(Type.RELEASE, Type.ATTACH, Type.STATUS, timeout=RELEASE_TIMEOUT)
+        kind, sealed = await self._wish(transport)
         if kind is Type.STATUS:
             await transport.send(
                 Type.STATUS, Status(keep.state.value, self._ended.encode() if self._ended else b"").encode()
@@ -107,12 +141,27 @@ class Service:
         else:
             await self._release(transport, Workload.decode(unseal(sealed, keep.hpke, info)))
 
+    async def _wish(self, transport: Transport) -> tuple[Type, bytes]:
+        """What the challenger wants after the evidence; a credential is answered first."""
+        wishes = (Type.RELEASE, Type.ATTACH, Type.STATUS)
+        kind, body = await transport.receive(*wishes, Type.CREDENTIAL, timeout=RELEASE_TIMEOUT)
+        if kind is not Type.CREDENTIAL:
+            return kind, body
+        async with self._device:
+            opened = await asyncio.to_thread(self._keep.device.activate, *decode_credential(body))
+        await transport.send(Type.ACTIVATED, opened)
+        return await transport.receive(*wishes, timeout=RELEASE_TIMEOUT)
+
     async def _release(self, transport: Transport, workload: Workload) -> None:
-        self._keep.measure(workload.wasm, workload.configuration)
+        async with self._device:
+            await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
         self._owner = hashlib.sha256(workload.owner).digest()
-        execution = Execution(workload, self._root, self._output)
+        execution = Execution(workload, self._root, self._output, self._integrity)
         try:
             await execution.prepare()
+            if execution.clock == "tenant":
+                async with self._device:
+                    await asyncio.to_thread(self._keep.keep_time, workload.time_ms)
         except FastnessError as error:
             self._finish(Ended("refused", error.exit_code, error.what, error.where, error.hint))
         else:
@@ -127,6 +176,7 @@ class Service:
 
     async def _attached(self, transport: Transport, execution: Execution) -> None:
         """The workload lives as long as the connection that brought it."""
+        self._attached_to = transport
         try:
             if self._ended is None:
                 self._output.listen(transport.send)
@@ -146,7 +196,7 @@ class Service:
                 while True:
                     await transport.receive(Type.STDIN, timeout=FAREWELL_TIMEOUT)
         finally:
-            self._leave()
+            self._leave(0)
 
     async def _detached(self, execution: Execution) -> None:
         execution.stdin(b"")
@@ -163,7 +213,7 @@ class Service:
         if wish.wish == "stop":
             await transport.send(Type.STATUS, Status("stopping").encode())
             await transport.close()
-            self._leave()
+            self._leave(0)
             return
         async with contextlib.AsyncExitStack() as stack:
             if wish.follow:

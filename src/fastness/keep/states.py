@@ -6,6 +6,9 @@ from enum import Enum
 
 from fastness.errors import ProtocolError
 
+COMPROMISED = 13
+"""Exit status of a keep that found its code altered. Whoever started it starts one that can say so and nothing else."""
+
 
 class State(Enum):
     """Where a keep stands."""

@@ -16,6 +16,7 @@ class Anchor(NamedTuple):
     """One root: ``tee`` it may vouch for (``snp`` …), ``name`` for people, ``spki`` SHA-256 in hexadecimal.
 
     ``key`` is the key itself where evidence carries no root certificate and a bare key is the anchor (CCA, TPM, nil).
+    ``secret`` is what its owner shares with the maker of evidence that is signed by no public key (SEV launches).
     ``simulated`` marks roots that protect nothing: the software root of ``nil``, and the vendors of ``forge``.
     """
 
@@ -27,12 +28,18 @@ class Anchor(NamedTuple):
     simulated: bool = False
     key: x509.PublicKey | None = None
     certificate: x509.Certificate | None = None
+    secret: bytes = b""
 
     @property
     def pin(self) -> tuple[object, ...]:
         """All it says, in bytes and words: hashing a parsed certificate would walk the whole of it."""
-        *said, key, certificate = self
+        tee, name, spki, source, line, simulated, key, certificate, secret = self
+        said = (tee, name, spki, source, line, simulated, secret)
         return (*said, key and key.raw, certificate and certificate.raw)
+
+    def __repr__(self) -> str:
+        # no secret in a log or a traceback
+        return f"Anchor({self.tee!r}, {self.name!r}, {self.spki!r})"
 
 
 class Anchors(NamedTuple):

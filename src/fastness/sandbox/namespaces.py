@@ -18,7 +18,7 @@ from fastness.sandbox import kernel
 from fastness.sandbox.kernel import Feature, holds, lacks
 
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x10000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 8192, 16384, 1 << 18
 MNT_DETACH = 2
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 CAPABILITIES_V3 = 0x20080522
@@ -93,13 +93,25 @@ def leave_root(mounted: Path) -> tuple[Path, Feature]:
         descriptors.mkdir(mode=0o700, parents=True, exist_ok=True)
         kernel.mount(f"/proc/{os.getpid()}/fd", str(descriptors), "", MS_BIND)
         os.chdir(mounted)
-        kernel.call(PIVOT_ROOT[kernel.MACHINE], b".", b".")
-        kernel.checked(kernel.LIBC.umount2(b".", MNT_DETACH))
+        _switch()
         os.chdir("/")
     except (OSError, KeyError) as error:
         reason = f"the host's files stay in sight: {str(error).lower()}"
         return mounted / GUEST, lacks("private-root", reason, "offer namespaces and /proc")
     return Path("/", GUEST), holds("private-root", "the host's files are not there at all")
+
+
+def _switch() -> None:
+    """The working directory, a mount, becomes the root. An initramfs cannot be pivoted: it is covered and left."""
+    try:
+        kernel.call(PIVOT_ROOT[kernel.MACHINE], b".", b".")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        kernel.mount(".", "/", "", MS_MOVE)
+        os.chroot(".")
+    else:
+        kernel.checked(kernel.LIBC.umount2(b".", MNT_DETACH))
 
 
 def drop_capabilities() -> Feature:

@@ -32,6 +32,8 @@ class Type(IntEnum):
     LOG = 0x0B
     ENDED = 0x0C
     STATUS = 0x0D
+    CREDENTIAL = 0x0E
+    ACTIVATED = 0x0F
 
 
 LIMITS = {

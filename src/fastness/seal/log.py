@@ -1,7 +1,8 @@
 """The measurement log: append-only, replayed into a runtime register, so that evidence speaks for the workload.
 
-Register: 48 bytes, zero at start; ``r' = SHA-384(r ‖ SHA-384(kind length ‖ kind ‖ digest))`` for each event. On
-hardware the same events go to RTMR 3 or PCR 15.
+Register: zero at start; ``r' = H(r ‖ H(kind length ‖ kind ‖ digest))`` for each event, where H is SHA-384 (48 bytes:
+``nil``, RTMR 3) or SHA-256 (32 bytes: PCR 15). Where a platform has no such register, the keep's signature stands for
+the log.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from typing import Any
 
 from fastness.errors import MalformedEvidence
 
-REGISTER_SIZE = 48
 MAX_EVENTS = 256
-WORKLOAD, CONFIGURATION, POISON = "workload", "configuration", "poison"
-KINDS = (WORKLOAD, CONFIGURATION, POISON)
+DEBUG, WORKLOAD, CONFIGURATION, POISON = "debug", "workload", "configuration", "poison"
+KINDS = (DEBUG, WORKLOAD, CONFIGURATION, POISON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,32 @@ class Event:
     digest: bytes
 
 
-def replay(events: tuple[Event, ...]) -> bytes:
+def measured(event: Event) -> bytes:
+    """The bytes of ``event`` whose hash extends a register."""
+    kind = event.kind.encode()
+    return bytes((len(kind),)) + kind + event.digest
+
+
+def parse_measured(data: bytes) -> Event:
+    """The event of which ``data`` is :func:`measured`.
+
+    Raises:
+        MalformedEvidence: it is none.
+    """
+    size = data[0] if data else 0
+    return from_value([[data[1 : 1 + size].decode("ascii", "replace"), data[1 + size :]]])[0]
+
+
+def extend(register: bytes, data: bytes, hashing: str = "sha384") -> bytes:
+    """``register`` after :func:`measured` bytes."""
+    return hashlib.new(hashing, register + hashlib.new(hashing, data).digest()).digest()
+
+
+def replay(events: tuple[Event, ...], hashing: str = "sha384") -> bytes:
     """The register after ``events``."""
-    register = bytes(REGISTER_SIZE)
+    register = bytes(hashlib.new(hashing).digest_size)
     for event in events:
-        kind = event.kind.encode()
-        measured = hashlib.sha384(bytes((len(kind),)) + kind + event.digest).digest()
-        register = hashlib.sha384(register + measured).digest()
+        register = extend(register, measured(event), hashing)
     return register
 
 

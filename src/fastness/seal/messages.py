@@ -153,7 +153,8 @@ class Workload:
     """The plaintext of a release: everything a keep needs to run one workload.
 
     ``{1: wasm, 2: configuration (manifest CBOR), 3: {secret name: bytes}, 4: {asset path: bytes}, 5: owner token (32
-    bytes), 6: attached}``. Attached workloads end with the connection that brought them.
+    bytes), 6: attached, 7: the tenant's time in ms since 1970}``. Attached workloads end with the connection that
+    brought them.
     """
 
     wasm: bytes = field(repr=False)
@@ -162,28 +163,46 @@ class Workload:
     assets: Mapping[str, bytes] = field(repr=False)
     owner: bytes = field(repr=False)
     attached: bool = True
+    time_ms: int = 0
 
     def encode(self) -> bytes:
         """The plaintext that is sealed."""
         secrets, assets = dict(self.secrets), dict(self.assets)
         return cbor.encode(
-            {1: self.wasm, 2: self.configuration, 3: secrets, 4: assets, 5: self.owner, 6: self.attached}
-        )
+            {1: self.wasm, 2: self.configuration, 3: secrets, 4: assets, 5: self.owner, 6: self.attached,
+             7: self.time_ms}
+        )  # fmt: skip
 
     @classmethod
     def decode(cls, body: bytes) -> Workload:
         """The workload from an unsealed release."""
-        value = _fields(body, {1: bytes, 2: bytes, 3: dict, 4: dict, 5: bytes, 6: bool}, "release")
+        value = _fields(body, {1: bytes, 2: bytes, 3: dict, 4: dict, 5: bytes, 6: bool, 7: int}, "release")
         for key in (3, 4):
             for name, data in value[key].items():
                 if not isinstance(name, str) or not isinstance(data, bytes):
                     raise ProtocolError("release: secrets and assets map names to bytes")
-        return cls(value[1], value[2], value[3], value[4], _sized(value[5], 32, "owner token"), value[6])
+        return cls(value[1], value[2], value[3], value[4], _sized(value[5], 32, "owner token"), value[6], value[7])
 
     @property
     def digest(self) -> bytes:
         """Identity of the workload and its configuration (32 bytes)."""
         return binding.workload_digest(binding.sha256(self.wasm), binding.sha256(self.configuration))
+
+
+def encode_credential(credential: bytes, secret: bytes) -> bytes:
+    """The body of a credential message: ``[credential, encrypted secret]``, as TPM2_ActivateCredential takes them."""
+    return cbor.encode([credential, secret])
+
+
+def decode_credential(body: bytes) -> tuple[bytes, bytes]:
+    """(credential, encrypted secret) of a credential message."""
+    try:
+        value = cbor.decode(body, canonical=True)
+    except MalformedEvidence as error:
+        raise ProtocolError(f"credential message: not canonical CBOR ({error.what})") from None
+    if not isinstance(value, list) or [type(part) for part in value] != [bytes, bytes]:
+        raise ProtocolError("credential message: must be [credential, secret]")
+    return value[0], value[1]
 
 
 @dataclass(frozen=True, slots=True)

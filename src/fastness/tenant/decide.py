@@ -13,22 +13,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from fastness import tee as tees
 from fastness.appraise.policy import Policy
 from fastness.appraise.verdict import Verdict, appraise
-from fastness.claims.genuine import Genuine
+from fastness.attestation import Examined, Question, examine
 from fastness.claims.model import Claims
+from fastness.collateral.supply import Supply
 from fastness.errors import NotGenuine, ProtocolError
 from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.seal import binding, log
 from fastness.seal.messages import Challenge, Statement
+from fastness.tenant import activate
+from fastness.tenant.activate import Activated
 from fastness.wire import x509
 from fastness.wire.x509 import Algorithm
 
 ECDSA_SHA256 = Algorithm("1.2.840.10045.4.3.2", b"")
-REGISTERS = {"nil": "runtime", "tdx": "rtmr3", "tpm": "pcr15"}
-"""The measurement a platform's runtime register shows up as."""
+REGISTERS = {"nil": ("runtime", "sha384"), "tpm": ("pcr15", "sha256"), "tdx": ("rtmr3", "sha384")}
+"""The measurement a platform's runtime register shows up as, and the hash it is extended with."""
+
+MAY_REST = frozenset({"tdx"})
+"""Platforms whose kernel may offer the keep no way to extend its register: then it stays at zero, and the log rests on
+the keep's signature alone, as where a platform has no such register at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,14 @@ def decide(
     policy: Policy,
     anchors: Anchors,
     at: datetime,
+    activated: Activated | None = None,
+    supply: Supply | None = None,
 ) -> Decision:
     """The verdict on ``statement``; ``signed`` and ``signature`` are its transcript's.
+
+    Args:
+        activated: what became of a credential made for the keep's TPM, where it has one.
+        supply: where collateral comes from that the keep did not bring.
 
     Raises:
         NotGenuine: steps 2 to 5; the check says which.
@@ -62,7 +74,10 @@ def decide(
     if statement.tee not in challenge.accepts:
         raise ProtocolError(f"the keep answered with {statement.tee[:32]!r} evidence, which was not asked for")
     # (2)
-    genuine, claims = _verify(statement, anchors, at)
+    sources = activate.sources(statement, activated)
+    question = Question(at, policy=policy, anchors=anchors, supply=supply)
+    found = examine(sources, statement.tee, question, activate.remembered(activated))
+    claims = found.layers[0]
     # (3)
     expected = binding.report_data(
         role=challenge.role,
@@ -85,14 +100,21 @@ def decide(
     # (5)
     _log(statement, claims)
     # (6)
-    return Decision(claims, appraise((claims,), genuine.findings, policy, at=at, measured=True))
+    layers = _with_debug(found, statement)
+    return Decision(layers[0], appraise(layers, found.findings, policy, at=at, measured=True))
 
 
-def _verify(statement: Statement, anchors: Anchors, at: datetime) -> tuple[Genuine[object], Claims]:
-    module = tees.load(statement.tee)
-    evidence = module.parse(statement.evidence)
-    genuine = module.verify(evidence, module.enclosed(evidence), anchors, at=at)
-    return genuine, module.claims(genuine)
+def _with_debug(found: Examined, statement: Statement) -> tuple[Claims, ...]:
+    """The claims, with ``debug`` as the measured log has it: a debug build says so first.
+
+    Evidence that cannot speak of debug (a TPM's) leaves that to the keep's own word, which is as good as the
+    measurement the policy asks for.
+    """
+    flagged = any(event.kind == log.DEBUG for event in statement.log)
+    first = found.layers[0]
+    if len(found.layers) > 1 and not flagged:
+        return found.layers
+    return (first._replace(debug=bool(first.debug) or flagged), *found.layers[1:])
 
 
 def _keys(statement: Statement, signed: bytes, signature: bytes, session_key: bytes) -> None:
@@ -111,9 +133,19 @@ def _keys(statement: Statement, signed: bytes, signature: bytes, session_key: by
         )
 
 
+def _replays(statement: Statement, claims: Claims) -> bool:
+    """Whether the log leads to the attested register; without one, the keep's signature over the log must do (4)."""
+    if statement.tee not in REGISTERS:
+        return True
+    name, hashing = REGISTERS[statement.tee]
+    register = bytes.fromhex(claims.measurements.get(name, ""))
+    if statement.tee in MAY_REST and not any(register):
+        return True
+    return binding.equal(log.replay(statement.log, hashing), register)
+
+
 def _log(statement: Statement, claims: Claims) -> None:
-    register = claims.measurements.get(REGISTERS.get(statement.tee, ""), "")
-    if not register or not binding.equal(log.replay(statement.log), bytes.fromhex(register)):
+    if not _replays(statement, claims):
         raise NotGenuine(
             "binding.log",
             "the measurement log does not lead to the attested register",

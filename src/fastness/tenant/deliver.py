@@ -1,7 +1,7 @@
 """Challenge, decide, deliver, carry: the tenant's side of keep protocol v1 over one connection.
 
 Without an accepted verdict nothing of the workload, its configuration or its secrets is sent: the only function that
-sends them takes an :class:`Accepted`, which only :func:`decide` makes.
+sends them takes an :class:`Attested`, which only :func:`challenge` makes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from fastness.appraise.policy import Policy
 from fastness.appraise.verdict import Verdict
+from fastness.collateral.supply import Supply
 from fastness.errors import KeepFailed, NotGenuine, ProtocolError, RemoteError
 from fastness.pki.anchors import Anchors
 from fastness.seal import binding
@@ -33,6 +34,7 @@ from fastness.seal.messages import (
 )
 from fastness.seal.release import seal
 from fastness.seal.transport import Closed, Transport
+from fastness.tenant.activate import activate
 from fastness.tenant.decide import Decision, decide
 
 EVIDENCE_TIMEOUT = 60.0
@@ -74,7 +76,13 @@ class Stages:
 
 
 async def challenge(
-    transport: Transport, policy: Policy, anchors: Anchors, *, at: datetime | None = None, stages: Stages
+    transport: Transport,
+    policy: Policy,
+    anchors: Anchors,
+    *,
+    at: datetime | None = None,
+    stages: Stages,
+    supply: Supply | None = None,
 ) -> Attested:
     """Challenges the keep behind ``transport`` and decides.
 
@@ -95,6 +103,7 @@ async def challenge(
         raise _refusal(Refusal.decode(body), policy, when)
     statement_bytes, signature = decode_evidence(body)
     statement = Statement.decode(statement_bytes)
+    activated = await activate(transport, statement, timeout=EVIDENCE_TIMEOUT)
     exporter = transport.channel.exporter(asked.nonce)
     decision = decide(
         statement,
@@ -106,6 +115,8 @@ async def challenge(
         policy=policy,
         anchors=anchors,
         at=when,
+        activated=activated,
+        supply=supply,
     )
     stages.mark("verdict")
     if not decision.verdict.accepted:

@@ -7,6 +7,7 @@ effective manifest, which is what the keep measures.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,8 @@ class Prepared:
 
     def workload(self, *, attached: bool) -> Workload:
         """The release for it."""
-        return Workload(self.wasm, self.manifest.to_cbor(), self.secrets, self.assets, self.owner, attached)
+        now = time.time_ns() // 1_000_000
+        return Workload(self.wasm, self.manifest.to_cbor(), self.secrets, self.assets, self.owner, attached, now)
 
 
 def prepare(

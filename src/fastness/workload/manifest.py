@@ -25,6 +25,7 @@ MAX_CONFIGURATION = 1 << 20
 """Most bytes of a manifest, in either form."""
 
 ENTRIES = ("command", "service", "http")
+CLOCKS = ("host", "tenant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Manifest:
         publisher: SHA-256 of the publisher's public key, or empty.
         policy: SHA-256 of the policy the tenant decided by, or empty.
         steward: URL of the steward, or empty.
+        clock: whose time the workload sees: ``host`` (not trusted), or ``tenant``, told inside the sealed release.
     """
 
     entry: str = "command"
@@ -60,6 +62,7 @@ class Manifest:
     publisher: bytes = b""
     policy: bytes = b""
     steward: str = ""
+    clock: str = "host"
 
     def to_cbor(self) -> bytes:
         """The canonical configuration.
@@ -200,6 +203,7 @@ def _data(manifest: Manifest) -> dict[str, Any]:
         "publisher": f"sha256:{manifest.publisher.hex()}" if manifest.publisher else "",
         "policy": f"sha256:{manifest.policy.hex()}" if manifest.policy else "",
         "steward": manifest.steward,
+        "clock": manifest.clock,
     }
 
 
@@ -228,6 +232,7 @@ def _read(data: Mapping[str, Any], fault: Callable[[Path, str, str], FastnessErr
         publisher=parts.read_digest(top, "publisher"),
         policy=parts.read_digest(top, "policy"),
         steward=parts.read_steward(top),
+        clock=top.choice("clock", CLOCKS, "host"),
     )
     top.done(toml.nearest)
     return manifest

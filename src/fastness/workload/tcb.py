@@ -13,10 +13,10 @@ from pathlib import Path
 
 from fastness.errors import KeepFailed
 
-PARTS = ("__init__.py", "errors.py", "wire", "seal", "workload", "sandbox", "keep")
+PARTS = ("__init__.py", "errors.py", "wire", "streams", "devices", "seal", "workload", "sandbox", "keep")
 """Files and folders of the package that the keep imports; the import contracts hold it to these."""
 
-WHEELS = ("cffi", "cryptography", "pyopenssl", "wasmtime")
+WHEELS = ("cffi", "cryptography", "pyopenssl", "typing_extensions", "wasmtime")
 
 
 @dataclass(frozen=True, slots=True)

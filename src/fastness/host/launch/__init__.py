@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
 from fastness.errors import UsageError
 
-PLATFORMS = ("nil",)
+PLATFORMS = ("nil", "vm")
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A local root that a platform's evidence leads to: the label of its PEM block, and its DER."""
+
+    label: str
+    der: bytes
 
 
 class Running(Protocol):
@@ -41,12 +50,13 @@ class Launcher(Protocol):
     async def launch(self, *, debug: bool = False) -> Running:
         """Starts a keep."""
 
-    def anchors(self) -> tuple[bytes, ...]:
-        """DER public keys of local roots this platform's evidence leads to; empty where a silicon vendor's does."""
+    def anchors(self) -> tuple[Root, ...]:
+        """Local roots that this platform's evidence leads to; empty where a silicon vendor's does."""
 
 
-def load(name: str) -> Launcher:
-    """The launcher of platform ``name``."""
+def load(name: str, settings: object = None) -> Launcher:
+    """The launcher of platform ``name``; ``settings`` of :mod:`~fastness.host.launch.qemu` where it makes machines."""
     if name not in PLATFORMS:
         raise UsageError(f"no platform is called {name!r}", hint="one of " + ", ".join(PLATFORMS))
-    return cast("Launcher", import_module(f"fastness.host.launch.{name}").Launcher())
+    made = import_module(f"fastness.host.launch.{name}").Launcher
+    return cast("Launcher", made() if settings is None else made(settings))

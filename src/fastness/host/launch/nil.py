@@ -7,34 +7,76 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from functools import cached_property
+from hashlib import sha384
 
+from fastness.devices import Quote, exchange
 from fastness.errors import KeepFailed
 from fastness.host import software_root
+from fastness.host.launch import Root
 from fastness.host.launch.spawn import Spawned, spawn
 from fastness.host.software_root import SoftwareRoot
 from fastness.workload import tcb
 
+LABEL = "FASTNESS SIMULATED ROOT"
 CONNECT, TERMINATE, READY = b"C", b"T", b"R"
-REQUEST_SIZE = 64 + 48
 MAX_BOOT_WORDS = 4096
 BUFFER = 1 << 20
+COMPROMISED = 13
+"""Exit status of a keep that found its own code altered (keep protocol v1, section 7)."""
+
+
+class Chip:
+    """What stands in a chip's place: a register that only grows, and the software root's signature over it."""
+
+    def __init__(self, root: Callable[[], SoftwareRoot], *, debug: bool) -> None:
+        self._root = root
+        self._debug = debug
+        self._register = bytes(48)
+        self.measured: list[bytes] = []
+
+    def quote(self, report_data: bytes) -> Quote:
+        """Simulated evidence over the measurement of what was launched."""
+        evidence = self._root().sign(report_data, tcb.launch_digest(), self._register, debug=self._debug)
+        return Quote("nil", evidence)
+
+    def extend(self, measured: bytes) -> None:
+        """``r' = SHA-384(r ‖ SHA-384(measured))``."""
+        self.measured.append(measured)
+        self._register = sha384(self._register + sha384(measured).digest()).digest()
+
+    def activate(self, credential: bytes, secret: bytes) -> bytes:
+        """There is no TPM here."""
+        raise KeepFailed("a keep on nil has no TPM: it opens no credential")
+
+    def set_time(self, milliseconds: int) -> None:
+        """A process has no clock of its own."""
+        raise KeepFailed("a keep on nil shares the host's clock, which is not trusted and cannot be set")
 
 
 class NilKeep:
-    """A running keep process."""
+    """A running keep process, and the simulated chip it asks for evidence.
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, words: int) -> None:
-        self.pid = process.pid
-        self._process = process
-        self._control = control
-        self._words = words
+    A keep that ends because it found itself compromised is followed by a process that can say so and nothing else.
+    """
+
+    def __init__(self, spawned: Spawned, chip: Chip) -> None:
+        self._chip = chip
         self._loop = asyncio.get_running_loop()
         self._gone: asyncio.Future[int] = self._loop.create_future()
-        self._pidfd = os.pidfd_open(process.pid)
+        self._succeeded = False
+        self._take(spawned)
+
+    def _take(self, spawned: Spawned) -> None:
+        self._process = spawned.process
+        self._control = spawned.control
+        self._words = spawned.words
+        self._debug = spawned.debug
+        self.pid = spawned.process.pid
+        self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._reap)
+        self._answering = asyncio.create_task(_answer(spawned.device, self._chip))
         self._ready = asyncio.ensure_future(self._wait_ready())
         self._ready.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -43,10 +85,15 @@ class NilKeep:
         os.close(self._pidfd)
         status = self._process.wait()
         self._control.close()
-        if not self._gone.done():
+        self._answering.cancel()
+        if status == COMPROMISED and not self._succeeded:
+            self._succeeded = True
+            self._take(spawn("nil", debug=self._debug, flagged=tuple(self._chip.measured)))
+        elif not self._gone.done():
             self._gone.set_result(status)
 
     async def _wait_ready(self) -> None:
+        words = self._words
         try:
             answer = await self._loop.sock_recv(self._control, 1)
         except OSError:
@@ -55,7 +102,7 @@ class NilKeep:
             if answer != READY:
                 raise KeepFailed("the keep died while it started", where=self._last_words())
         finally:
-            os.close(self._words)
+            os.close(words)
 
     def _last_words(self) -> str:
         os.set_blocking(self._words, False)
@@ -92,10 +139,6 @@ class NilKeep:
             theirs.close()
         return ours
 
-    def when_gone(self, tell: Callable[[], object]) -> None:
-        """Calls ``tell`` once the process has ended."""
-        self._gone.add_done_callback(lambda _: tell())
-
     async def ended(self) -> int:
         """The exit status, once there is one; negative for a signal."""
         return await asyncio.shield(self._gone)
@@ -124,9 +167,9 @@ class Launcher:
     def _root(self) -> SoftwareRoot:
         return self._given or software_root.load()
 
-    def anchors(self) -> tuple[bytes, ...]:
+    def anchors(self) -> tuple[Root, ...]:
         """The software root's public key."""
-        return (self._root.public_key,)
+        return (Root(LABEL, self._root.public_key),)
 
     async def launch(self, *, debug: bool = False) -> NilKeep:
         """Starts a keep process and a task that answers its requests for evidence."""
@@ -134,26 +177,30 @@ class Launcher:
 
     def adopt(self, spawned: Spawned) -> NilKeep:
         """Takes charge of a keep process that was started already."""
-        keep = NilKeep(spawned.process, spawned.control, spawned.words)
-        task = asyncio.create_task(self._answer(spawned.device, debug=spawned.debug))
-        keep.when_gone(task.cancel)
+        keep = NilKeep(spawned, Chip(lambda: self._root, debug=spawned.debug))
         tcb.launch_digest()  # measured while the keep boots
         return keep
 
-    async def _answer(self, device: socket.socket, *, debug: bool) -> None:
-        """The simulated chip: signs what the keep asks for, over the measurement of what was launched."""
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                request = b""
-                while len(request) < REQUEST_SIZE:
-                    data = await loop.sock_recv(device, REQUEST_SIZE - len(request))
-                    if not data:
-                        return
-                    request += data
-                evidence = self._root.sign(request[:64], tcb.launch_digest(), request[64:], debug=debug)
-                await loop.sock_sendall(device, len(evidence).to_bytes(4, "big") + evidence)
-        except OSError:
-            return
-        finally:
-            device.close()
+
+async def _exactly(sock: socket.socket, size: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < size:
+        part = await loop.sock_recv(sock, size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+async def _answer(device: socket.socket, chip: Chip) -> None:
+    """Answers what the keep asks of the chip, until the keep is gone."""
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            op, size = exchange.split(await _exactly(device, exchange.HEAD), exchange.MAX_REQUEST)
+            await loop.sock_sendall(device, exchange.answer(op, await _exactly(device, size), chip))
+    except (OSError, EOFError, KeepFailed):
+        return
+    finally:
+        device.close()

@@ -24,7 +24,7 @@ MAX_MANIFESTS = 64
 MAX_TRIED = 4
 """Most manifests for one version that are tried: bounds the pairs."""
 
-_FETCH = "fetch them from NVIDIA's RIM service, or run without --offline"
+_FETCH = "fetch them (`fastness collateral fetch`), or name a policy and run without --offline"
 
 
 @dataclass(frozen=True, slots=True)

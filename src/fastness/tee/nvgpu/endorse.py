@@ -56,11 +56,11 @@ def signer(evidence: Evidence, pool: Iterable[x509.Certificate]) -> x509.Certifi
         NotGenuine: ``nvgpu.signature``, there are device certificates and it holds under none.
         MissingCollateral: there is no device certificate.
     """
-    leaves = sorted((item for item in pool if _is_leaf(item)), key=lambda item: not _has_fwid(item))
+    leaves = sorted((item for item in pool if _is_leaf(item)), key=lambda item: not has_fwid(item))
     for item in leaves[:MAX_LEAVES]:
         if _signed(evidence, item):
             return item
-    if any(_has_fwid(item) for item in leaves):
+    if any(has_fwid(item) for item in leaves):
         raise NotGenuine(
             "nvgpu.signature",
             "the signature holds under the key of none of the device certificates",
@@ -81,7 +81,8 @@ def _is_leaf(certificate: x509.Certificate) -> bool:
         return False
 
 
-def _has_fwid(certificate: x509.Certificate) -> bool:
+def has_fwid(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is one that a device made for its firmware."""
     return any(certificate.extension(oid) is not None for oid in (layout.DEVICE_ID, layout.TCB_INFO))
 
 

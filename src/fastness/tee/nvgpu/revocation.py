@@ -45,7 +45,7 @@ def look_up(
         Outcome.UNKNOWN,
         expected="a current OCSP response on each certificate between leaf and root",
         actual="; ".join(unknown[:4]) + (f"; and {len(unknown) - 4} more" if len(unknown) > 4 else ""),
-        hint="supply NVIDIA's OCSP responses, run without --offline, or waive nvgpu.revocation",
+        hint="fetch NVIDIA's OCSP responses (`fastness collateral fetch`), or waive nvgpu.revocation",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims, Cpu
 from fastness.tee.sev import layout as at
-from fastness.tee.sev.evidence import Evidence
+from fastness.tee.sev.verify import Proven
 from fastness.wire.hexdump import Span
 
 PRODUCTS = {"naples": (0x17, "EPYC 7001"), "rome": (0x17, "EPYC 7002"), "milan": (0x19, "EPYC 7003"),
@@ -22,20 +22,28 @@ NOT_CHECKED = (
 )
 
 
-def claims(genuine: Genuine[Evidence]) -> Claims:
-    """The normalised claims; those of a guest only where its report is there."""
-    evidence, report = genuine.evidence, genuine.evidence.report
+def claims(genuine: Genuine[Proven]) -> Claims:
+    """The normalised claims; those of a guest only where its report or launch measurement is there."""
+    evidence = genuine.evidence.evidence
+    report, launch = evidence.report, evidence.launch
+    guest = launch or report
     line = genuine.anchors[0].line
     family, product = PRODUCTS.get(line, (None, None))
     extra: dict[str, Any] = {
-        "speaks_of": "guest" if report else "platform",
+        "speaks_of": "guest" if guest else "platform",
         "api": "{}.{}".format(*evidence.pek.api),
         "owned": evidence.oca is not None,
     }
     spans: dict[str, Span] = {}
+    if guest is not None:
+        extra["policy"] = {name: bool(guest.policy >> bit & 1) for name, bit in at.POLICY_BITS.items()}
+        extra["policy"] |= {"api_major": guest.policy >> 16 & 0xFF, "api_minor": guest.policy >> 24}
+    if launch is not None:
+        extra["firmware"] = {"api": "{}.{}".format(*launch.api), "build": launch.build}
+        extra["mnonce"] = launch.mnonce.hex()
+        whole = Span("launch", evidence.offsets["launch"], len(launch.raw))
+        spans = {"measurements.launch": whole, "debug": whole}
     if report is not None:
-        extra["policy"] = {name: bool(report.policy >> bit & 1) for name, bit in at.POLICY_BITS.items()}
-        extra["policy"] |= {"api_major": report.policy >> 16 & 0xFF, "api_minor": report.policy >> 24}
         start = evidence.offsets["report"]
         spans = {
             "measurements.launch": Span("launch_digest", start + 0x10, 32),
@@ -44,12 +52,18 @@ def claims(genuine: Genuine[Evidence]) -> Claims:
     return Claims(
         tee="sev",
         cpu=Cpu("amd", family, None, None, line or None, product, "cek"),
-        debug=None if report is None else not report.policy & 1,
+        debug=None if guest is None else not guest.policy & 1,
         simulated=genuine.simulated,
-        measurements={} if report is None else {"launch": report.launch_digest.hex()},
+        measurements=_measurements(genuine.evidence),
         report_data=None if report is None else report.mnonce.hex(),
         hardware_id=hashlib.sha256(evidence.cek.point).hexdigest(),
         extra=extra,
-        not_checked=NOT_CHECKED if report is not None else (PLATFORM_ONLY, *NOT_CHECKED),
+        not_checked=NOT_CHECKED if guest is not None else (PLATFORM_ONLY, *NOT_CHECKED),
         spans=spans,
     )
+
+
+def _measurements(proven: Proven) -> dict[str, str]:
+    report = proven.evidence.report
+    digest = proven.digest or (report.launch_digest if report is not None else None)
+    return {} if digest is None else {"launch": digest.hex()}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastness.errors import MalformedEvidence
+from fastness.tee.sev import launch
 from fastness.tee.sev import layout as at
 from fastness.wire import cbor
 from fastness.wire.cursor import Cursor
@@ -80,7 +81,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A platform's chain, and the report of a guest if there is one; absent certificates are None."""
+    """A platform's chain, and the report or launch of a guest if there is one; what is absent is None."""
 
     raw: bytes
     ark: AmdCertificate | None
@@ -90,6 +91,7 @@ class Evidence:
     oca: SevCertificate | None
     pdh: SevCertificate | None
     report: Report | None
+    launch: launch.Measurement | None
     offsets: Mapping[str, int]
 
 
@@ -104,6 +106,8 @@ def recognise_part(data: bytes) -> str | None:
         return {at.ARK_USAGE: "ark", at.ASK_USAGE: "ask"}.get(int.from_bytes(data[0x24:0x28], "little"))
     if data[:4] == b"\x01\0\0\0" and len(data) == at.SEV_SIZE:
         return at.USAGES.get(int.from_bytes(data[8:12], "little"))
+    if len(data) <= launch.MAX_MEASUREMENT and data.lstrip()[:1] == b"{":
+        return "launch" if launch.MEASUREMENT.encode() in data else None
     if len(data) == at.REPORT_SIZE and data[0x34:0x38] == b"\x02\x10\0\0":
         return "report"
     return None
@@ -140,9 +144,11 @@ def parse(data: bytes) -> Evidence:
     }
     amd = {name: amd_certificate(parts[name], name, offsets[name]) for name in ("ark", "ask") if name in parts}
     report = _report(parts["report"], offsets["report"]) if "report" in parts else None
+    measured = launch.measurement(parts["launch"]) if "launch" in parts else None
     return Evidence(
-        data, amd.get("ark"), amd.get("ask"), sev["cek"], sev["pek"], sev.get("oca"), sev.get("pdh"), report, offsets
-    )
+        data, amd.get("ark"), amd.get("ask"), sev["cek"], sev["pek"], sev.get("oca"), sev.get("pdh"), report, measured,
+        offsets,
+    )  # fmt: skip
 
 
 def unparse(evidence: Evidence) -> bytes:
@@ -236,6 +242,9 @@ def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
             meaning = f"key on P-{8 * at.CURVES[part.curve]}, api {part.api[0]}.{part.api[1]}"
         elif isinstance(part, Report):
             meaning = f"launch digest {part.launch_digest.hex()}, policy 0x{part.policy:x}"
+        elif isinstance(part, launch.Measurement):
+            api = f"{part.api[0]}.{part.api[1]} build {part.build}"
+            meaning = f"launch measurement {part.measurement.hex()}, firmware {api}, policy 0x{part.policy:x}"
         else:
             continue
         rows.append((name, evidence.offsets[name], len(part.raw), meaning))

@@ -7,14 +7,19 @@
 5. The OCA signed itself and the PEK, where an OCA is there: the platform's owner.
 6. The PEK signed the PDH, where one is there.
 7. The PEK signed the guest's report, where one is there.
+8. The launch measurement, where one is there, is by keys of the tenant that were wrapped for this very PDH.
+9. It is that of a guest whose launch digest the tenant accepts, and of no other guest than the report's.
+10. The guest has the policy the tenant asked for.
 
-What this proves: a genuine SEV platform, and with a report, a guest it launched. What it does not: who owns the OCA,
-which firmware runs (its version is its own word), or freshness beyond the report's mnonce. SEV has no list of
-revocations, and no protection of the guest's memory against being altered.
+What this proves: a genuine SEV platform, and with a report or a launch measurement, a guest it launched. What it does
+not: who owns the OCA, which firmware runs (its version is its own word), or freshness beyond the report's mnonce. A
+launch measurement speaks of the moment before the guest ran. SEV has no list of revocations, and no protection of the
+guest's memory against being altered.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from fastness.claims.finding import Finding, Outcome
@@ -22,10 +27,23 @@ from fastness.claims.genuine import Genuine, vouch
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.tee import Collateral
-from fastness.tee.sev import endorse
+from fastness.tee.sev import endorse, launch
 from fastness.tee.sev.evidence import AmdCertificate, Evidence
 
 KDS = "https://developer.amd.com/wp-content/resources and https://kdsintf.amd.com/cek/id/"
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A genuine platform; ``digest`` is the launch digest of the guest it measured, where one was."""
+
+    evidence: Evidence
+    digest: bytes | None = None
+
+    @property
+    def raw(self) -> bytes:
+        """The received bytes."""
+        return self.evidence.raw
 
 
 def verify(
@@ -35,17 +53,19 @@ def verify(
     *,
     at: datetime,
     within: tuple[Genuine[object], ...] = (),
-) -> Genuine[Evidence]:
-    """A genuine platform, and the guest whose report it carries.
+) -> Genuine[Proven]:
+    """A genuine platform, and the guest whose report or launch measurement it carries.
 
     Raises:
-        NotGenuine: ``sev.root``, ``sev.ask``, ``sev.cek``, ``sev.pek``, ``sev.oca``, ``sev.pdh``, ``sev.report``.
-        MissingCollateral: ARK or ASK.
+        NotGenuine: ``sev.root``, ``sev.ask``, ``sev.cek``, ``sev.pek``, ``sev.oca``, ``sev.pdh``, ``sev.report``,
+            ``sev.launch-keys``, ``sev.launch``, ``sev.launch-policy``.
+        MissingCollateral: ARK or ASK; for a launch measurement, the PDH or the tenant's keys.
     """
     try:
         anchor = _chain(evidence, anchors)
         _owner(evidence)
         _guest(evidence)
+        digest, keys = _launch(evidence, anchors)
     except MalformedEvidence as error:  # a key inside a certificate that parsed as a whole
         raise NotGenuine("sev.root", f"a key of the chain is unusable: {error.what}", where=error.where) from None
     unknown = Finding(
@@ -55,7 +75,7 @@ def verify(
         actual="AMD publishes none for SEV",
         hint="waive sev.revocation if that will do, or demand SEV-SNP",
     )
-    return vouch(evidence, anchors=(anchor,), findings=(unknown, *_notes(evidence)), at=at)
+    return vouch(Proven(evidence, digest), anchors=(anchor, *keys), findings=(unknown, *_notes(evidence)), at=at)
 
 
 def _chain(evidence: Evidence, anchors: Anchors) -> Anchor:
@@ -107,6 +127,44 @@ def _guest(evidence: Evidence) -> None:
     report = evidence.report
     if report is not None and not endorse.ecdsa(evidence.pek, report.algorithm, report.signature, report.signed):
         raise _refused("sev.report", "the guest's report is not signed by the PEK")
+
+
+def _launch(evidence: Evidence, anchors: Anchors) -> tuple[bytes | None, tuple[Anchor, ...]]:
+    measured, pdh = evidence.launch, evidence.pdh
+    if measured is None:
+        return None, ()
+    # (8)
+    held = [(item, launch.record(item.secret)) for item in anchors.of("sev") if item.secret]
+    if pdh is None or not held:
+        raise MissingCollateral(
+            "the PDH certificate" if held else "the tenant's keys of this launch",
+            check="sev.launch-keys",
+            hint="supply the whole chain" if held else "name the record of the launch: --anchors sev:FILE",
+        )
+    ours = [(item, known) for item, known in held if launch.made_for(known, pdh.raw)]
+    if not ours:
+        raise _lied("sev.launch-keys", "the tenant's keys were made for another platform than the one that measured")
+    # (9)
+    found = [(item, known, digest) for item, known in ours if (digest := launch.find(known, measured)) is not None]
+    if not found:
+        raise _lied("sev.launch", "the measurement is not that of a guest the tenant accepts")
+    anchor, known, digest = found[0]
+    report = evidence.report
+    if report is not None and (report.launch_digest, report.policy) != (digest, measured.policy):
+        raise _lied("sev.launch", "report and launch measurement are of different guests")
+    # (10)
+    if measured.policy != known.policy:
+        raise _lied("sev.launch-policy", f"the guest has policy 0x{measured.policy:x}, asked was 0x{known.policy:x}")
+    return digest, (anchor,)
+
+
+def _lied(check: str, what: str) -> NotGenuine:
+    return NotGenuine(
+        check,
+        what,
+        where="launch",
+        hint="the host started something else, or told another policy or firmware version: inject no secret",
+    )
 
 
 def _refused(check: str, what: str) -> NotGenuine:

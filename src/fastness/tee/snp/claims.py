@@ -94,6 +94,7 @@ def _extra(proven: Proven) -> dict[str, Any]:
         "csp_id": leaf.csp,
         "chip_id_masked": evidence.masked,
         "author_key_enabled": evidence.author_key_enabled,
+        "id_block": proven.identified or None,
         "family_id": evidence.family_id.hex(),
         "image_id": evidence.image_id.hex(),
         "report_id": evidence.report_id.hex(),

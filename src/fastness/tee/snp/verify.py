@@ -9,6 +9,8 @@
 7. The leaf is of this firmware: its SPLs are the report's reported_tcb, component by component.
 8. The signature over the received bytes is the leaf's.
 9. reported ≤ committed ≤ current, as findings: firmware that is not committed can be rolled back by the host.
+10. An ID block beside the report, if there is one, is the one this guest was launched with, signed by the keys the
+    report names.
 
 What this proves: this chip, with this firmware, made this report. What it does not: that policy, measurement or
 versions are acceptable; those are claims. A report with a masked chip id names no chip: it is genuine as one of
@@ -42,12 +44,13 @@ MAX_REMEMBERED = 1 << 18
 
 
 class Proven(NamedTuple):
-    """A report with the leaf that signed it and the generation that all of them agree on."""
+    """A report with the leaf that signed it, the generation that all of them agree on, and whether an ID block held."""
 
     evidence: Evidence
     leaf: Leaf
     generation: Generation
     anchor: Anchor
+    identified: bool = False
 
     @property
     def raw(self) -> bytes:
@@ -79,7 +82,8 @@ def verify(
 
     Raises:
         NotGenuine: ``snp.signing-key``, ``snp.leaf``, ``snp.chain``, ``snp.validity``, ``snp.line``,
-            ``snp.chip-id``, ``snp.leaf-tcb``, ``snp.signature``, ``snp.revocation``.
+            ``snp.chip-id``, ``snp.leaf-tcb``, ``snp.signature``, ``snp.revocation``, ``snp.id-key``,
+            ``snp.id-signature``, ``snp.author-key``, ``snp.id-block``.
         MissingCollateral: the leaf, or a certificate between it and the ARK.
     """
     # (1) to (4)
@@ -94,7 +98,11 @@ def verify(
     _signature(evidence, path.key)
     # (9)
     findings = (path.revocation, *_order(evidence, generation))
-    proven = Proven(evidence, path.leaf, generation, path.chain.anchor)
+    # (10)
+    owner = _owner(evidence, collateral)
+    findings += (owner,) if owner is not None else ()
+    identified = owner is not None and owner.outcome is Outcome.HELD
+    proven = Proven(evidence, path.leaf, generation, path.chain.anchor, identified)
     return vouch(proven, anchors=(path.chain.anchor,), findings=findings, at=at)
 
 
@@ -231,6 +239,14 @@ def _signature(evidence: Evidence, key: ec.EllipticCurvePublicKey) -> None:
             where="signature at byte 0x2a0",
             hint="the report was altered, or its certificate is of another key",
         )
+
+
+def _owner(evidence: Evidence, collateral: Collateral) -> Finding | None:
+    if not collateral.documents:
+        return None
+    from fastness.tee.snp import identity  # what most reports come without is not loaded for them
+
+    return identity.verify(evidence, collateral)
 
 
 def _order(evidence: Evidence, generation: Generation) -> list[Finding]:

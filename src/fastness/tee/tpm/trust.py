@@ -30,6 +30,9 @@ from fastness.tee.tpm.endorse import embedded, enclosed, gce
 from fastness.tee.tpm.evidence import Evidence
 from fastness.wire import der, x509
 
+ISSUERS = "1.3.6.1.5.5.7.1.1"
+"""Authority information access (RFC 5280 section 4.2.2.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
@@ -141,9 +144,19 @@ def _certificate(evidence: Evidence, collateral: Collateral, anchors: Anchors, a
 
 def _chained(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, at_time: datetime, way: str) -> Vouched:
     """The leaf up to an anchor. Profiles mark the alternative name, policies or attributes critical: understood."""
-    built = chain.build(
-        leaf, collateral.certificates, anchors, "tpm", at=at_time, extra_critical=("2.5.29.32", "2.5.29.9")
-    )
+    try:
+        built = chain.build(
+            leaf, collateral.certificates, anchors, "tpm", at=at_time, extra_critical=("2.5.29.32", "2.5.29.9")
+        )
+    except MissingCollateral as error:
+        if leaf.extension(ISSUERS) is not None:  # it says where its issuer's certificate is
+            raise
+        raise NotGenuine(
+            "tpm.chain",
+            f"nobody that was named vouches for the issuer of the certificate: {error.what}",
+            where=f"certificate {leaf.subject_cn!r}",
+            hint="a TPM of a host's own has a root of its own: name it with --anchors FILE (`fastness host anchors`)",
+        ) from None
     return Vouched(way, (built.anchor,), _revocation(built, collateral, at_time))
 
 

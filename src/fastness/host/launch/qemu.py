@@ -1,0 +1,241 @@
+"""Virtual machines with a keep in them: the parts of QEMU's command line that platforms share, and the running machine.
+
+The host and the keep's machine share one thing, the channel: a virtio-serial port whose far end we hold as one end of a
+socket pair, or vsock where the kernel has it. No file of the host, no network, no monitor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastness.errors import KeepFailed, ProtocolError, UsageError
+from fastness.streams.link import Link
+
+PROGRAM = "qemu-system-x86_64"
+SERIAL_NAME = "fastness.keep.0"
+MAX_WORDS = 4096
+FIRMWARE = ("/usr/share/ovmf/OVMF.fd", "/usr/share/edk2/x64/OVMF.fd", "/usr/share/qemu/OVMF.fd")
+"""Where distributions put an OVMF that is code and variables in one, best first."""
+
+LEAST_MEMORY, MOST_MEMORY = 192, 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator may choose of a machine.
+
+    Attributes:
+        image: folder, digest or its beginning, of the keep image; empty for the last one built.
+        memory: MiB.
+        vcpus: how many.
+        firmware: OVMF file, empty for the distribution's.
+        boot: ``direct`` (kernel, initramfs and command line by the firmware) or ``uki``.
+        accelerator: ``kvm``, ``tcg``, or ``auto``: KVM when it runs a guest here, told otherwise.
+    """
+
+    image: str = ""
+    memory: int = 512
+    vcpus: int = 1
+    firmware: str = ""
+    boot: str = "direct"
+    accelerator: str = "auto"
+
+    def checked(self) -> Settings:
+        """These settings, if they can be.
+
+        Raises:
+            UsageError: one of them cannot.
+        """
+        if not LEAST_MEMORY <= self.memory <= MOST_MEMORY:
+            raise UsageError(f"a keep has {LEAST_MEMORY} MiB to 1 TiB of memory, not {self.memory} MiB", where="memory")
+        if not 1 <= self.vcpus <= 255:
+            raise UsageError(f"a machine has 1 to 255 processors, not {self.vcpus}", where="vcpus")
+        if self.boot not in ("direct", "uki") or self.accelerator not in ("auto", "kvm", "tcg"):
+            raise UsageError("boot is direct or uki; accelerator auto, kvm or tcg")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """QEMU on this machine."""
+
+    path: str
+    version: tuple[int, int]
+
+
+def program() -> Program:
+    """The QEMU on the search path.
+
+    Raises:
+        KeepFailed: there is none.
+    """
+    path = shutil.which(PROGRAM)
+    if path is None:
+        raise KeepFailed(f"{PROGRAM} is not installed", hint="apt-get install -y qemu-system-x86")
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+    match = re.search(r"version (\d+)\.(\d+)", said)
+    if match is None:
+        raise KeepFailed(f"{PROGRAM} does not tell its version", where=path)
+    return Program(path, (int(match[1]), int(match[2])))
+
+
+def firmware(wish: str) -> Path:
+    """The firmware file that was wished for, or the distribution's.
+
+    Raises:
+        KeepFailed: there is none.
+    """
+    for place in (wish,) if wish else FIRMWARE:
+        if Path(place).is_file():
+            return Path(place)
+    raise KeepFailed("no OVMF firmware is here", where=wish or FIRMWARE[0], hint="apt-get install -y ovmf")
+
+
+def processor(found: Program, accelerator: str) -> str:
+    """``-cpu``: under emulation everything QEMU knows, but for an instruction that its version 7.2 gets wrong."""
+    if accelerator == "kvm":
+        return "host"
+    return "max" if found.version >= (8, 0) else "max,-cx16"
+
+
+def common(found: Program, settings: Settings, accelerator: str, channel: int) -> list[str]:
+    """The part of the command line that is the same on every platform; ``channel`` is the descriptor of the port."""
+    return [
+        found.path, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        "-accel", accelerator, "-cpu", processor(found, accelerator),
+        "-smp", str(settings.vcpus), "-m", str(settings.memory), "-serial", "stdio",
+        "-chardev", f"socket,id=channel,fd={channel}",
+        "-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=channel,name={SERIAL_NAME}",
+    ]  # fmt: skip
+
+
+class Guest:
+    """A machine that boots or runs. Starts in the running event loop.
+
+    Args:
+        command: QEMU's command line.
+        inherited: descriptors it is given.
+        channel: our end of the port.
+        cleanup: called once it is gone.
+    """
+
+    def __init__(
+        self, command: list[str], inherited: tuple[int, ...], channel: socket.socket, cleanup: Callable[[], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._cleanup = cleanup
+        self._words = b""
+        self._gone: asyncio.Future[int] = self._loop.create_future()
+        self._hello = asyncio.Event()
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                pass_fds=inherited, start_new_session=True, cwd="/", env={"PATH": os.environ.get("PATH", "")},
+            )  # fmt: skip
+        except OSError as error:
+            cleanup()
+            raise KeepFailed(f"cannot start {command[0]}: {error.strerror}") from None
+        self.pid = self._process.pid
+        self._link = Link(channel.detach(), guest=False, on_hello=self._hello.set)
+        self._carrying = asyncio.create_task(self._carry())
+        self._pidfd = os.pidfd_open(self.pid)
+        self._loop.add_reader(self._pidfd, self._reap)
+        self._output = self._process.stdout.fileno() if self._process.stdout else -1
+        os.set_blocking(self._output, False)
+        self._loop.add_reader(self._output, self._hear)
+
+    async def _carry(self) -> None:
+        try:
+            await self._link.run()
+        except ProtocolError as error:
+            # a keep's machine that breaks the rules is none of ours any more
+            self._words += f"\n{error.what}".encode()
+            self._kill()
+
+    def _hear(self) -> None:
+        """Keeps the last words of console and QEMU, for a keep that does not start; bounded."""
+        try:
+            data = os.read(self._output, 65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._output)
+        self._words = (self._words + data)[-MAX_WORDS:]
+
+    def _reap(self) -> None:
+        self._hear()
+        self._loop.remove_reader(self._pidfd)
+        self._loop.remove_reader(self._output)
+        os.close(self._pidfd)
+        status = self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._carrying.add_done_callback(lambda _: self._conclude(status))
+        self._loop.call_later(1, self._carrying.cancel)
+
+    def _conclude(self, status: int) -> None:
+        """A machine that took its leave ended as its keep did; one that did not was cut off."""
+        self._cleanup()
+        if not self._gone.done():
+            self._gone.set_result(self._link.goodbye if self._link.goodbye is not None else status or 1)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self._gone.done()
+
+    async def ready(self, timeout: float) -> None:
+        """Returns when the keep takes connections.
+
+        Raises:
+            KeepFailed: it died, or did not start in time; with its last words.
+        """
+        hello = asyncio.create_task(self._hello.wait())
+        try:
+            await asyncio.wait((hello, self._gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hello.cancel()
+        if not self._hello.is_set():
+            what = "was not ready within {timeout:g} s" if self.alive else "died while it started"
+            raise KeepFailed(f"the keep's machine {what.format(timeout=timeout)}", where=self._last_words())
+
+    def _last_words(self) -> str:
+        text = self._words.decode("utf-8", "replace").strip()
+        told = [line.strip() for line in text.splitlines() if line.strip()]
+        return next((line for line in reversed(told) if line.startswith("error:")), told[-1] if told else "")[-300:]
+
+    def connect(self) -> socket.socket:
+        """A new connection to the keep."""
+        if not self.alive:
+            raise KeepFailed("the keep is gone")
+        return self._link.open()
+
+    async def ended(self) -> int:
+        """The exit status once the machine is gone."""
+        return await asyncio.shield(self._gone)
+
+    async def stop(self, grace: float) -> None:
+        """Hangs up, which ends the keep; kills the machine after ``grace`` seconds."""
+        self._carrying.cancel()
+        try:
+            await asyncio.wait_for(self.ended(), grace)
+        except TimeoutError:
+            self._kill()
+            await self.ended()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)

@@ -1,0 +1,100 @@
+"""What the builder asks of an ELF file: which libraries it needs, its own name, and a kernel module's dependencies.
+
+ELF-64, little-endian (System V gABI, chapters 4 and 5; kernel: ``.modinfo``). Numbers are offsets and bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from fastness.errors import Malformed
+
+HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+SEGMENT = struct.Struct("<IIQQQQQQ")
+SECTION = struct.Struct("<IIQQQQIIQQ")
+DYNAMIC = struct.Struct("<QQ")
+IDENT = b"\x7fELF\x02\x01"
+LOAD, DYNAMIC_SEGMENT, INTERPRETER = 1, 2, 3
+END, NEEDED, STRINGS, SONAME = 0, 1, 5, 14
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """What the dynamic loader reads: names of needed libraries in order, own name and loader (or empty)."""
+
+    needed: tuple[str, ...]
+    soname: str
+    interpreter: str
+
+
+def is_elf(data: bytes) -> bool:
+    """Whether it is an ELF-64 file of little-endian order."""
+    return data[:6] == IDENT
+
+
+def linked(data: bytes) -> Linked:
+    """What ``data`` needs at run time.
+
+    Raises:
+        Malformed: it is no such file, or an offset leaves it.
+    """
+    try:
+        return _linked(data)
+    except (struct.error, ValueError, StopIteration) as error:
+        raise Malformed(f"not an ELF file that can be read: {error}") from None
+
+
+def modinfo(data: bytes) -> dict[str, str]:
+    """The ``key=value`` strings of a kernel module; the last of several with one key.
+
+    Raises:
+        Malformed: it is no kernel module.
+    """
+    try:
+        text = _section(data, b".modinfo")
+    except (struct.error, ValueError, StopIteration) as error:
+        raise Malformed(f"not a kernel module that can be read: {error}") from None
+    rows = [row.decode("utf-8", "replace") for row in text.split(b"\0") if b"=" in row]
+    return dict(row.split("=", 1) for row in rows)
+
+
+def _linked(data: bytes) -> Linked:
+    if not is_elf(data):
+        raise ValueError("wrong magic")
+    header = HEADER.unpack_from(data)
+    start, each, count = header[5], header[9], header[10]
+    segments = [SEGMENT.unpack_from(data, start + each * index) for index in range(count)]
+    loads = [(s[3], s[2], s[5]) for s in segments if s[0] == LOAD]
+    interpreter = next((_text(data, s[2]) for s in segments if s[0] == INTERPRETER), "")
+    dynamic = next((s for s in segments if s[0] == DYNAMIC_SEGMENT), None)
+    if dynamic is None:
+        return Linked((), "", interpreter)
+    rows = []
+    for offset in range(dynamic[2], dynamic[2] + dynamic[5], DYNAMIC.size):
+        tag, value = DYNAMIC.unpack_from(data, offset)
+        if tag == END:
+            break
+        rows.append((tag, value))
+    strings = next(value for tag, value in rows if tag == STRINGS)
+    base = next(strings - address + offset for address, offset, size in loads if address <= strings < address + size)
+    needed = tuple(_text(data, base + value) for tag, value in rows if tag == NEEDED)
+    soname = next((_text(data, base + value) for tag, value in rows if tag == SONAME), "")
+    return Linked(needed, soname, interpreter)
+
+
+def _section(data: bytes, name: bytes) -> bytes:
+    if not is_elf(data):
+        raise ValueError("wrong magic")
+    header = HEADER.unpack_from(data)
+    start, each, count, names = header[6], header[11], header[12], header[13]
+    sections = [SECTION.unpack_from(data, start + each * index) for index in range(count)]
+    table = sections[names][4] if names < count else len(data)
+    for section in sections:
+        if data.startswith(name + b"\0", table + section[0]):
+            return data[section[4] : section[4] + section[5]]
+    raise ValueError(f"no section {name.decode()}")
+
+
+def _text(data: bytes, offset: int) -> str:
+    return data[offset : data.index(b"\0", offset)].decode()

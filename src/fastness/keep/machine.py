@@ -1,0 +1,118 @@
+"""What PID 1 makes of a machine that has just booted: file systems, drivers, silence. Linux, x86-64 and aarch64.
+
+Nothing here is asked of the host: no configuration is read but the measured command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastness.sandbox import kernel
+
+MOUNTS = (
+    ("proc", "/proc", "proc", 2 | 4 | 8),
+    ("sysfs", "/sys", "sysfs", 2 | 4 | 8),
+    ("devtmpfs", "/dev", "devtmpfs", 2 | 8),
+    ("configfs", "/sys/kernel/config", "configfs", 2 | 4 | 8),
+    ("securityfs", "/sys/kernel/security", "securityfs", 2 | 4 | 8),
+)
+"""(source, place, kind, MS_NOSUID | MS_NODEV | MS_NOEXEC)."""
+
+FINIT_MODULE = {"x86_64": 313, "aarch64": 273}
+POWER_OFF = 0x4321FEDC
+"""LINUX_REBOOT_CMD_POWER_OFF (reboot(2))."""
+
+DEBUG_WORD = "fastness.debug=1"
+VSOCK_DEVICE = "0x0013"
+"""Device id of a virtio socket (virtio 1.2, section 5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A kernel module of the image: its name, its file, the modules it needs."""
+
+    name: str
+    file: str
+    needs: tuple[str, ...]
+
+
+def mount() -> None:
+    """Mounts what the kernel offers; what it lacks (configfs before its module is loaded) is mounted later."""
+    for source, place, kind, flags in MOUNTS:
+        with contextlib.suppress(OSError):
+            Path(place).mkdir(parents=True, exist_ok=True)
+            if not os.path.ismount(place):
+                kernel.mount(source, place, kind, flags)
+
+
+def debug() -> bool:
+    """Whether the measured command line names a debug build."""
+    return DEBUG_WORD in Path("/proc/cmdline").read_text("ascii", "replace").split()
+
+
+def load_drivers() -> None:
+    """Loads the drivers that this machine has a use for, and lets nobody load another afterwards."""
+    table = _table(Path("/lib/modules", os.uname().release))
+    loaded: set[str] = set()
+    for name in _wanted():
+        _load(name, table, loaded)
+    mount()  # configfs is there only now
+    with contextlib.suppress(OSError):
+        Path("/proc/sys/kernel/modules_disabled").write_text("1")
+
+
+def _wanted() -> list[str]:
+    wanted = ["virtio_mmio", "configfs", "tsm", "sev-guest", "tdx-guest", "nsm"]
+    if any(_text(place) == VSOCK_DEVICE for place in Path("/sys/bus/virtio/devices").glob("*/device")):
+        wanted.append("vmw_vsock_virtio_transport")
+    return wanted
+
+
+def _text(place: Path) -> str:
+    try:
+        return place.read_text("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _table(folder: Path) -> dict[str, Driver]:
+    """``modules``: one line a driver, its name, its file, then what it needs."""
+    found = {}
+    for line in _text(folder / "modules").splitlines():
+        name, file, *needs = line.split()
+        found[name.replace("-", "_")] = Driver(name, str(folder / file), tuple(needs))
+    return found
+
+
+def _load(name: str, table: dict[str, Driver], loaded: set[str]) -> None:
+    """A driver and what it needs. One that finds no hardware says so and is left out: that is how one looks."""
+    key = name.replace("-", "_")
+    driver = table.get(key)
+    if driver is None or key in loaded:
+        return
+    loaded.add(key)
+    for need in driver.needs:
+        _load(need, table, loaded)
+    handle = os.open(driver.file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            kernel.call(FINIT_MODULE[kernel.MACHINE], handle, b"\0", 0)
+    finally:
+        os.close(handle)
+
+
+def hush() -> None:
+    """From here on the kernel writes nothing to the console: a register dump could carry what a workload was given."""
+    with contextlib.suppress(OSError):
+        Path("/proc/sys/kernel/printk").write_text("0 0 0 0")
+
+
+def power_off() -> None:
+    """Ends the machine; its memory is the host's to give away, and encrypted where that matters."""
+    os.sync()
+    ctypes.CDLL(None).reboot(ctypes.c_int(POWER_OFF))
+    os._exit(0)

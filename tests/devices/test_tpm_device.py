@@ -1,0 +1,89 @@
+"""The TPM back-end against a software TPM: runtime register, certificate, credential; and a TPM that lies."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastness.devices import tpm, tpm_commands
+from fastness.devices.failure import DeviceError
+from fastness.tee.tpm import credential
+from fastness.tee.tpm.parts import public_key
+from fastness.tee.tpm.structures import Public
+from swtpm import Tpm
+
+
+def transmit(running: Tpm) -> Callable[[bytes], bytes]:
+    def send(command: bytes) -> bytes:
+        running.socket.sendall(command)
+        head = running._read(10)
+        return head + running._read(struct.unpack(">I", head[2:6])[0] - 10)
+
+    return send
+
+
+def test_what_is_extended_is_what_is_quoted(tmp_path: Path) -> None:
+    with Tpm() as running:
+        tpm.extend(b"one", tmp_path, transmit=transmit(running))
+        tpm.extend(b"two", tmp_path, transmit=transmit(running))
+        parts = dict(tpm.quote(b"n" * 64, tmp_path, transmit=transmit(running)).endorsements)
+    register = bytes(32)
+    for word in (b"one", b"two"):
+        register = hashlib.sha256(register + hashlib.sha256(word).digest()).digest()
+    assert f'"15": "{register.hex()}"'.encode() in parts["pcrs"]
+    assert "ek_certificate" not in parts
+
+
+def test_the_tpm_opens_a_credential_for_its_keys_and_no_other(tmp_path: Path) -> None:
+    with Tpm() as running:
+        send = transmit(running)
+        handle, area = tpm_commands.Tpm(send).create_primary(tpm.EK)
+        tpm_commands.Tpm(send).flush(handle)
+        endorsement = public_key(area)
+        key = public_key(dict(tpm.quote(bytes(64), tmp_path, transmit=send).endorsements)["ak"])
+        assert isinstance(endorsement, Public)
+        assert isinstance(key, Public)
+        made = credential.make_credential(endorsement, key.name, b"s" * 32)
+        assert tpm.activate(*made, tmp_path, transmit=send) == b"s" * 32
+        other = credential.make_credential(endorsement, b"\0\x0b" + bytes(32), b"s" * 32)
+        with pytest.raises(DeviceError, match="0x147"):
+            tpm.activate(*other, tmp_path, transmit=send)
+        assert tpm.activate(*made, tmp_path, transmit=send) == b"s" * 32  # no key or session was left behind
+
+
+def index(public: bytes, reads: list[bytes]) -> Callable[[bytes], bytes]:
+    """A TPM that answers NV_ReadPublic with ``public`` and each NV_Read with the next of ``reads``."""
+    left = list(reads)
+
+    def send(command: bytes) -> bytes:
+        code = struct.unpack(">I", command[6:10])[0]
+        if code == 0x169:
+            body = struct.pack(">H", len(public)) + public
+        else:
+            part = left.pop(0)
+            body = struct.pack(">IH", len(part) + 2, len(part)) + part
+        return struct.pack(">HII", 0x8001, 10 + len(body), 0) + body
+
+    return send
+
+
+def nv(size: int) -> bytes:
+    return bytes(10) + struct.pack(">HH", 0, size)
+
+
+def test_a_certificate_is_read_in_pieces_within_its_limit() -> None:
+    assert tpm_commands.Tpm(index(nv(5), [b"abc", b"de"])).read_index(1, 16) == b"abcde"
+    with pytest.raises(DeviceError, match="limit 16"):
+        tpm_commands.Tpm(index(nv(17), [])).read_index(1, 16)
+    with pytest.raises(DeviceError, match="ends early"):
+        tpm_commands.Tpm(index(nv(5), [b"abc", b""])).read_index(1, 16)
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x80", struct.pack(">HII", 0x8001, 11, 0)])
+def test_an_answer_out_of_form_is_an_error_of_the_device(answer: bytes) -> None:
+    with pytest.raises(DeviceError):
+        tpm_commands.Tpm(lambda _: answer).public(1)
