@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,14 +19,16 @@ import wasmtime
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.appraise import policy as policies
+from fastness.devices import Quote
 from fastness.errors import FastnessError, MalformedEvidence, NotGenuine, ProtocolError, RemoteError
 from fastness.host import server
+from fastness.host.launch.nil import Chip
 from fastness.host.software_root import SoftwareRoot
-from fastness.keep.attest import Quote
 from fastness.keep.identity import Keep
+from fastness.keep.integrity import Integrity
 from fastness.keep.protocol import Service
 from fastness.pki.anchors import Anchors, from_key
-from fastness.seal import binding
+from fastness.seal import binding, log
 from fastness.seal.channel import Channel, client_context, identity, server_context
 from fastness.seal.frames import Type
 from fastness.seal.messages import Attach, Challenge, Refusal, Workload
@@ -49,13 +52,33 @@ SPEAKS = wasmtime.wat2wasm(
 OWNER = b"\x07" * 32
 
 
-class Device:
-    """Signs under a software root; remembers what it was asked for."""
+class Device(Chip):
+    """Signs under a software root; one register."""
 
     tee = "nil"
 
-    def quote(self, report_data: bytes, register: bytes) -> Quote:
-        return Quote("nil", ROOT.sign(report_data, b"\x05" * 48, register, debug=False))
+    def __init__(self) -> None:
+        super().__init__(lambda: ROOT, debug=False)
+        self.register = bytes(48)
+
+    def extend(self, event: log.Event) -> None:
+        self.register = log.extend(self.register, log.measured(event))
+
+    def quote(self, report_data: bytes) -> Quote:
+        return Quote("nil", ROOT.sign(report_data, b"\x05" * 48, self.register, debug=False))
+
+
+class Sound(Integrity):
+    """Code that nobody alters: this process also runs the attacker, and compiles as it goes."""
+
+    def __init__(self) -> None:
+        pass
+
+    def growing(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def check(self) -> str:
+        return ""
 
 
 @dataclass
@@ -66,7 +89,7 @@ class Stage:
     service: Service = field(init=False)
 
     def __post_init__(self) -> None:
-        self.service = Service(self.keep, None, lambda: None)
+        self.service = Service(self.keep, None, lambda code: None, Sound())
 
     def connect(self) -> Transport:
         ours, theirs = socket.socketpair()

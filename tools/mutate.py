@@ -18,7 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {
-    "snp": ("snp/verify.py", "snp/endorse.py"), "sev": ("sev/verify.py",), "sgx": ("dcap/verify.py", "dcap/endorse.py"),
+    "snp": ("snp/verify.py", "snp/endorse.py", "snp/identity.py"),
+    "sev": ("sev/verify.py", "sev/launch.py", "sev/session.py", "sev/secret.py"),
+    "sgx": ("dcap/verify.py", "dcap/endorse.py"),
     "tdx": ("tdx/verify.py",), "nitro": ("nitro/verify.py",), "cca": ("cca/verify.py",), "tpm": ("tpm/verify.py",),
     "nvgpu": ("nvgpu/verify.py",), "nil": ("nil/verify.py",),
 }  # fmt: skip

@@ -180,7 +180,8 @@ def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
 
 def _problem(gathered: Gathered, asked: Question, error: MissingCollateral | MalformedEvidence) -> Result:
     genuine = None if isinstance(error, MissingCollateral) else False
-    return Result("tpm", genuine, asked.at, error=error, ignored=gathered.ignored)
+    tee = getattr(error, "check", "").partition(".")[0] or "tpm"
+    return Result(tee, genuine, asked.at, error=error, ignored=gathered.ignored)
 
 
 def _nothing(gathered: Gathered, asked: Question) -> Result:

@@ -50,7 +50,22 @@ UNGRANTED = """
 (module (import "wasi_snapshot_preview1" "sock_accept" (func (param i32 i32 i32) (result i32)))
   (memory (export "memory") 1) (func (export "_start")))
 """
-PROGRAMS = {"hello": HELLO, "cat": CAT, "spin": SPIN, "trap": TRAP, "ungranted": UNGRANTED}
+# says that it waits, waits for the end of its input, says goodbye
+PATIENT = """
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $w (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $r (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $x (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 100) "goodbye\\n")
+  (func (export "_start")
+    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 16))
+    (drop (call $r (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 12)))
+    (i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 8))
+    (drop (call $w (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 40)))
+    (call $x (i32.const 3))))
+"""
+PROGRAMS = {"patient": PATIENT, "hello": HELLO, "cat": CAT, "spin": SPIN, "trap": TRAP, "ungranted": UNGRANTED}
 
 
 @dataclass

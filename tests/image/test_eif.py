@@ -73,6 +73,15 @@ def test_registers_another_way() -> None:
     assert data[6:8] == b"\0\x01"
 
 
+def test_an_empty_signature_is_none() -> None:
+    one = eif.unparse(replace(ONE, signature=b"\x80"))[:-1]
+    at = len(one) - 12
+    for place, value in ((at + 4, 0), (28 + 256 + 8 * 4, 0)):  # its own size, and the header's word for it
+        one = one[:place] + value.to_bytes(8, "big") + one[place + 8 :]
+    with pytest.raises(Malformed, match=r"section\.size"):
+        eif.parse(sealed(one))
+
+
 def test_as_many_ramdisks_as_there_is_room_for() -> None:
     most = replace(ONE, ramdisks=(b"x",) * 29)
     assert eif.parse(eif.unparse(most)) == most

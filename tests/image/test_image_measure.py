@@ -13,10 +13,13 @@ from measured import CMDLINE, INITRD, kernel, sgxs, uki
 from measured import firmware as tdvf
 
 import firmware
+from fastness.appraise import reference, statements
 from fastness.cli.main import main
+from fastness.errors import UsageError
 from fastness.image import eif, store
-from fastness.image.measure import Row
-from fastness.image.measure.statement import Statement, distinct
+from fastness.image.measure import Row, statement
+from fastness.pki import keys, signer
+from fastness.wire import dsse, x509
 
 TDVF = tdvf([(0, 0x2000, 0xFFFF8000, 0x2000, 1)])
 
@@ -31,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
     parts["keep.eif"] = eif.unparse(eif.Eif(linux, CMDLINE.encode(), (INITRD,), b"{}"))
     rows = [{"name": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in parts.items()]
     root = [{"path": "init", "mode": "100555", "origin": "image", "sha256": "aa" * 32, "size": 1}]
-    manifest = {"schema": store.SCHEMA, "debug": False, "kernel": "6.12", "artefacts": rows, "root": root}
+    manifest = {"schema": store.SCHEMA, "debug": False, "kernel": "6.12", "cmdline": CMDLINE, "epoch": 0, "inputs": []}
+    manifest |= {"artefacts": rows, "root": root}
     for name, data in (parts | {"manifest.json": store.encoded(manifest)}).items():
         (place / name).write_bytes(data)
     return place
@@ -88,6 +92,31 @@ def test_what_was_asked_for_is_told_or_refused(folder: Path, capsys: pytest.Capt
     assert "hint" in err
 
 
+def test_signed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = signer.generate("ed25519")
+    (tmp_path / "key.pem").write_bytes(key.armoured())
+    command = ["image", "measure", str(folder), "--platform", "vm", "--sign", str(tmp_path / "key.pem")]
+    assert main(command) == 0
+    data = capsys.readouterr().out.encode()
+    envelope, source = dsse.parse(data, "x"), statements.read(data, "x")
+    (signature,) = envelope.signatures
+    public = keys.load(x509.parse_public_key(key.public))
+    assert (signature.keyid, source.form) == (key.keyid, "dsse")
+    assert signer.verifies(public, signature.value, envelope.signed())
+    assert [row.tee for row in source.statement.rows] == ["tpm"] * 4
+    assert main([*command, "--json"]) == 2
+    assert "-o FILE" in capsys.readouterr().err
+    assert main([*command, "--json", "-o", str(tmp_path / "signed")]) == 0
+    assert json.loads(capsys.readouterr().out)["value"] == statement.document(source.statement)["value"]
+    assert statements.read((tmp_path / "signed").read_bytes(), "x").statement.rows == source.statement.rows
+
+
+def test_a_key_that_is_none(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "key.pem").write_bytes(b"no key")
+    assert main(["image", "measure", str(folder), "--sign", str(tmp_path / "key.pem")]) == 2
+    assert capsys.readouterr().out == ""
+
+
 def test_an_enclave_made_elsewhere(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "keep.sgxs").write_bytes(sgxs())
     command = ["image", "measure", str(folder), "--platform", "sgx", "--enclave", str(tmp_path / "keep.sgxs")]
@@ -119,6 +148,13 @@ def test_usage(folder: Path, capsys: pytest.CaptureFixture[str], option: list[st
     assert words in capsys.readouterr().err
 
 
+def test_a_firmware_of_any_size_is_not_read(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    assert main(["image", "measure", str(folder), "--firmware", str(tmp_path / "huge")]) == 2
+    assert "more than" in capsys.readouterr().err
+
+
 def test_old_qemu(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["image", "measure", str(folder), "--platform", "vm", "--qemu", "7.2.22", "--memory", "300"]) == 0
     notes = [row["note"] for row in tomllib.loads(capsys.readouterr().out)["value"]]
@@ -142,20 +178,33 @@ def test_processors_of_amd(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert len({row["measurements"]["launch"][0] for row in rows}) == 5
 
 
+def stated(*rows: Row, name: str = "n") -> reference.Statement:
+    return statement.make(rows, name=name, image="d", issued=datetime(2026, 11, 23, 12, tzinfo=UTC))
+
+
 def test_rows_that_say_the_same() -> None:
-    one, two = Row("tpm", "a", {"pcr4": ("00",)}), Row("tpm", "b", {"pcr4": ("00",)})
-    assert distinct([one, two, Row("tdx", "a", {"pcr4": ("00",)}), Row("tpm", "a", {"pcr4": ("01",)})]) == (
-        one,
-        Row("tdx", "a", {"pcr4": ("00",)}),
-        Row("tpm", "a", {"pcr4": ("01",)}),
-    )
+    one, other = ("00" * 32,), ("01" * 32,)
+    rows = [Row("tpm", "a", {"pcr4": one}), Row("tpm", "b", {"pcr4": one}), Row("tdx", "a", {"pcr4": one})]
+    found = stated(*rows, Row("tpm", "a", {"pcr4": other})).rows
+    assert [(row.tee, row.note, row.measurements["pcr4"]) for row in found] == [
+        ("tpm", "a", one), ("tdx", "a", one), ("tpm", "a", other),
+    ]  # fmt: skip
 
 
 def test_words_cannot_leave_their_string() -> None:
-    at = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    row = Row("tpm", 'a "note"\n[[value]]\\', {"pcr11": ("00",), "pcr9": ("01", "02")})
-    statement = Statement("n", "d", at, None, (row,))
-    found = tomllib.loads(statement.toml())
-    assert found["value"] == [{"tee": "tpm", "note": row.note, "measurements": {"pcr9": ["01", "02"], "pcr11": ["00"]}}]
-    assert list(found["value"][0]["measurements"]) == ["pcr9", "pcr11"]
-    assert statement.document()["issued"] == "2026-11-23T12:00:00Z"
+    digests = [f"{number:02x}" * 32 for number in range(3)]
+    row = Row("tpm", 'a "note"\n[[value]]\\', {"pcr11": (digests[0],), "pcr9": (digests[1], digests[2])})
+    found = stated(row)
+    assert tomllib.loads(reference.dump_toml(found))["value"] == statement.document(found)["value"]
+    assert found.rows[0].note == row.note
+    assert list(found.rows[0].measurements) == ["pcr9", "pcr11"]
+    assert statement.document(found)["issued"] == "2026-11-23T12:00:00Z"
+
+
+def test_what_policies_would_not_read_is_not_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["image", "measure", str(folder), "--name", "keep images"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "name" in err
+    with pytest.raises(UsageError, match="values"):
+        stated()

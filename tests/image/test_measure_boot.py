@@ -91,6 +91,12 @@ def test_a_pe_file_that_is_none(at: int, text: bytes, field: str) -> None:
     assert field in caught.value.what
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 0x3F, 0x40, 0x404, 0x418, 0x45C, 0x7FF])
+def test_a_pe_file_cut_short(size: int) -> None:
+    with pytest.raises(Malformed, match="PE image"):
+        images.parse(pe({".text": b"x"})[:size])
+
+
 def test_certificates_over_the_sections() -> None:
     data = cut(pe({".text": b"x"}), directory() + 4, b"\0\x02\0\0")
     with pytest.raises(Malformed, match="certificate table"):
@@ -136,6 +142,14 @@ def test_memory_out_of_bounds(memory: int) -> None:
 def test_an_initrd_that_does_not_fit() -> None:
     with pytest.raises(UsageError, match="does not fit"):
         linux.handed_over(kernel(), 65 << 20, 64)
+
+
+def test_the_oldest_protocol() -> None:
+    assert linux.handed_over(cut(kernel(), 0x206, b"\x0c\x02"), 1, 512)
+    with pytest.raises(Malformed, match="0x20b"):
+        linux.handed_over(cut(kernel(), 0x206, b"\x0b\x02"), 1, 512)
+    with pytest.raises(Malformed, match="no setup header"):
+        linux.handed_over(kernel()[:0xFFF], 1, 512)
 
 
 @pytest.mark.parametrize("at", [0x202, 0x207, 0x211])

@@ -146,16 +146,20 @@ def holding(data: bytes) -> bytes:
     return file.build()
 
 
-@pytest.mark.parametrize("data", [PARTS.uki, b"head" + PARTS.kernel + b"between" + PARTS.initrd], ids=["uki", "parts"])
+LOOSE = b"head" + PARTS.cmdline.encode() + PARTS.kernel + b"between" + PARTS.initrd
+
+
+@pytest.mark.parametrize("data", [PARTS.uki, LOOSE], ids=["uki", "parts"])
 def test_rows_are_both_loaders_values(data: bytes) -> None:
     made = holding(data)
     (row,) = snp.rows(PARTS, Machine(firmware=made))
     found = igvm.pages(made)
     assert set(row.measurements["launch"]) == {igvm.launch_digest(found, qemu=flag).hex() for flag in (True, False)}
     assert "IGVM" in row.note
-    altered = holding(data[:-1] + b"?")
-    with pytest.raises(UsageError, match="does not hold this image"):
-        snp.rows(PARTS, Machine(firmware=altered))
+    for altered in (data[:-1] + b"?", data.replace(b"quiet", b"debug"), data.replace(b"a kernel", b"a Kernel")):
+        if altered != data:
+            with pytest.raises(UsageError, match="does not hold this image"):
+                snp.rows(PARTS, Machine(firmware=holding(altered)))
 
 
 def test_an_image_that_is_not_measured_is_not_held() -> None:

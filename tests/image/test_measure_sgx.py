@@ -29,11 +29,11 @@ def key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=3, key_size=3072)
 
 
-def signed(key: rsa.RSAPrivateKey, *, mrenclave: bytes = b"\x42" * 32, attributes: int = 4, vendor: int = 0) -> bytes:
+def signed(key: rsa.RSAPrivateKey, *, attributes: int = 4, vendor: int = 0, header: bytes = sgx.HEADER) -> bytes:
     """A SIGSTRUCT (Intel SDM 38.13)."""
-    first = sgx.HEADER + struct.pack("<II", vendor, 0x20261123) + sgx.HEADER2 + bytes(4) + bytes(84)
+    first = header + struct.pack("<II", vendor, 0x20261123) + sgx.HEADER2 + bytes(4) + bytes(84)
     second = struct.pack("<II4x16sQQQQ", 0, 0xFFFFFFFF, bytes(16), attributes, 3, 2**64 - 3, 2**64 - 1)
-    second += mrenclave + bytes(16) + bytes(16) + struct.pack("<HH", 7, 3)
+    second += b"\x42" * 32 + bytes(16) + bytes(16) + struct.pack("<HH", 7, 3)
     signature = int.from_bytes(key.sign(first + second, padding.PKCS1v15(), hashes.SHA256()), "big")
     modulus = key.public_key().public_numbers().n
     q1, rest = divmod(signature * signature, modulus)
@@ -46,6 +46,11 @@ def test_a_stream_as_others_measure_it() -> None:
     assert sgx.mrenclave(STREAM).hex() == PEER
     (row,) = sgx.rows(Parts(b"", b"", "", enclave=STREAM), Machine())
     assert (row.tee, row.measurements) == ("sgx", {"mrenclave": (PEER,)})
+
+
+def test_the_smallest_enclave() -> None:
+    smallest = STREAM[:12] + struct.pack("<Q", 0x2000) + STREAM[20:64]
+    assert sgx.mrenclave(smallest) == hashlib.sha256(smallest).digest()
 
 
 def test_what_is_not_extended_is_not_measured() -> None:
@@ -61,6 +66,7 @@ def test_what_is_not_extended_is_not_measured() -> None:
         (b"", "ECREATE"),
         (STREAM[64:], "ECREATE"),
         (STREAM.replace(struct.pack("<Q", 0x4000), struct.pack("<Q", 0x5000), 1), "ECREATE.size"),
+        (STREAM[:12] + struct.pack("<Q", 0x1000) + STREAM[20:64], "ECREATE.size"),
         (STREAM[:-1], "record"),
         (STREAM + STREAM[:64], "record"),
         (STREAM + record(b"EADD", 0x2000, 0x203), "EADD.offset"),
@@ -100,7 +106,9 @@ def test_every_part_of_a_sigstruct_counts(key: rsa.RSAPrivateKey, at: int) -> No
         sgx.rows(Parts(b"", b"", "", enclave=bytes(data)), Machine())
 
 
-def test_a_stranger_s_vendor_is_refused(key: rsa.RSAPrivateKey) -> None:
+def test_a_stranger_s_header_is_refused(key: rsa.RSAPrivateKey) -> None:
+    with pytest.raises(MalformedEvidence, match="HEADER"):
+        sgx.sigstruct(signed(key, header=b"\x07" + sgx.HEADER[1:]))
     assert sgx.sigstruct(signed(key, vendor=0x8086)).isv_svn == 3
     with pytest.raises(MalformedEvidence):
         sgx.sigstruct(signed(key, vendor=1))
@@ -148,10 +156,34 @@ def test_manifest() -> None:
     assert text == gramine.manifest(gramine.trusted(ROOT[::-1]))
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"path": "a", "sha256": "aa" * 32},
+        {"path": "a", "mode": "file", "sha256": "aa" * 32},
+        {"path": "a", "mode": "100444"},
+        {"path": "a", "mode": "100444", "sha256": "AA" * 32},
+        {"path": "a", "mode": "100444", "sha256": "aa" * 31},
+        {"path": "../a", "mode": "100444", "sha256": "aa" * 32},
+        {"path": "/a", "mode": "100444", "sha256": "aa" * 32},
+        "a",
+    ],
+)
+def test_rows_of_a_manifest_from_elsewhere(row: dict[str, str]) -> None:
+    with pytest.raises(Malformed) as caught:
+        gramine.trusted([ROOT[0], row])
+    assert caught.value.where == "root[1]"
+    with pytest.raises(Malformed):
+        gramine.trusted(row)
+
+
 def test_debug_and_size() -> None:
     found = tomllib.loads(gramine.manifest((), enclave=gramine.Enclave(2048, 8, True)))
     assert (found["sgx"]["debug"], found["sgx"]["enclave_size"], found["sgx"]["max_threads"]) == (True, "2048M", 8)
-    for enclave in (gramine.Enclave(1000), gramine.Enclave(128), gramine.Enclave(1024, 0)):
+    assert gramine.manifest((), enclave=gramine.Enclave(256, 1)) != gramine.manifest(
+        (), enclave=gramine.Enclave(256, 1024)
+    )
+    for enclave in (gramine.Enclave(1000), gramine.Enclave(128), gramine.Enclave(256, 0), gramine.Enclave(256, 1025)):
         with pytest.raises(UsageError):
             gramine.manifest((), enclave=enclave)
 

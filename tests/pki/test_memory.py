@@ -11,7 +11,7 @@ from fastness.errors import MissingCollateral, NotGenuine
 from fastness.forge import sgx, snp
 from fastness.forge.dcap import Maker as DcapMaker
 from fastness.forge.snp import Maker as SnpMaker
-from fastness.pki.anchors import Anchor, Anchors
+from fastness.pki.anchors import Anchor, Anchors, Secret
 from fastness.pki.memory import Memory, window
 from fastness.tee import load
 from fastness.tee.dcap import endorse
@@ -107,7 +107,7 @@ def test_a_root_given_as_anchor_alone_is_judged_at_each_time_too() -> None:
 def test_two_anchors_that_differ_in_anything_are_pinned_apart() -> None:
     certificate = SnpMaker({}).forged().collateral.certificates[0]
     anchor = Anchor("snp", "a", "00" * 32, "source", "milan", False, certificate.key, certificate)
-    other = Anchor("*", "b", "11" * 32, "elsewhere", "genoa", True, None, None)
+    other = Anchor("*", "b", "11" * 32, "elsewhere", "genoa", True, None, None, Secret(b"s"))
     for name in Anchor._fields:
         changed = anchor._replace(**{name: getattr(other, name)})
         assert Anchors((changed,)).pins("snp") != Anchors((anchor,)).pins("snp"), name

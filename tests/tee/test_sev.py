@@ -94,6 +94,20 @@ CHECKS = {"sev.root", "sev.ask", "sev.cek", "sev.pek", "sev.oca", "sev.pdh", "se
 }  # fmt: skip
 
 
+def test_keys_and_hashes_since_rome() -> None:
+    """RSA of 4096 bits with SHA-384, ECDSA on P-384 with SHA-384: each link holds, and a stranger's does not."""
+    forged = forge.make({"large": True, "guest": {}, "launch": {"digests": ["3e" * 32]}, "without": "launch"})
+    evidence = sev.parse(forged.evidence)
+    assert evidence.ark is not None
+    assert evidence.ark.modulus.bit_length() == 4096
+    assert (evidence.cek.slots[0].algorithm, evidence.pek.algorithm) == (layout.RSA_SHA384, layout.ECDSA_SHA384)
+    assert sev.claims(verify(forged)).measurements == {"launch": "3e" * 32}
+    for lie in ("cek", "pek", "report"):
+        with pytest.raises(NotGenuine) as error:
+            verify(forge.make({"large": True, "lie": lie}))
+        assert error.value.check == f"sev.{lie}"
+
+
 def test_every_check_has_a_lie_and_a_row() -> None:
     assert set(forge.LIES.values()) == CHECKS
     rows = {name for name in table() if name.startswith("sev.")}

@@ -137,7 +137,7 @@ def test_the_flow_as_evidence_and_anchor(tmp_path: Path) -> None:
     told = result.to_json()
     assert told["claims"]["measurements"]["launch"] == hashlib.sha256(b"a firmware and what it loads").hexdigest()
     assert told["claims"]["sev"]["speaks_of"] == "guest"
-    assert told["claims"]["sev"]["firmware"] == {"api": "0.24", "build": 15}
+    assert told["claims"]["sev"]["firmware"] == {"api_major": 0, "api_minor": 24, "build": 15}
     assert told["claims"]["debug"] is False
     assert "launch keys in launch.json" in json.dumps(told["anchors"])
     record = launch.record(forged.anchors.items[1].secret)
@@ -145,6 +145,29 @@ def test_the_flow_as_evidence_and_anchor(tmp_path: Path) -> None:
         assert value.hex() not in json.dumps(told)
         assert value.hex() not in repr(roots + anchors_file.load([str(keys / "launch.json")]))
         assert value.hex() not in repr(record)
+
+
+def test_a_secret_is_not_shown_however_it_is_asked() -> None:
+    held = pins.Secret(b"\xfe\xedthe keys of a launch")
+    anchor = pins.Anchor("sev", "launch keys", "00" * 32, secret=held)
+    for text in (repr(held), str(held), f"{held}", f"{held!s} {held!r}", repr(anchor), repr(Anchors((anchor,)))):
+        assert "keys of a" not in text
+        assert "secret bytes" in text
+    assert bytes(held) == b"\xfe\xedthe keys of a launch"
+
+
+def test_documents_are_known_whatever_the_order_of_their_fields(tmp_path: Path) -> None:
+    forged = forge.make({"launch": {}})
+    evidence = sev.parse(forged.evidence)
+    assert evidence.launch is not None
+    for name in ("ark", "ask", "cek", "pek", "oca", "pdh"):
+        (tmp_path / name).write_bytes(getattr(evidence, name).raw)
+    body = json.loads(evidence.launch.raw)
+    (tmp_path / "measured").write_text(json.dumps(dict(reversed(body.items()))))
+    keys = tmp_path.parent / f"{tmp_path.name}-keys"
+    keys.write_text(json.dumps(dict(reversed(json.loads(forged.anchors.items[1].secret).items()))))
+    anchors = Anchors(forged.anchors.items[:1]) + anchors_file.load([str(keys)])
+    assert ask(str(tmp_path), at=forged.at, anchors=anchors).genuine is True
 
 
 def test_keys_among_the_evidence_count_for_nothing(tmp_path: Path) -> None:
@@ -198,6 +221,29 @@ def test_a_host_cannot_swap_keys_policy_or_session() -> None:
     ):  # fmt: skip
         with pytest.raises(Refused):
             FIRMWARE.start(godh, blob, policy)
+
+
+def test_an_older_firmware_than_the_policy_asks_for() -> None:
+    policy = ES | 0x19 << 24
+    started = session.start(PLATFORM, policy)
+    with pytest.raises(Refused, match="POLICY_FAILURE"):
+        FIRMWARE.start(started.godh, started.blob, policy)
+    assert replace(FIRMWARE, api=(0, 0x19)).start(started.godh, started.blob, policy).policy == policy
+    forged = forge.make({"lie": "launch-firmware"})
+    record, measured = launch.record(forged.anchors.items[1].secret), sev.parse(forged.evidence).launch
+    assert measured is not None
+    assert launch.find(record, measured) is not None
+    with pytest.raises(NotGenuine):
+        secret.packet(record, measured, SECRETS)
+
+
+def test_a_measurement_without_its_platform_is_missing_collateral(tmp_path: Path) -> None:
+    measured = sev.parse(forge.make({"launch": {}}).evidence).launch
+    assert measured is not None
+    (tmp_path / "measured.json").write_bytes(measured.raw)
+    result = ask(str(tmp_path))
+    assert (result.tee, result.genuine) == ("sev", None)
+    assert "CEK and PEK" in str(result.error)
 
 
 def test_another_platform_cannot_open_the_session() -> None:
@@ -302,6 +348,8 @@ def test_tables() -> None:
         b"",
         bytes(32),
         whole[:30],
+        whole[:15] + b"\1" + whole[16:],
+        secret.TABLE.bytes_le + bytes(16),
         whole[:16] + b"\xff\xff\0\0" + whole[20:],
         whole[:36] + b"\x01\0\0\0" + whole[40:],
         whole[:36] + b"\xff\0\0\0" + whole[40:],
@@ -370,6 +418,27 @@ def test_records_are_read_strictly(change: dict[str, Any], tmp_path: Path) -> No
     assert anchors_file.load([f"sev:{path}"]).items[0].tee == "sev"
     with pytest.raises(UsageError):
         anchors_file.load([f"tpm:{path}"])
+
+
+def test_documents_are_small_and_say_each_thing_once() -> None:
+    for body, read, limit in ((BODY, launch.measurement, 2048), (KEYS, launch.record, 64 * 1024)):
+        text = json.dumps(body)
+        assert read(text.encode())
+        with pytest.raises(MalformedEvidence):
+            read(text.encode() + b" " * limit)
+        with pytest.raises(MalformedEvidence):
+            read(text.replace('"policy": 7', '"policy": 7, "policy": 7').encode())
+
+
+def test_no_secret_for_a_guest_with_another_policy() -> None:
+    """A firmware that signs another policy than the one it checked: the digest is right, and nothing is sealed."""
+    forged = forge.make({"lie": "launch-policy"})
+    record, measured = launch.record(forged.anchors.items[1].secret), sev.parse(forged.evidence).launch
+    assert measured is not None
+    assert launch.find(record, measured) is not None
+    with pytest.raises(NotGenuine) as error:
+        secret.packet(record, measured, SECRETS)
+    assert error.value.check == "sev.launch"
 
 
 @pytest.mark.parametrize(

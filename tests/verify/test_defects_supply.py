@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -109,8 +110,8 @@ def test_b41_a_mirror_that_alters_what_intel_signed_is_not_believed(service: Ser
         "signature": tcb_info.data[:-10] + b"00000000" + tcb_info.data[-2:],
         "other platform": tdx.make({"lie": "other-fmspc"}).collateral.of("tcb-info")[0].data,
     }[change]
-    documents = tuple(replace(item, data=lie) if item is tcb_info else item for item in forged.collateral.documents)
-    serve(service, replace(forged, collateral=replace(forged.collateral, documents=documents)))
+    documents = tuple(item._replace(data=lie) if item is tcb_info else item for item in forged.collateral.documents)
+    serve(service, replace(forged, collateral=forged.collateral._replace(documents=documents)))
     assert question(forged).genuine is not True
 
 
@@ -132,8 +133,8 @@ def test_b42_a_cache_that_somebody_altered_is_no_more_trusted_than_the_network(s
     for path in folder().glob("*.entry"):
         body = json.loads(path.read_text())
         if damage == "content":
-            body["pieces"] = body["pieces"][1:] + body["pieces"][:1]
-            body["pieces"][0] = body["pieces"][0].replace("A", "B")
+            told = base64.b64decode(body["pieces"][0]).replace(b"UpToDate", b"OutOfDat")
+            body["pieces"][0] = base64.b64encode(told).decode()
         elif damage == "key":
             body["key"] += "x"
         else:

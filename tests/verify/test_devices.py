@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import errno
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def test_none_here(tmp_path):
 
 @pytest.fixture
 def configfs(tmp_path, monkeypatch):
-    """A folder whose new folders hold what the kernel puts into them."""
+    """A folder whose new folders hold what the kernel puts into them, and go with it; ``written`` was in the last."""
     (tmp_path / tsm.PLACE).mkdir(parents=True)
     files = {"provider": b"tdx_guest\n", "generation": b"1\n", "outblob": b"quote", "auxblob": b""}
     plain = Path.mkdir
@@ -43,7 +45,12 @@ def configfs(tmp_path, monkeypatch):
             for name, data in files.items():
                 (self / name).write_bytes(data)
 
+    def rmdir(self):
+        files["written"] = (self / "inblob").read_bytes() if (self / "inblob").exists() else b""
+        shutil.rmtree(self)
+
     monkeypatch.setattr(Path, "mkdir", mkdir)
+    monkeypatch.setattr(Path, "rmdir", rmdir)
     return tmp_path, files
 
 
@@ -51,10 +58,20 @@ def test_tsm(configfs):
     root, files = configfs
     assert devices.find(root) == ("tsm",)
     assert devices.collect(b"\1", root=root) == devices.Quote("tdx", b"quote")
-    written = next((root / tsm.PLACE).iterdir())
-    assert (written / "inblob").read_bytes() == b"\1" + bytes(63)
+    assert files["written"] == b"\1" + bytes(63)
+    assert not list((root / tsm.PLACE).iterdir())
     files |= {"provider": b"sev_guest", "auxblob": b"table"}
     assert tsm.quote(DATA, root) == devices.Quote("snp", b"quote", (("certificate-table", b"table"),))
+
+
+def test_tsm_without_a_tee_is_no_interface(tmp_path, monkeypatch):
+    (tmp_path / tsm.PLACE).mkdir(parents=True)
+
+    def mkdir(self, *args, **kwargs):
+        raise OSError(errno.ENXIO, "no such device or address")  # as the kernel without a provider answers
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert devices.find(tmp_path) == ()
 
 
 @pytest.mark.parametrize("change", [{"provider": b"somebody"}, {"outblob": b""}, {"outblob": b"x" * 70000}])
@@ -67,7 +84,7 @@ def test_tsm_refuses(configfs, change):
 
 def test_tsm_notices_another_writer(configfs, monkeypatch):
     root, _ = configfs
-    answers = iter([b"1", b"tdx_guest", b"quote", b"2"])
+    answers = iter([b"1", b"tdx_guest", b"quote", b"table", b"2"])
     monkeypatch.setattr(tsm, "bounded", lambda path, limit: next(answers))
     with pytest.raises(DeviceError, match="at the same time"):
         tsm.quote(DATA, root)

@@ -211,3 +211,22 @@ def test_a_switch(service: Service, tmp_path: Path) -> None:
         "rim/v1/rim/NV_SWITCH_BIOS_5612_0002_890_9610550001"
     ]
     assert len([item for item in wanted if item.kinds == ("ocsp",)]) == 3
+
+
+def test_the_command_fetches_by_itself(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both roots named on the command line, nothing but report and chain given, a policy that wants to know."""
+    forged = forge.make({})
+    nvidia = serve(service, forged)
+    signer = rim.read(forged.collateral.of("rim")[0].data).signed.certificates
+    root = next(item for item in signer if item.issuer == item.subject)
+    (tmp_path / "rim-root").write_bytes(root.raw)
+    device = next(item for item in forged.collateral.certificates if item.issuer == item.subject)
+    (tmp_path / "device-root").write_bytes(device.raw)
+    words = ["verify", nvidia.files(tmp_path / "in"), "--at", forged.at.isoformat(), "--policy", "default", "--json"]
+    words += ["--anchors", str(tmp_path / "rim-root"), str(tmp_path / "device-root")]
+    main(words)
+    told = json.loads(capsys.readouterr().out)
+    assert told["genuine"] is True
+    found = {item["check"]: item["outcome"] for item in told["findings"]}
+    assert {name: found[name] for name in GOOD} == GOOD
+    assert service.asked

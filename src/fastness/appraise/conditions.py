@@ -13,7 +13,17 @@ written                holds when the claim …
 ``{ none = [..] }``    is a list with none of them in it (advisories that must not be open)
 ``{ only = [..] }``    is a list with nothing else in it (advisories that may be open)
 ``{ days = N }``       is a date at most N days before the time of judgement
+``{ days = N,          the same, and ``M`` days more in which the result says that it is in grace
+grace = M }``
+``{ bits = M }``       is a number with every bit of the mask M set (mitigation vectors)
+``{ clear = M }``      is a number with every bit of the mask M clear
+``{ at_least = [..] }``  is a list of as many numbers, none lower than the one in its place (TCB components)
+``{ by_generation =    matches what stands beside its ``cpu.generation``; a generation not named never holds
+{ genoa = X } }``
 =====================  ==========================================================================
+
+A value of another kind than the condition speaks of (text where a number stands) cannot be told: it neither satisfies
+an accepting rule nor lifts a refusing one.
 """
 
 from __future__ import annotations
@@ -24,9 +34,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Answer = Callable[[Any, datetime], bool]
+if TYPE_CHECKING:
+    from fastness.appraise.sets import NamedSet
+
+Answer = Callable[[Any, datetime, Mapping[str, Any]], bool]
+"""(value, time of judgement, all claims) → whether it holds; ``TypeError``, ``ValueError`` where that cannot be told."""
+Tell = Callable[[Any, datetime, Mapping[str, Any]], str]
 
 
 class Told(Enum):
@@ -39,12 +54,19 @@ class Told(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One ``path = matcher`` of a rule, where it stands, and how it is written."""
+    """One ``path = matcher`` of a rule, where it stands, and how it is written.
+
+    ``written`` is the normal form of what the policy says; ``tell`` has more to say of a value (who signed it, how long
+    its grace lasts).
+    """
 
     path: str
     text: str
     line: int
     matches: Answer
+    file: str = ""
+    written: Any = None
+    tell: Tell | None = None
 
     def ask(self, claims: Mapping[str, Any], at: datetime) -> tuple[Told, Any]:
         """(answer, value found); a value of a kind the matcher does not understand cannot be told."""
@@ -52,7 +74,7 @@ class Condition:
         if value is None:
             return Told.UNKNOWN, None
         try:
-            return (Told.YES if self.matches(value, at) else Told.NO), value
+            return (Told.YES if self.matches(value, at, claims) else Told.NO), value
         except (TypeError, ValueError, OverflowError):
             return Told.UNKNOWN, value
 
@@ -87,46 +109,71 @@ class Wrong(ValueError):
     """A matcher that cannot be understood; the policy reader adds file and line."""
 
 
-def compile_matcher(written: Any, sets: Mapping[str, tuple[str, ...]]) -> Answer:
-    """The matcher for what stands in a policy.
+def compile_matcher(written: Any, sets: Mapping[str, NamedSet], path: str) -> Answer:
+    """The matcher for what stands in a policy beside ``path``.
 
     Raises:
         Wrong: it cannot be understood, or names a set that is not there.
     """
     if isinstance(written, bool):
-        return lambda value, _: value is written
+        return lambda value, *_: _bool(value) is written
     if isinstance(written, int):
-        return lambda value, _: type(value) is int and value == written
+        return lambda value, *_: _number(value) == written
     if isinstance(written, str):
-        return _text(written, sets)
+        return _text(written, sets, path)
     if isinstance(written, list):
         if not written:
             raise Wrong("an empty list never holds")
-        options = [compile_matcher(item, sets) for item in written]
-        return lambda value, at: any(option(value, at) for option in options)
-    if isinstance(written, dict) and len(written) == 1:
-        return _operator(*next(iter(written.items())), sets)
+        return _one_of([compile_matcher(item, sets, path) for item in written])
+    if isinstance(written, dict) and written:
+        return _operator(written, sets, path)
     raise Wrong(f"{type(written).__name__} is not a condition")
 
 
-def _text(written: str, sets: Mapping[str, tuple[str, ...]]) -> Answer:
+def _one_of(options: list[Answer]) -> Answer:
+    """Holds when one does; the order they are written in never matters, so one that cannot be told is kept for last."""
+
+    def answer(value: Any, at: datetime, claims: Mapping[str, Any]) -> bool:
+        unknown: Exception | None = None
+        for option in options:
+            try:
+                if option(value, at, claims):
+                    return True
+            except (TypeError, ValueError, OverflowError) as error:
+                unknown = error
+        if unknown is not None:
+            raise unknown
+        return False
+
+    return answer
+
+
+def _text(written: str, sets: Mapping[str, NamedSet], path: str) -> Answer:
     if written.startswith("@"):
-        if written[1:] not in sets:
-            raise Wrong(f"no set is called {written!r}; name it under [sets]")
-        members = frozenset(item.lower() for item in sets[written[1:]])
-        return lambda value, _: isinstance(value, str) and value.lower() in members
+        named = sets.get(written[1:])
+        if named is None:
+            raise Wrong(f"no set is called {written!r}; name it under [sets], or give reference values that do")
+        return named.answer(path)
+    if path == "measurements":
+        raise Wrong('measurements as a whole are compared with reference values: measurements = "@name"')
     if match := _RANGE.fullmatch(written):
         low, high = int(match[1]), int(match[2])
-        return lambda value, _: _number(value) and low <= value <= high
+        return lambda value, *_: low <= _number(value) <= high
     if match := _COMPARISON.fullmatch(written):
         return _compare(match[1], match[2].strip())
-    return lambda value, _: isinstance(value, str) and value == written
+    return lambda value, *_: _is_text(value) == written
 
 
-def _number(value: Any) -> bool:
+def _bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise TypeError("neither true nor false")
+    return value
+
+
+def _number(value: Any) -> int:
     if type(value) is not int:
         raise TypeError("not a number")
-    return True
+    return value
 
 
 def _compare(sign: str, operand: str) -> Answer:
@@ -134,8 +181,8 @@ def _compare(sign: str, operand: str) -> Answer:
     try:
         wanted = int(operand, 0)
     except ValueError:
-        return lambda value, _: order(_is_text(value), operand)
-    return lambda value, _: _number(value) and order(value, wanted)
+        return lambda value, *_: order(_is_text(value), operand)
+    return lambda value, *_: order(_number(value), wanted)
 
 
 def _is_text(value: Any) -> str:
@@ -144,19 +191,100 @@ def _is_text(value: Any) -> str:
     return value
 
 
-def _operator(name: str, operand: Any, sets: Mapping[str, tuple[str, ...]]) -> Answer:
+OPERATORS = frozenset({"not", "none", "only", "days", "grace", "bits", "clear", "at_least", "by_generation"})
+
+
+def _operator(written: dict[str, Any], sets: Mapping[str, NamedSet], path: str) -> Answer:
+    if written.keys() == {"days", "grace"} and all(map(_count, written.values())):
+        return _days(written["days"] + written["grace"])
+    if len(written) != 1:
+        raise Wrong(f"{', '.join(written)} do not stand together; only days and grace do")
+    name, operand = next(iter(written.items()))
+    found = _simple(name, operand)
+    if found is not None:
+        return found
     if name == "not":
-        inner = compile_matcher(operand, sets)
-        return lambda value, at: not inner(value, at)
+        inner = compile_matcher(operand, sets, path)
+        return lambda value, at, claims: not inner(value, at, claims)
+    if name == "by_generation" and isinstance(operand, dict) and operand:
+        return _by_generation({key: compile_matcher(item, sets, path) for key, item in operand.items()})
+    known = ", ".join(sorted(OPERATORS))
+    raise Wrong(f"{name!r} is not an operator with such an operand; {known} are")
+
+
+def _simple(name: str, operand: Any) -> Answer | None:
+    """The operators that look at the value alone."""
     if name in ("none", "only") and isinstance(operand, list) and all(isinstance(item, str) for item in operand):
         named = frozenset(operand)
         if name == "none":
-            return lambda value, _: not named & _is_list(value)
-        return lambda value, _: _is_list(value) <= named
-    if name == "days" and type(operand) is int and operand >= 0:
-        span = timedelta(days=operand)
-        return lambda value, at: at - _date(value) <= span
-    raise Wrong(f"{name!r} is not an operator with such an operand; not, none, only, days are")
+            return lambda value, *_: not named & _is_list(value)
+        return lambda value, *_: _is_list(value) <= named
+    if name == "days" and _count(operand):
+        return _days(operand)
+    if name in ("bits", "clear"):
+        mask = _mask(operand)
+        wanted = mask if name == "bits" else 0
+        return lambda value, *_: _bits(value) & mask == wanted
+    if name == "at_least" and isinstance(operand, list) and operand and all(map(_count, operand)):
+        floors = tuple(operand)
+        return lambda value, *_: all(map(int.__ge__, _numbers(value, len(floors)), floors))
+    return None
+
+
+def _by_generation(cases: Mapping[str, Answer]) -> Answer:
+    def answer(value: Any, at: datetime, claims: Mapping[str, Any]) -> bool:
+        case = cases.get(_is_text(look_up(claims, "cpu.generation")))
+        return case is not None and case(value, at, claims)
+
+    return answer
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _days(days: int) -> Answer:
+    try:
+        span = timedelta(days=days)
+    except OverflowError:
+        raise Wrong(f"{days} days are too many") from None
+    return lambda value, at, _: at - date(value) <= span
+
+
+def grace(written: Any) -> Tell | None:
+    """What ``{ days = N, grace = M }`` has to say of a date that only its grace saves."""
+    if not isinstance(written, dict) or written.keys() != {"days", "grace"}:
+        return None
+    due, last = timedelta(days=written["days"]), timedelta(days=written["days"] + written["grace"])
+
+    def tell(value: Any, at: datetime, _: Mapping[str, Any]) -> str:
+        since = at - date(value)
+        return f"in grace until {date(value) + last:%Y-%m-%d}" if due < since <= last else ""
+
+    return tell
+
+
+def _mask(operand: Any) -> int:
+    try:
+        mask = int(operand, 0) if isinstance(operand, str) else operand
+    except ValueError:
+        mask = None
+    if type(mask) is not int or mask <= 0:
+        raise Wrong("a mask is a number above zero, or its text in hexadecimal: 0x0f")
+    return mask
+
+
+def _bits(value: Any) -> int:
+    """Vectors of 64 bits are claimed as ``0x…`` text, which every JSON reader keeps whole."""
+    if isinstance(value, str) and value.startswith("0x"):
+        return int(value, 16)
+    return _number(value)
+
+
+def _numbers(value: Any, size: int) -> list[int]:
+    if not isinstance(value, list | tuple) or len(value) != size:
+        raise TypeError(f"not a list of {size}")
+    return [_number(item) for item in value]
 
 
 def _is_list(value: Any) -> frozenset[str]:
@@ -165,6 +293,7 @@ def _is_list(value: Any) -> frozenset[str]:
     return frozenset(value)
 
 
-def _date(value: Any) -> datetime:
+def date(value: Any) -> datetime:
+    """A date of a claim; ``TypeError`` or ``ValueError`` for what is none."""
     found = datetime.fromisoformat(_is_text(value))
     return found if found.tzinfo else found.replace(tzinfo=UTC)

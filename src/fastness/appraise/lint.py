@@ -15,7 +15,8 @@ from typing import Any
 from fastness import tee as tees
 from fastness.appraise import knowledge
 from fastness.appraise.conditions import Condition, Told
-from fastness.appraise.policy import Policy, Rule
+from fastness.appraise.policy import Policy
+from fastness.appraise.rules import Rule
 
 _AT = datetime(2000, 1, 1, tzinfo=UTC)
 World = dict[str, Any]

@@ -98,7 +98,7 @@ def _waived(finding: Finding, policy: Policy) -> Finding:
     waiver = policy.waiver(finding.check) if open_ else None
     if waiver is None:
         return finding
-    place = Where(field=waiver.check, file=policy.file, line=waiver.line)
+    place = Where(field=waiver.check, file=waiver.file or policy.file, line=waiver.line)
     return finding._replace(outcome=Outcome.WAIVED, because=waiver.why, where=(*finding.where, place))
 
 
@@ -124,7 +124,7 @@ def _one(claims: Claims, policy: Policy, at: datetime, *, measured: bool) -> tup
     offers: list[tuple[Rule, list[Finding]]] = []
     missed: list[Finding] = []
     for rule in matching:
-        told = [_required(rule, item, claims, policy, item.ask(tree, at)) for item in rule.require]
+        told = [_required(rule, item, claims, policy, item.ask(tree, at), at) for item in rule.require]
         if all(item.outcome is Outcome.HELD for item in told):
             offers.append((rule, told + _implied(claims, policy, rule, at, measured=measured)))
         else:
@@ -133,7 +133,7 @@ def _one(claims: Claims, policy: Policy, at: datetime, *, measured: bool) -> tup
         return "policy.default-deny", findings + (missed or [_no_rule(claims, policy)])
     # any rule that holds whole will do, so that the order of rules never matters
     rule, told = next((offer for offer in offers if not _against(offer[1])), offers[0])
-    return f"rule {rule.id!r} ({policy.file}:{rule.line})", findings + told
+    return f"rule {rule.id!r} ({rule.file or policy.file}:{rule.line})", findings + told
 
 
 def _against(findings: Iterable[Finding]) -> list[Finding]:
@@ -152,6 +152,8 @@ def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, a
         if told is Told.NO:
             return []
         answers.append((item, told, value))
+    if rule.unless and all(item.ask(tree, at)[0] is Told.YES for item in rule.unless):
+        return []
     unknown = [item.path for item, told, _ in answers if told is Told.UNKNOWN]
     shown = ", ".join(f"{item.path} = {_shown(value)}" for item, told, value in answers if told is Told.YES)
     if unknown:
@@ -162,6 +164,10 @@ def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, a
             shown,
             f"use a machine that rule {rule.id!r} does not name, or change line {rule.line} of the policy",
         )
+    lifted = [_lift(item, tree, at) for item in rule.unless if item.ask(tree, at)[0] is not Told.YES]
+    if lifted:
+        actual = ", ".join([actual, *(what for what, _ in lifted)])
+        hint = "the refusal is lifted where " + " and ".join(how for _, how in lifted)
     places = tuple(_place(claims, item) for item, *_ in answers if item.path in claims.spans)
     return [
         Finding(
@@ -169,15 +175,25 @@ def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, a
             Outcome.FAILED,
             expected="not " + ", ".join(f"{item.path} {item.text}" for item in rule.when),
             actual=actual,
-            where=(*places, Where(field=rule.id, file=policy.file, line=rule.line)),
+            where=(*places, Where(field=rule.id, file=rule.file or policy.file, line=rule.line)),
             because=rule.why,
             hint=hint,
         )
     ]
 
 
-def _required(rule: Rule, item: Condition, claims: Claims, policy: Policy, answer: tuple[Told, Any]) -> Finding:
+def _lift(item: Condition, tree: dict[str, Any], at: datetime) -> tuple[str, str]:
+    """(what is there, what would lift the refusal) for an ``unless`` that does not hold."""
+    value = item.ask(tree, at)[1]
+    what = f"{item.path} = {_shown(value)}" if value is not None else f"cannot tell {item.path}"
+    return what, f"{item.path} is {item.text} ({item.file}:{item.line})"
+
+
+def _required(
+    rule: Rule, item: Condition, claims: Claims, policy: Policy, answer: tuple[Told, Any], at: datetime
+) -> Finding:
     told, value = answer
+    said = _more(item, value, claims, at)
     outcome = {Told.YES: Outcome.HELD, Told.NO: Outcome.FAILED, Told.UNKNOWN: Outcome.UNKNOWN}[told]
     hint = ""
     if told is Told.NO:
@@ -189,11 +205,21 @@ def _required(rule: Rule, item: Condition, claims: Claims, policy: Policy, answe
         f"policy.rule.{rule.id}",
         outcome,
         expected=f"{item.path} {item.text}",
-        actual=_shown(value) if value is not None else "cannot tell",
-        where=(*places, Where(field=item.path, file=policy.file, line=item.line)),
+        actual=(_shown(value) if value is not None else "cannot tell") + (f" ({said})" if said else ""),
+        where=(*places, Where(field=item.path, file=item.file or policy.file, line=item.line)),
         because=rule.why,
         hint=hint,
     )
+
+
+def _more(item: Condition, value: Any, claims: Claims, at: datetime) -> str:
+    """What the condition has to add: who signed the reference value, how long the grace lasts."""
+    if item.tell is None or value is None:
+        return ""
+    try:
+        return item.tell(value, at, {"tee": claims.tee})
+    except (TypeError, ValueError, OverflowError):
+        return ""
 
 
 def _no_rule(claims: Claims, policy: Policy) -> Finding:
@@ -215,7 +241,7 @@ def _implied(claims: Claims, policy: Policy, rule: Rule, at: datetime, *, measur
 
     def add(check: str, outcome: Outcome, expected: str, actual: str, hint: str) -> None:
         span = claims.spans.get(check.replace("-", "_"))
-        place = Where(field=rule.id, file=policy.file, line=rule.line)
+        place = Where(field=rule.id, file=rule.file or policy.file, line=rule.line)
         because = f"rule {rule.id!r} does not speak about it, so the strict answer holds"
         row = Finding(
             f"policy.{check}", outcome, expected, actual, (*((Where.of(span),) if span else ()), place), because, hint
@@ -233,10 +259,10 @@ def _implied(claims: Claims, policy: Policy, rule: Rule, at: datetime, *, measur
         add("tcb-status", Outcome.FAILED, "UpToDate", str(claims.tcb_status), hint)
     until = claims.collateral.get("valid_until")
     stale = isinstance(until, str) and until < at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    if stale and not rule.names("collateral"):
+    if stale and not rule.names("collateral.valid_until"):
         hint = "fetch current collateral, or judge at its time with --at"
         add("freshness", Outcome.FAILED, "collateral within its signed validity", f"valid until {until}", hint)
-    if measured and not claims.simulated and not rule.names("measurements"):
+    if measured and not claims.simulated and not rule.says_what_runs:
         hint = 'require a measurement, for example "measurements.launch" = "@keep-images"'
         add("measurement", Outcome.UNKNOWN, "a rule that says what may run", "any code at all", hint)
     return rows

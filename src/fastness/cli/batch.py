@@ -36,7 +36,7 @@ def serve(options: argparse.Namespace) -> int:
     if options.policy is not None:
         from fastness.appraise.policy import load
 
-        shared["policy"] = load(options.policy)
+        shared["policy"] = load(options.policy, options.owners)
     for line in iter(lambda: sys.stdin.buffer.readline(MAX_LINE + 1), b""):
         if len(line) > MAX_LINE:
             raise UsageError(f"a line holds at most {MAX_LINE} bytes", where="standard input")

@@ -24,6 +24,7 @@ from fastness.pki.anchors import Anchors
 from fastness.seal.channel import Channel, client_context
 from fastness.seal.messages import Ended
 from fastness.seal.transport import Transport
+from fastness.tee import Collateral
 from fastness.tenant import deliver
 from fastness.tenant.deliver import Attested, Delivery, Ending, Refused, Stages
 
@@ -48,7 +49,9 @@ class Wishes:
     stdin: str | None = None
     verdict: Path | None = None
     timings: bool = False
+    accepts: frozenset[str] | None = None
     supply: Supply | None = None
+    collateral: Collateral | None = None
     announce: Callable[[Attested], None] = lambda _: None
     stages: Stages = field(default_factory=Stages)
 
@@ -79,7 +82,13 @@ async def attest(sock: socket.socket, wishes: Wishes) -> Attested:
     try:
         transport = Transport(sock, Channel(client_context(), server=False))
         attested = await deliver.challenge(
-            transport, wishes.policy, wishes.anchors, stages=wishes.stages, supply=wishes.supply
+            transport,
+            wishes.policy,
+            wishes.anchors,
+            stages=wishes.stages,
+            supply=wishes.supply,
+            collateral=wishes.collateral,
+            accepts=wishes.accepts,
         )
     except Refused as refusal:
         record(refusal.verdict, wishes.verdict)

@@ -25,8 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", metavar="NAME|FILE", default="default", help="strict, default, development, or a file"
     )
+    parser.add_argument("--owners", metavar="FILE", help="the policy must be signed by enough of these keys")
     parser.add_argument("--anchors", metavar="FILE", action="append", default=[], help="further roots to trust")
     parser.add_argument("--platform", metavar="NAME", help="the platform to ask the host for")
+    parser.add_argument(
+        "--collateral", metavar="PATH", action="append", default=[], help="what is here of the vendors: files, a bundle"
+    )
     parser.add_argument("--offline", action="store_true", help="do not fetch missing collateral from the vendors")
     parser.add_argument(
         "--detach", action="store_true", help="leave the workload running; read it with `fastness keep`"
@@ -41,18 +45,20 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace) -> int:
     from fastness.appraise import policy
     from fastness.cli import delivery
+    from fastness.collateral.gather import gather
     from fastness.collateral.supply import Supply
     from fastness.errors import FastnessError
     from fastness.tenant.deliver import Refused
     from fastness.tenant.remote import Host
 
-    chosen = policy.load(options.policy)
+    chosen = policy.load(options.policy, options.owners)
     prepared = delivery.prepared(options)
     wishes = delivery.wishes(
         options,
         chosen,
         delivery.roots(chosen, options.anchors),
         supply=Supply(offline=options.offline),
+        collateral=gather(options.collateral).collateral if options.collateral else None,
         announce=lambda attested: say(summary(attested)),
     )
     host = Host(options.host)

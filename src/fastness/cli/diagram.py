@@ -112,6 +112,33 @@ def life() -> str:
     return "\n".join(lines) + "\n"
 
 
+def machine() -> str:
+    """The inside of a keep's own machine as a Mermaid flowchart: who holds the device, who holds the keys."""
+    from fastness.devices import NAMES
+    from fastness.devices.exchange import Op
+
+    asked = " · ".join(op.name.lower() for op in Op)
+    return (
+        "\n".join(
+            (
+                "flowchart LR",
+                '    host["✖ host<br/>QEMU, or what the platform has"]:::nobody',
+                "    subgraph keep [▣ keep: measured kernel, command line, root]",
+                '    init["PID 1<br/>mounts, drivers, device<br/>sees ciphertext"]:::evidence',
+                '    inner["process of the keep, confined<br/>keys, log, workload<br/>reaches no device"]:::evidence',
+                "    end",
+                f'    chip["★ device<br/>{", ".join(NAMES)}"]:::vendor',
+                '    host -- "virtio-serial or vsock: ciphertext" --> init',
+                '    init -- "connections, as descriptors" --> inner',
+                f'    inner -- "{asked}" --> init',
+                '    init -- "evidence, register" --> chip',
+                *(f"    classDef {name} stroke:{colour},stroke-width:2px" for name, colour in COLOURS.items()),
+            )
+        )
+        + "\n"
+    )
+
+
 def conversation() -> str:
     """Keep protocol v1 as a Mermaid sequence diagram; every name is a message type of the protocol."""
     from fastness.seal.frames import Type
@@ -119,6 +146,8 @@ def conversation() -> str:
     steps = (
         ("tenant", "keep", Type.CHALLENGE, "nonce, accepted evidence types"),
         ("keep", "tenant", Type.EVIDENCE, "bound to exporter and keys; transcript signed"),
+        ("tenant", "keep", Type.CREDENTIAL, "for the TPM's two keys, where there is a TPM"),
+        ("keep", "tenant", Type.ACTIVATED, "what only that TPM could open"),
         ("tenant", "tenant", None, "genuine? bound? accepted by the policy?"),
         ("tenant", "keep", Type.RELEASE, "sealed to the attested key"),
         ("keep", "keep", None, "measure workload and configuration"),
@@ -146,6 +175,7 @@ def markdown() -> str:
         f"Colours say who vouches:\n\n{legend}",
         f"## Parties and data flows\n\n```mermaid\n{parties()}```",
         f"## One conversation (keep protocol v1)\n\n```mermaid\n{conversation()}```",
+        f"## Inside a keep's machine\n\n```mermaid\n{machine()}```",
         f"## The life of a keep\n\n```mermaid\n{life()}```",
     )
     return "\n\n".join(parts) + "\n"

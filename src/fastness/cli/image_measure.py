@@ -12,6 +12,7 @@ from fastness.cli.words import emit, say
 from fastness.errors import FastnessError, UsageError
 
 if TYPE_CHECKING:
+    from fastness.appraise.reference import Statement
     from fastness.image.measure import Machine, Parts, Row
     from fastness.image.store import Image
 
@@ -45,15 +46,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--enclave", metavar="FILE", help="the SIGSTRUCT or SGXS stream of the keep's enclave (sgx)")
     parser.add_argument("--name", default="keep-images", help="what policies call the set (keep-images: @keep-images)")
     parser.add_argument("--expires", metavar="TIME", help="until when it may be used")
+    parser.add_argument("--sign", metavar="KEY", help="sign it with this private key (PEM): a DSSE envelope is written")
     parser.add_argument("--output", "-o", metavar="FILE", default="-", help="where to write it (stdout)")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
 def measure(options: argparse.Namespace) -> int:
     """Measures one image for every platform asked for."""
+    if options.sign and options.json and options.output == "-":
+        raise UsageError("--json and the signed statement cannot both be on stdout", hint="-o FILE")
+    from fastness.appraise import reference
     from fastness.image import store
-    from fastness.image.measure import PLATFORMS
-    from fastness.image.measure.statement import Statement, distinct
+    from fastness.image.measure import PLATFORMS, statement
 
     image = store.load(options.image)
     parts, machines = _parts(image, options), _machines(options)
@@ -69,24 +73,33 @@ def measure(options: argparse.Namespace) -> int:
             untold.append({"platform": platform, "reason": error.what, "hint": error.hint})
     if image.debug:
         say("this is a debug image: its values have no place in a policy that protects anything")
-    statement = Statement(options.name, image.digest, datetime.now(UTC), _time(options.expires), distinct(rows))
+    now, expires = datetime.now(UTC), _time(options.expires)
+    found = statement.make(rows, name=options.name, image=image.digest, issued=now, expires=expires)
+    text = _signed_text(found, options.sign) if options.sign else reference.dump_toml(found)
     if options.output != "-":
-        _write(Path(options.output), statement.toml())
+        _write(Path(options.output), text)
     if options.json:
-        emit(statement.document() | {"untold": untold})
+        emit(statement.document(found) | {"untold": untold})
     elif options.output == "-":
-        print(statement.toml(), end="")
+        print(text, end="")
     return 0
+
+
+def _signed_text(found: Statement, key: str) -> str:
+    from fastness.appraise import statements
+    from fastness.pki import signer
+
+    return statements.sign(found, signer.read(_read(Path(key)), key)).decode("ascii")
 
 
 def _rows(platform: str, image: Image, parts: Parts, machines: tuple[Machine, ...]) -> list[Row]:
     module = import_module(f"fastness.image.measure.{MODULES.get(platform, platform)}")
     if platform == "sgx" and not parts.enclave:
-        parts = _signed(image, parts)
+        parts = _enclave(image, parts)
     return [row for machine in machines for row in module.rows(parts, machine)]
 
 
-def _signed(image: Image, parts: Parts) -> Parts:
+def _enclave(image: Image, parts: Parts) -> Parts:
     """The parts with the enclave that Gramine's tool makes here of the image's files."""
     from dataclasses import replace
     from tempfile import TemporaryDirectory
@@ -105,8 +118,8 @@ def _parts(image: Image, options: argparse.Namespace) -> Parts:
         _read(image.kernel),
         _read(image.initrd),
         image.cmdline,
-        _read(image.uki) if image.uki.exists() else b"",
-        _read(image.eif) if image.eif.exists() else b"",
+        _read(image.uki),
+        _read(image.eif),
         _read(Path(options.enclave)) if options.enclave else b"",
     )
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastness.cli.words import emit, printable, say
 from fastness.errors import UsageError
-
-if TYPE_CHECKING:
-    from fastness.tenant.deliver import Attested
-    from fastness.tenant.records import Record
 
 DEFAULT_HOST = "http://127.0.0.1:7300"
 
@@ -33,13 +29,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")
         if name == "list":
             continue
-        command.add_argument("id", metavar="ID", help="the keep's id")
+        many = "*" if name == "status" else None
+        command.add_argument("id", metavar="ID", nargs=many, help="its id" + (" (all of yours)" if many else ""))
         if name in ("status", "logs"):
             command.add_argument(
                 "--policy", metavar="NAME|FILE", help="judge by this policy (default: the one it was deployed by)"
             )
+            command.add_argument("--owners", metavar="FILE", help="the policy must be signed by enough of these keys")
             command.add_argument(
                 "--anchors", metavar="FILE", action="append", default=[], help="further roots to trust"
+            )
+        if name == "status":
+            command.add_argument("--offline", action="store_true", help="do not fetch collateral from the vendors")
+            command.add_argument(
+                "--enforce", action="store_true", help="end a keep that is not accepted any more, after its grace"
             )
         if name == "logs":
             command.add_argument("--follow", action="store_true", help="go on until the workload ends")
@@ -47,7 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs one command of ``keep``."""
-    command = {"list": _list, "status": _status, "logs": _logs, "stop": _stop}[options.command]
+    from fastness.cli.keep_status import status
+
+    command = {"list": _list, "status": status, "logs": _logs, "stop": _stop}[options.command]
     return asyncio.run(command(options))
 
 
@@ -74,80 +79,14 @@ def _row(item: dict[str, Any]) -> str:
     return f"{str(item.get('id'))[:32]:<18}{str(item.get('platform'))[:8]:<8}{str(item.get('state'))[:8]:<9}{age:>7} s"
 
 
-async def _open(options: argparse.Namespace) -> tuple[Attested, Record | None]:
-    """Challenges the keep anew, by the policy it was accepted by or the one named now."""
-    from fastness.appraise import policy
-    from fastness.cli import delivery
-    from fastness.tenant import records
-    from fastness.tenant.remote import Host
-
-    record = records.read(options.id)
-    chosen = policy.load(options.policy or (record.policy if record else "default"))
-    named = [*options.anchors, *(record.anchors if record else ())]
-    host = Host(options.host or (record.host if record else DEFAULT_HOST))
-    wishes = delivery.Wishes(chosen, delivery.roots(chosen, named))
-    try:
-        return await delivery.attest(await host.channel(options.id), wishes), record
-    finally:
-        host.close()
-
-
-async def _status(options: argparse.Namespace) -> int:
-    from fastness.appraise.explain import text
-    from fastness.cli import delivery
-    from fastness.seal.messages import Ended
-    from fastness.tenant import deliver
-    from fastness.tenant.deliver import Refused
-
-    try:
-        attested, record = await _open(options)
-    except Refused as refusal:
-        if options.json:
-            emit(
-                {
-                    "schema": "fastness/keep-status/v1",
-                    "id": options.id,
-                    "state": None,
-                    "verdict": refusal.verdict.to_json(),
-                }
-            )
-        else:
-            print(printable(text(refusal.verdict)))
-        return delivery.REFUSED
-    status = await deliver.status(attested)
-    await attested.transport.close()
-    workload = attested.statement.workload.hex()
-    ours = bool(record and record.workload == workload)
-    ended = Ended.decode(status.ended) if status.ended else None
-    if options.json:
-        emit(
-            {
-                "schema": "fastness/keep-status/v1",
-                "id": options.id,
-                "state": status.state,
-                "ended": {"outcome": ended.outcome, "code": ended.code, "what": ended.what} if ended else None,
-                "workload": workload or None,
-                "workload_is_ours": ours if record else None,
-                "clock": {"ms": attested.statement.clock_ms, "source": attested.statement.clock_source},
-                "verdict": attested.decision.verdict.to_json(),
-            }
-        )
-        return 0
-    print(f"state     {printable(status.state)}")
-    if ended is not None:
-        print(f"ended     {printable(ended.outcome)} {ended.code} {printable(ended.what)}".rstrip())
-    print(f"workload  {workload or 'none yet'}{' (the one you deployed)' if ours else ''}")
-    print(printable(text(attested.decision.verdict)))
-    return 0
-
-
 async def _logs(options: argparse.Namespace) -> int:
     from fastness.cli import delivery, streams
+    from fastness.cli.keep_status import challenge
     from fastness.tenant import deliver
     from fastness.tenant.deliver import Refused
 
     try:
-        attested, record = await _open(options)
+        attested, record = await challenge(options, options.id, offline=True)
     except Refused as refusal:
         delivery.refuse(refusal.verdict)
         return delivery.REFUSED

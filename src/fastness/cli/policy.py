@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("policy", metavar="NAME|FILE")
     show = commands.add_parser("show", help="print a policy, or what is known of processors")
     show.add_argument("policy", metavar="NAME|FILE", nargs="?")
+    show.add_argument("--canonical", action="store_true", help="the form the digest is of, includes flattened")
     show.add_argument("--cpus", action="store_true", help="processors, attacks with their cures, revoked generations")
     attempt = commands.add_parser("try", help="the verdict on each piece of evidence")
     attempt.add_argument("policy", metavar="NAME|FILE")
@@ -39,12 +40,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         each.add_argument("records", metavar="RECORDS", nargs="+", help="output of `verify --json`, or JSON lines; -")
         each.add_argument("--at", metavar="TIME", help="the time to judge at, ISO 8601 (now)")
     for each in (check, show, attempt, diff, plan):
+        each.add_argument("--owners", metavar="FILE", help="the policy must be signed by enough of these keys")
         each.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    from fastness.cli import policy_sign
+
+    policy_sign.configure(commands)
 
 
 def run(options: argparse.Namespace) -> int:
     """Does it; returns the exit code."""
     commands = {"check": _check, "show": _show, "try": _try, "diff": _plan, "plan": _plan}
+    if options.command not in commands:
+        from fastness.cli import policy_sign
+
+        return policy_sign.run(options)
     return commands[options.command](options)
 
 
@@ -54,7 +63,7 @@ def _check(options: argparse.Namespace) -> int:
     from fastness.appraise import policy
     from fastness.appraise.lint import lint
 
-    chosen = policy.load(options.policy)
+    chosen = policy.load(options.policy, options.owners)
     remarks = lint(chosen)
     if options.json:
         rows = [asdict(item) for item in remarks]
@@ -78,12 +87,13 @@ def _show(options: argparse.Namespace) -> int:
         raise UsageError("no policy was named", hint="fastness policy show NAME|FILE, or --cpus")
     from fastness.appraise import policy
 
-    chosen = policy.load(options.policy)
+    chosen = policy.load(options.policy, options.owners)
     if options.json:
         types = sorted(chosen.evidence_types())
-        emit({"schema": "fastness/policy/v1", **_named(chosen), "evidence_types": types, "text": chosen.text})
+        text = {"text": chosen.text, "canonical": chosen.canonical, "signed_by": list(chosen.signed)}
+        emit({"schema": "fastness/policy/v1", **_named(chosen), "evidence_types": types, **text})
     else:
-        sys.stdout.write(printable(chosen.text))
+        sys.stdout.write(printable(chosen.canonical if options.canonical else chosen.text))
     return 0
 
 
@@ -116,7 +126,7 @@ def _cpus(*, as_json: bool) -> int:
 def _try(options: argparse.Namespace) -> int:
     from fastness.appraise import policy, records
 
-    chosen, at, rows, worst = policy.load(options.policy), _when(options.at), [], 0
+    chosen, at, rows, worst = policy.load(options.policy, options.owners), _when(options.at), [], 0
     for item in _records(options.records):
         verdict = records.judge(item, chosen, at=at, measured=False)
         worst = max(worst, int(not verdict.accepted))
@@ -156,8 +166,8 @@ class _Tally:
 def _plan(options: argparse.Namespace) -> int:
     from fastness.appraise import policy, records
 
-    chosen = policy.load(options.policy)
-    old = policy.load(options.old) if options.command == "diff" else None
+    chosen = policy.load(options.policy, options.owners)
+    old = policy.load(options.old, options.owners) if options.command == "diff" else None
     tally = _Tally()
     changes = records.plan(
         _records(options.records), chosen, at=_when(options.at), old=old, measured=old is None, tell=tally

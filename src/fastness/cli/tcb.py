@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     if options.cyclonedx:
         from fastness.image import cyclonedx
 
-        told = {"digest": image.digest, "epoch": image.manifest["epoch"]} if image else {}
-        emit(cyclonedx.document(components, **told))
+        digest, epoch = (image.digest, image.epoch) if image else ("", None)
+        emit(cyclonedx.document(components, digest=digest, epoch=epoch))
     elif options.json:
         emit(_document(components, image))
     else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from fastness.appraise.policy import Policy
     from fastness.result import Result
 
 MAX_LINE = 16 << 20
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--nonce", metavar="HEX", help="the nonce the evidence must be fresh over")
     add("--report-data", metavar="HEX", help="the report_data the evidence must hold")
     add("--policy", metavar="NAME|FILE", help="decide by this policy; without it: is it genuine?")
+    add("--owners", metavar="FILE", help="the policy must be signed by enough of these keys")
     add("--anchors", metavar="FILE", nargs="+", action="extend", default=[], help="further roots: certificates or keys")
     add("--offline", action="store_true", help="never fetch collateral that is missing")
     add("--json", action="store_true", help="the whole result as one JSON document on stdout")
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         when(at),
         hexadecimal("--nonce", options.nonce),
         hexadecimal("--report-data", options.report_data),
-        options.policy,
+        _policy(options),
         anchors,
         offline=options.offline,
     )
@@ -72,6 +74,16 @@ def run(options: argparse.Namespace) -> int:
         for result in results:
             _show(result)
     return exit_code(results)
+
+
+def _policy(options: argparse.Namespace) -> Policy | None:
+    if options.policy is None:
+        if options.owners is not None:
+            raise UsageError("--owners without a policy they could own", where="--owners", hint="--policy FILE")
+        return None
+    from fastness.appraise.policy import load
+
+    return load(options.policy, options.owners)
 
 
 def _paths(options: argparse.Namespace) -> tuple[list[str], list[str]]:

@@ -64,7 +64,7 @@ def _file(name: str) -> Anchors:
     except OSError as error:
         raise UsageError(f"the anchor file cannot be read: {error.strerror}", where=str(path)) from None
     if data.lstrip()[:1] == b"{":
-        return _launch(tee, path, data) if _LAUNCH in data[:256] else _jwk(tee, path, data)
+        return _launch(tee, path, data) if _LAUNCH in data else _jwk(tee, path, data)
     blocks = pem.unarmour(data) if b"-----BEGIN" in data else [("", data)]
     rows = [row for label, der in blocks for row in (_row(tee, path, label, der),) if row is not None]
     if not rows:
@@ -92,7 +92,7 @@ def _launch(tee: str, path: Path, data: bytes) -> Anchors:
         held = launch.record(data)
     except MalformedEvidence as error:
         raise UsageError(f"not the record of a SEV launch: {error.field}", where=str(path)) from None
-    return Anchors((anchors.Anchor("sev", f"launch keys in {path.name}", held.pdh.hex(), secret=data),))
+    return Anchors((anchors.Anchor("sev", f"launch keys in {path.name}", held.pdh.hex(), secret=anchors.Secret(data)),))
 
 
 def _row(tee: str, path: Path, label: str, der: bytes) -> anchors.Anchor | None:

@@ -20,6 +20,9 @@ EK_CERTIFICATE = bytes.fromhex("060567810508 01")
 """DER of 2.23.133.8.1, tcg-kp-EKCertificate: the usage of EK certificates (TCG EK credential profile 2.5, 3.5.16)."""
 
 _NEEDED = {"tpm": ("quote", "signature", "ak", "pcrs")}
+_OF_A_GUEST = frozenset({"report", "launch"})
+"""Parts of SEV evidence that speak of a guest, and of nobody without the platform's chain."""
+
 _HCL_TDX = 4
 """``report_type`` of an HCL report whose hardware report is a TD report (Azure HCL attestation report header)."""
 
@@ -29,7 +32,7 @@ def assemble(heap: Heap) -> None:
 
     Raises:
         MalformedEvidence: parts that cannot be read.
-        MissingCollateral: a quote without its signature, key or register values.
+        MissingCollateral: a quote without its signature, key or register values; a SEV guest without its platform.
         UsageError: the quotes of more than one TPM.
     """
     for name in TEES:
@@ -45,7 +48,11 @@ def assemble(heap: Heap) -> None:
 
 def _other(name: str, parts: list[Document]) -> bytes | None:
     make: Any = getattr(tees.load(name), "assemble", None)
-    result: bytes | None = make({part.kind: part.data for part in parts}) if make is not None else None
+    named = {part.kind: part for part in parts}
+    result: bytes | None = make({kind: part.data for kind, part in named.items()}) if make is not None else None
+    if result is None and not _OF_A_GUEST.isdisjoint(named):
+        where = next(part.source for kind, part in named.items() if kind in _OF_A_GUEST)
+        raise MissingCollateral("CEK and PEK certificates of the platform", check="sev.cek", where=where)
     return result
 
 

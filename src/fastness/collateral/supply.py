@@ -21,9 +21,8 @@ RECENT = timedelta(days=1)
 class Supply:
     """The cache, and the network unless ``offline``. ``notes`` say what could not be had and why."""
 
-    def __init__(self, *, offline: bool = True) -> None:
-        self.offline = offline
-        self.network: Client | None = None
+    def __init__(self, *, offline: bool = True, network: Client | None = None) -> None:
+        self.offline, self.network = offline, network
         self.notes: list[str] = []
 
     def of(self, tee: str, evidence: Any, collateral: Collateral, *, at: datetime) -> Collateral | None:

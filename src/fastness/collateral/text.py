@@ -14,7 +14,6 @@ _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
 _DUMP = rb"(?m)^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$"
 _BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
 _SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"tcb_info", b"signature"))
-_LAUNCH = rb'\{\s*"schema"\s*:\s*"fastness/(sev-launch|sev-measurement)/v1"'
 _BEARERS = frozenset((
     "quote", "report", "evidence", "attestation_report", "attestation_doc", "attestation_document", "document", "token",
     "td_quote", "hcl_report", "cc_report", "cert_chain", "certificate", "certificates", "certs", "vcek", "vlek",
@@ -81,9 +80,15 @@ def signed_kind(data: bytes) -> str | None:
     return "qe-identity" if b'"enclaveIdentity"' in data else None
 
 
+MAX_LAUNCH = 64 * 1024
+"""Largest document of a SEV launch (:mod:`fastness.tee.sev.launch`)."""
+
+_LAUNCH = rb'"schema"\s*:\s*"fastness/(sev-launch|sev-measurement)/v1"'
+
+
 def launch_schema(data: bytes) -> str | None:
-    """``sev-launch`` or ``sev-measurement`` for the documents of a SEV launch, whose first field is their schema."""
-    found = re.match(_LAUNCH, data[:128])
+    """``sev-launch`` or ``sev-measurement`` for the documents of a SEV launch."""
+    found = re.search(_LAUNCH, data) if len(data) <= MAX_LAUNCH else None
     return found[1].decode() if found else None
 
 

@@ -38,18 +38,22 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """The firmware of one platform: ``pdh`` its Diffie-Hellman key, ``api`` and ``build`` its version."""
+    """The firmware of one platform: ``pdh`` its Diffie-Hellman key, ``api`` and ``build`` its version.
+
+    ``lax`` is one that launches guests whose policy asks for a newer version.
+    """
 
     pdh: ec.EllipticCurvePrivateKey
     api: tuple[int, int] = (0, 24)
     build: int = 15
+    lax: bool = False
 
     def start(self, godh: bytes, blob: bytes, policy: int) -> Guest:
         """LAUNCH_START: unwraps the tenant's keys.
 
         Raises:
             Refused: INVALID_CERTIFICATE, INVALID_LENGTH, BAD_MEASUREMENT (the keys, or the policy, are not those the
-                tenant wrapped).
+                tenant wrapped), POLICY_FAILURE.
         """
         try:
             other = sev_certificate(godh, "pdh")
@@ -65,6 +69,8 @@ class Firmware:
         keys = session.TransportKeys(plain[:16], plain[16:])
         if not hmac.compare_digest(hmac.digest(keys.tik, policy.to_bytes(4, "little"), "sha256"), policy_mac):
             raise Refused("BAD_MEASUREMENT: the policy")
+        if self.api < launch.least_api(policy) and not self.lax:
+            raise Refused("POLICY_FAILURE: the policy asks for newer firmware")
         return Guest(keys, policy)
 
     def update(self, guest: Guest, data: bytes) -> None:

@@ -105,7 +105,6 @@ def assemble(pinned: Lock, parts: Contents, *, debug: bool) -> tuple[dict[str, A
         "fastness": __version__,
         "debug": debug,
         "kernel": parts.release,
-        "cmdline": cmdline,
         "epoch": pinned.epoch,
         "tools": {"zstandard": pinned.zstandard, "zstd_level": LEVEL, "zstd_workers": WORKERS},
         "inputs": [_input(item, parts) for item in pinned.inputs],

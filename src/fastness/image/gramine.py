@@ -7,15 +7,16 @@ by environment, arguments or allowed files.
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastness.errors import UsageError
+from fastness.errors import Malformed, UsageError
 
 SIGN = "gramine-sgx-sign"
 MANIFEST, SIGNED, SIGSTRUCT = "keep.manifest", "keep.manifest.sgx", "keep.sig"
@@ -24,6 +25,7 @@ MAX_WORDS = 2000
 
 INTERPRETER = "/usr/bin/python3.11"
 ARGUMENTS = ("python3.11", "-IBS", "/init")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 LIBRARIES = "/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu"
 
 
@@ -36,10 +38,30 @@ class Enclave:
     debug: bool = False
 
 
-def trusted(root: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
-    """(path, SHA-256) of the regular files of an image, from the rows ``root`` of its manifest, by path."""
-    rows = ((row, int(str(row["mode"]), 8)) for row in root)
-    return tuple(sorted((str(row["path"]), str(row["sha256"])) for row, mode in rows if stat.S_ISREG(mode)))
+def trusted(root: Any) -> tuple[tuple[str, str], ...]:
+    """(path, SHA-256) of the regular files of an image, from the rows ``root`` of its manifest, by path.
+
+    Raises:
+        Malformed: a row that names no mode, a path outside the root, or no digest.
+    """
+    found: list[tuple[str, str]] = []
+    for number, row in enumerate(root if isinstance(root, list) else [root]):
+        try:
+            path, regular = str(row["path"]), stat.S_ISREG(int(str(row["mode"]), 8))
+            digest = str(row["sha256"]) if regular else ""
+        except (KeyError, TypeError, ValueError):
+            raise _bad(number, "a path, a mode and, of files, a SHA-256") from None
+        if path.startswith("/") or ".." in path.split("/"):
+            raise _bad(number, "a path inside the root")
+        if regular:
+            if _DIGEST.fullmatch(digest) is None:
+                raise _bad(number, "a SHA-256 in hexadecimal")
+            found.append((path, digest))
+    return tuple(sorted(found))
+
+
+def _bad(number: int, need: str) -> Malformed:
+    return Malformed(f"image manifest: need {need}", where=f"root[{number}]", hint="fastness image build")
 
 
 def manifest(

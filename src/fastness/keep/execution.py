@@ -49,6 +49,7 @@ class Execution:
         self._limits = Limits()
         self._seen: Path | None = None
         self.clock = "host"
+        self.grace = 0
         self.consumed: asyncio.Queue[int] = asyncio.Queue()
 
     async def prepare(self) -> None:
@@ -61,6 +62,7 @@ class Execution:
         manifest = manifests.from_cbor(workload.configuration)
         self._limits = manifest.limits
         self.clock = manifest.clock
+        self.grace = manifest.limits.grace
         self._seen = self._root if stage.needs_root(manifest) else None
         if self._seen is not None:
             stage.write(self._seen, manifest, workload.assets, workload.secrets)

@@ -50,6 +50,7 @@ def main() -> None:
     try:
         machine.mount()
         machine.load_drivers()
+        machine.freeze()
         status = asyncio.run(_supervise(hardware.find(), debug=machine.debug()))
     except KeepFailed as error:
         _say(error)

@@ -22,6 +22,7 @@ MOUNTS = (
 )
 """(source, place, kind, MS_NOSUID | MS_NODEV | MS_NOEXEC)."""
 
+REMOUNT, READ_ONLY = 32, 1
 FINIT_MODULE = {"x86_64": 313, "aarch64": 273}
 POWER_OFF = 0x4321FEDC
 """LINUX_REBOOT_CMD_POWER_OFF (reboot(2))."""
@@ -47,6 +48,11 @@ def mount() -> None:
             Path(place).mkdir(parents=True, exist_ok=True)
             if not os.path.ismount(place):
                 kernel.mount(source, place, kind, flags)
+
+
+def freeze() -> None:
+    """The root can be read only from here on, by PID 1 too."""
+    kernel.mount("", "/", "", REMOUNT | READ_ONLY)
 
 
 def debug() -> bool:

@@ -61,6 +61,7 @@ class Service:
         self._keep = keep
         self._integrity = integrity
         self._attached_to: Transport | None = None
+        self._alone: Execution | None = None
         self._root = root
         self._leave = leave
         self._output = Output()
@@ -199,8 +200,27 @@ class Service:
             self._leave(0)
 
     async def _detached(self, execution: Execution) -> None:
-        execution.stdin(b"")
+        if execution.grace:
+            self._alone = execution  # its stdin stays open: its end is how it is told to end
+        else:
+            execution.stdin(b"")
         self._finish(await execution.run())
+
+    async def _end(self, transport: Transport) -> None:
+        """Tells the workload, gives it its grace, and ends; everything that is secret goes with the process."""
+        grace = 0
+        if self._alone is not None and not self._output.finished.is_set():
+            grace = self._alone.grace
+            self._alone.stdin(b"")
+        self._owner = b""
+        await transport.send(Type.STATUS, Status("stopping").encode())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._output.finished.wait(), grace)
+        if self._ended is not None:
+            with contextlib.suppress(FastnessError):
+                await transport.send(Type.ENDED, self._ended.encode())
+        await transport.close()
+        self._leave(0)
 
     def _finish(self, ended: Ended) -> None:
         self._ended = ended
@@ -210,6 +230,9 @@ class Service:
     async def _attach(self, transport: Transport, wish: Attach) -> None:
         if not self._owner or not hmac.compare_digest(hashlib.sha256(wish.owner).digest(), self._owner):
             raise ProtocolError("not the owner of this keep's workload", hint="use the machine that deployed it")
+        if wish.wish == "end":
+            await self._end(transport)
+            return
         if wish.wish == "stop":
             await transport.send(Type.STATUS, Status("stopping").encode())
             await transport.close()

@@ -12,6 +12,18 @@ from fastness.pki.anchors_table import ROWS
 from fastness.wire import x509
 
 
+class Secret(bytes):
+    """Bytes that no log, error or result shows."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secret bytes>"
+
+    __str__ = __repr__
+
+
+NO_SECRET = Secret()
+
+
 class Anchor(NamedTuple):
     """One root: ``tee`` it may vouch for (``snp`` …), ``name`` for people, ``spki`` SHA-256 in hexadecimal.
 
@@ -28,18 +40,14 @@ class Anchor(NamedTuple):
     simulated: bool = False
     key: x509.PublicKey | None = None
     certificate: x509.Certificate | None = None
-    secret: bytes = b""
+    secret: Secret = NO_SECRET
 
     @property
     def pin(self) -> tuple[object, ...]:
         """All it says, in bytes and words: hashing a parsed certificate would walk the whole of it."""
         tee, name, spki, source, line, simulated, key, certificate, secret = self
-        said = (tee, name, spki, source, line, simulated, secret)
+        said = (tee, name, spki, source, line, simulated, bytes(secret))
         return (*said, key and key.raw, certificate and certificate.raw)
-
-    def __repr__(self) -> str:
-        # no secret in a log or a traceback
-        return f"Anchor({self.tee!r}, {self.name!r}, {self.spki!r})"
 
 
 class Anchors(NamedTuple):

@@ -205,9 +205,13 @@ def decode_credential(body: bytes) -> tuple[bytes, bytes]:
     return value[0], value[1]
 
 
+WISHES = ("logs", "stop", "end")
+"""To read; to end the keep at once; to tell the workload, and end the keep once its grace is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """The plaintext of an attach message: ``{1: owner token, 2: wish, 3: follow}``; wish ``logs`` or ``stop``."""
+    """The plaintext of an attach message: ``{1: owner token, 2: wish, 3: follow}``; wish one of :data:`WISHES`."""
 
     owner: bytes = field(repr=False)
     wish: str
@@ -221,7 +225,7 @@ class Attach:
     def decode(cls, body: bytes) -> Attach:
         """The wish from an unsealed attach message."""
         value = _fields(body, {1: bytes, 2: str, 3: bool}, "attach")
-        if value[2] not in ("logs", "stop"):
+        if value[2] not in WISHES:
             raise ProtocolError(f"no wish is called {value[2][:32]!r}")
         return cls(_sized(value[1], 32, "owner token"), value[2], value[3])
 

@@ -23,6 +23,7 @@ from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.seal import binding, log
 from fastness.seal.messages import Challenge, Statement
+from fastness.tee import Collateral
 from fastness.tenant import activate
 from fastness.tenant.activate import Activated
 from fastness.wire import x509
@@ -58,12 +59,14 @@ def decide(
     at: datetime,
     activated: Activated | None = None,
     supply: Supply | None = None,
+    collateral: Collateral | None = None,
 ) -> Decision:
     """The verdict on ``statement``; ``signed`` and ``signature`` are its transcript's.
 
     Args:
         activated: what became of a credential made for the keep's TPM, where it has one.
         supply: where collateral comes from that the keep did not bring.
+        collateral: what the tenant has of it.
 
     Raises:
         NotGenuine: steps 2 to 5; the check says which.
@@ -76,7 +79,7 @@ def decide(
     # (2)
     sources = activate.sources(statement, activated)
     question = Question(at, policy=policy, anchors=anchors, supply=supply)
-    found = examine(sources, statement.tee, question, activate.remembered(activated))
+    found = examine(sources, statement.tee, question, activate.remembered(activated) + (collateral or Collateral()))
     claims = found.layers[0]
     # (3)
     expected = binding.report_data(

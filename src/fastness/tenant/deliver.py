@@ -1,12 +1,13 @@
 """Challenge, decide, deliver, carry: the tenant's side of keep protocol v1 over one connection.
 
 Without an accepted verdict nothing of the workload, its configuration or its secrets is sent: the only function that
-sends them takes an :class:`Attested`, which only :func:`challenge` makes.
+sends them takes an :class:`Attested` whose verdict accepts, which only :func:`challenge` makes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,6 +35,7 @@ from fastness.seal.messages import (
 )
 from fastness.seal.release import seal
 from fastness.seal.transport import Closed, Transport
+from fastness.tee import Collateral
 from fastness.tenant.activate import activate
 from fastness.tenant.decide import Decision, decide
 
@@ -43,11 +45,16 @@ START_TIMEOUT = 300.0
 
 
 class Refused(Exception):
-    """The policy refused the keep. A value that travels: the verdict inside says why."""
+    """The policy refused the keep. A value that travels: the verdict inside says why.
 
-    def __init__(self, verdict: Verdict) -> None:
+    ``keep`` is the keep it spoke of, where it showed evidence: genuine, of this session, and refused. Its owner may
+    still have it ended; nothing else is ever sent to it.
+    """
+
+    def __init__(self, verdict: Verdict, keep: Attested | None = None) -> None:
         super().__init__(verdict.decided_by)
         self.verdict = verdict
+        self.keep = keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,13 @@ async def challenge(
     at: datetime | None = None,
     stages: Stages,
     supply: Supply | None = None,
+    collateral: Collateral | None = None,
+    accepts: frozenset[str] | None = None,
 ) -> Attested:
     """Challenges the keep behind ``transport`` and decides.
+
+    ``collateral`` is what the tenant has of the vendors already, ``supply`` where the rest comes from. ``accepts`` asks
+    for other types of evidence than those the policy could accept.
 
     Raises:
         Refused: the policy says no (or accepts no evidence of the type the keep has).
@@ -93,7 +105,9 @@ async def challenge(
     """
     await transport.handshake()
     stages.mark("tls")
-    asked = Challenge("tenant", secrets.token_bytes(binding.NONCE_SIZE), tuple(sorted(policy.evidence_types())))
+    asked = Challenge(
+        "tenant", secrets.token_bytes(binding.NONCE_SIZE), tuple(sorted(accepts or policy.evidence_types()))
+    )
     asked_bytes = asked.encode()
     await transport.send(Type.CHALLENGE, asked_bytes)
     kind, body = await transport.receive(Type.EVIDENCE, Type.REFUSAL, timeout=EVIDENCE_TIMEOUT)
@@ -117,11 +131,14 @@ async def challenge(
         at=when,
         activated=activated,
         supply=supply,
+        collateral=collateral,
     )
     stages.mark("verdict")
+    info = binding.release_info(asked_bytes, statement_bytes, signature)
+    attested = Attested(transport, statement, decision, info)
     if not decision.verdict.accepted:
-        raise Refused(decision.verdict)
-    return Attested(transport, statement, decision, binding.release_info(asked_bytes, statement_bytes, signature))
+        raise Refused(decision.verdict, attested)
+    return attested
 
 
 def _refusal(refusal: Refusal, policy: Policy, at: datetime) -> Exception:
@@ -135,6 +152,8 @@ class Delivery:
     """A delivered workload and its streams."""
 
     def __init__(self, attested: Attested) -> None:
+        if not attested.decision.verdict.accepted:
+            raise Refused(attested.decision.verdict, attested)
         self._transport = attested.transport
         self._credit = 0
         self._more = asyncio.Event()
@@ -147,6 +166,7 @@ class Delivery:
             Ending: the keep would not run it (a bad module, an import that is not granted).
             NotGenuine: the keep measured something else.
         """
+        delivery = cls(attested)
         transport = attested.transport
         sealed = seal(workload.encode(), attested.statement.hpke_key, attested.info)
         await transport.send(Type.RELEASE, sealed)
@@ -161,7 +181,7 @@ class Delivery:
         if not binding.equal(measured.workload, workload.digest):
             raise NotGenuine("binding.workload", "the keep measured another workload than was delivered")
         stages.mark("measured")
-        return cls(attested)
+        return delivery
 
     async def feed(self, source: AsyncIterator[bytes]) -> None:
         """Sends stdin within the credit the keep gives, then its end."""
@@ -232,9 +252,22 @@ async def carry(
 
 
 async def attach(attested: Attested, owner: bytes, wish: str, *, follow: bool = False) -> None:
-    """Asks, as the owner, for logs or for the end; read the answer with :func:`carry`."""
+    """Asks, as the owner, for one of ``seal.messages.WISHES``; read the answer with :func:`carry`."""
     body = Attach(owner, wish, follow).encode()
     await attested.transport.send(Type.ATTACH, seal(body, attested.statement.hpke_key, attested.info))
+
+
+async def status_word(attested: Attested) -> str:
+    """The state in the status message that comes next."""
+    _, body = await attested.transport.receive(Type.STATUS, timeout=EVIDENCE_TIMEOUT)
+    return Status.decode(body).state
+
+
+async def gone(attested: Attested) -> None:
+    """Returns when the keep has hung up."""
+    with contextlib.suppress(Closed):
+        while True:
+            await attested.transport.receive(Type.ENDED)
 
 
 async def status(attested: Attested) -> Status:

@@ -75,6 +75,11 @@ def read(keep: str) -> Record | None:
         raise UsageError("the record of this keep is damaged", where=str(place), hint="remove the file") from None
 
 
+def names() -> tuple[str, ...]:
+    """The keeps on record, by id."""
+    return tuple(sorted(place.stem for place in folder().glob("*.json") if place.stem.isalnum()))
+
+
 def forget(keep: str) -> None:
     """Removes the record of ``keep``, if there is one."""
     if keep.isalnum():

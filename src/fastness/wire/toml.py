@@ -60,6 +60,21 @@ def nearest(word: str, words: tuple[str, ...]) -> str | None:
     return next(iter(get_close_matches(word, words, 1, 0.6)), None)
 
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def text(value: str) -> str:
+    """``value`` as a TOML basic string (TOML 1.0, "String"): JSON's escapes are among TOML's, but DEL needs one too."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def key(name: str) -> str:
+    """``name`` as a TOML key, quoted where it must be."""
+    return name if _BARE.fullmatch(name) else text(name)
+
+
 def _parts(dotted: str) -> tuple[str, ...]:
     return tuple(next(part for part in match if part) for match in _PART.findall(dotted) if any(match))
 

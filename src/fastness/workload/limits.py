@@ -20,6 +20,7 @@ MAX_TABLE = 10_000_000
 MAX_STACK = 64 * MIB
 MAX_WALL_CLOCK = 366 * 86_400
 MAX_FUEL = (1 << 63) - 1
+MAX_GRACE = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Limits:
         wall_clock: seconds from the first instruction to the last; then the keep is killed by its supervisor.
         fuel: instructions, roughly; None does not count them. Counting costs between nothing and three times the run
             time (tight loops suffer most), so it is off unless the manifest asks for it.
+        grace: seconds that a detached workload has to end by itself once its owner wants it gone; it is told by the end
+            of its stdin, which stays open until then. 0: it is ended at once, and its stdin is empty from the start.
     """
 
     memory: int = 512 * MIB
@@ -40,6 +43,7 @@ class Limits:
     stack: int = 1 * MIB
     wall_clock: int = 3600
     fuel: int | None = None
+    grace: int = 0
 
 
 def quantity(value: object, units: dict[str, int]) -> int | None:

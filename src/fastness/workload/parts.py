@@ -74,6 +74,7 @@ LIMITS: dict[str, tuple[int, int, dict[str, int] | None]] = {
     "stack": (lim.KIB * 64, lim.MAX_STACK, lim.SIZES),
     "wall_clock": (1, lim.MAX_WALL_CLOCK, lim.DURATIONS),
     "fuel": (0, lim.MAX_FUEL, None),
+    "grace": (0, lim.MAX_GRACE, lim.DURATIONS),
 }
 
 
@@ -85,7 +86,7 @@ def read_limits(table: Fields) -> Limits:
         for name, (low, high, units) in LIMITS.items()
     }
     table.done(toml.nearest)
-    return Limits(values["memory"], values["table"], values["stack"], values["wall_clock"], fuel=values["fuel"] or None)
+    return Limits(**{**values, "fuel": values["fuel"] or None})  # type: ignore[arg-type]
 
 
 def read_env(table: Fields) -> tuple[tuple[str, str], ...]:

@@ -27,7 +27,7 @@ MAX_WORDS = 4096
 FIRMWARE = ("/usr/share/ovmf/OVMF.fd", "/usr/share/edk2/x64/OVMF.fd", "/usr/share/qemu/OVMF.fd")
 """Where distributions put an OVMF that is code and variables in one, best first."""
 
-LEAST_MEMORY, MOST_MEMORY = 192, 1 << 20
+LEAST_MEMORY, MOST_MEMORY = 256, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Settings:
             UsageError: one of them cannot.
         """
         if not LEAST_MEMORY <= self.memory <= MOST_MEMORY:
-            raise UsageError(f"a keep has {LEAST_MEMORY} MiB to 1 TiB of memory, not {self.memory} MiB", where="memory")
+            raise UsageError(f"a keep has 256 MiB to 1 TiB of memory, not {self.memory} MiB", where="memory")
         if not 1 <= self.vcpus <= 255:
             raise UsageError(f"a machine has 1 to 255 processors, not {self.vcpus}", where="vcpus")
         if self.boot not in ("direct", "uki") or self.accelerator not in ("auto", "kvm", "tcg"):

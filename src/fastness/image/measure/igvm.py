@@ -245,7 +245,7 @@ def rows(parts: Parts, machine: Machine) -> tuple[Row, ...]:
     if not _holds(found, parts):
         raise UsageError(
             "the IGVM file does not hold this image: its digest would say nothing of it",
-            hint="build it from the image's UKI, or from its kernel and initrd, uncompressed",
+            hint="build it from the image's UKI, or from its kernel, initrd and command line, not compressed again",
         )
     values = {launch_digest(found, qemu=True).hex(), launch_digest(found, qemu=False).hex()}
     note = f"IGVM sha256:{hashlib.sha256(machine.firmware).hexdigest()}, as QEMU loads it or the specification says"
@@ -253,7 +253,10 @@ def rows(parts: Parts, machine: Machine) -> tuple[Row, ...]:
 
 
 def _holds(found: tuple[Page, ...], parts: Parts) -> bool:
-    """Whether the measured pages, as they lie in guest memory, hold the UKI, or kernel and initrd."""
+    """Whether the measured pages, as they lie in guest memory, hold the UKI, or kernel, initrd and command line.
+
+    That the firmware beside them starts these, and nothing else, is for whoever built the file to know.
+    """
     runs: list[list[bytes]] = []
     end = -1
     for page in sorted((item for item in found if item.kind is PageType.NORMAL), key=lambda item: item.gpa):
@@ -262,5 +265,7 @@ def _holds(found: tuple[Page, ...], parts: Parts) -> bool:
         runs[-1].append(page.data or bytes(PAGE))
         end = page.gpa + PAGE
     memory = [b"".join(run) for run in runs]
-    whole = (parts.uki,) if parts.uki and any(parts.uki in item for item in memory) else (parts.kernel, parts.initrd)
-    return all(part and any(part in item for item in memory) for part in whole)
+    if parts.uki and any(parts.uki in item for item in memory):
+        return True
+    loose = (parts.kernel, parts.initrd, parts.cmdline.encode())
+    return all(any(part in item for item in memory) for part in loose)

@@ -1,75 +1,50 @@
-"""Reference values of one image as TOML: ``fastness/reference-values/v1``, ready to be signed.
-
-``fastness.appraise.reference`` reads and signs it; this writes it. The same rows at the same
-time give the same text.
-"""
+"""Rows of an image as a statement of reference values, in the form of :mod:`fastness.appraise.reference`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from fastness.appraise import reference
 from fastness.image.measure import Row
 
-SCHEMA = "fastness/reference-values/v1"
+
+def make(
+    rows: Iterable[Row], *, name: str, image: str, issued: datetime, expires: datetime | None = None
+) -> reference.Statement:
+    """``rows`` about the image of digest ``image``, under the name that policies know the set by.
+
+    Raises:
+        UsageError: a name no set can have, or no row.
+    """
+    stated = distinct(reference.Row(row.tee, _ordered(row), row.note) for row in rows)
+    statement = reference.Statement(name, image, issued.replace(microsecond=0), expires, stated)
+    # read back, so that nothing is written which policies would refuse
+    return reference.parse(reference.dump_toml(statement).encode(), "reference values")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What is stated: values of ``image`` (its digest), under the name policies know the set by, and for how long."""
-
-    name: str
-    image: str
-    issued: datetime
-    expires: datetime | None
-    rows: tuple[Row, ...]
-
-    def document(self) -> dict[str, Any]:
-        """The statement as one JSON document, with the same names as in TOML."""
-        times = {"issued": _zulu(self.issued)} | ({"expires": _zulu(self.expires)} if self.expires else {})
-        values = [
-            {
-                "tee": row.tee,
-                "note": row.note,
-                "measurements": {name: list(row.measurements[name]) for name in _names(row)},
-            }
-            for row in self.rows
-        ]
-        return {"schema": SCHEMA, "name": self.name, "image": self.image, **times, "value": values}
-
-    def toml(self) -> str:
-        """The statement as TOML."""
-        lines = [f"schema = {_text(SCHEMA)}", f"name = {_text(self.name)}", f"image = {_text(self.image)}"]
-        lines.append(f"issued = {_zulu(self.issued)}")
-        if self.expires is not None:
-            lines.append(f"expires = {_zulu(self.expires)}")
-        for row in self.rows:
-            lines += ["", "[[value]]", f"tee = {_text(row.tee)}", f"note = {_text(row.note)}", "[value.measurements]"]
-            lines += [f"{name} = [{', '.join(map(_text, row.measurements[name]))}]" for name in _names(row)]
-        return "\n".join(lines) + "\n"
+def document(statement: reference.Statement) -> dict[str, Any]:
+    """The statement as one JSON document, with the same names as in TOML."""
+    times = {"issued": reference.zulu(statement.issued)}
+    if statement.expires is not None:
+        times["expires"] = reference.zulu(statement.expires)
+    values = []
+    for row in statement.rows:
+        found = {name: list(digests) for name, digests in row.measurements.items()}
+        values.append({"tee": row.tee, "note": row.note, "measurements": found})
+    return {"schema": reference.SCHEMA, "name": statement.name, "image": statement.image, **times, "value": values}
 
 
-def distinct(rows: Iterable[Row]) -> tuple[Row, ...]:
+def distinct(rows: Iterable[reference.Row]) -> tuple[reference.Row, ...]:
     """``rows`` without those that say what an earlier one says, whatever their notes."""
-    kept: list[Row] = []
+    kept: dict[object, reference.Row] = {}
     for row in rows:
-        if not any((other.tee, other.measurements) == (row.tee, row.measurements) for other in kept):
-            kept.append(row)
-    return tuple(kept)
+        kept.setdefault(row.key, row)
+    return tuple(kept.values())
 
 
-def _names(row: Row) -> list[str]:
-    """Names of measurements in the order people count: ``pcr9`` before ``pcr11``."""
-    return sorted(row.measurements, key=lambda name: (name.rstrip("0123456789"), len(name), name))
-
-
-def _zulu(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _text(value: str) -> str:
-    """A TOML basic string: JSON's escapes are among TOML's."""
-    return json.dumps(value, ensure_ascii=False)
+def _ordered(row: Row) -> dict[str, tuple[str, ...]]:
+    """Measurements in the order people count: ``pcr9`` before ``pcr11``."""
+    names = sorted(row.measurements, key=lambda name: (name.rstrip("0123456789"), len(name), name))
+    return {name: row.measurements[name] for name in names}

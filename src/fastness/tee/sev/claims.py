@@ -39,7 +39,7 @@ def claims(genuine: Genuine[Proven]) -> Claims:
         extra["policy"] = {name: bool(guest.policy >> bit & 1) for name, bit in at.POLICY_BITS.items()}
         extra["policy"] |= {"api_major": guest.policy >> 16 & 0xFF, "api_minor": guest.policy >> 24}
     if launch is not None:
-        extra["firmware"] = {"api": "{}.{}".format(*launch.api), "build": launch.build}
+        extra["firmware"] = {"api_major": launch.api[0], "api_minor": launch.api[1], "build": launch.build}
         extra["mnonce"] = launch.mnonce.hex()
         whole = Span("launch", evidence.offsets["launch"], len(launch.raw))
         spans = {"measurements.launch": whole, "debug": whole}

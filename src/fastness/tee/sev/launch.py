@@ -124,6 +124,16 @@ def find(held: Record, measured: Measurement) -> bytes | None:
     return None
 
 
+def kept(held: Record, measured: Measurement) -> bool:
+    """Whether the guest has the tenant's policy, and the firmware at least the API version that policy asks for."""
+    return measured.policy == held.policy and measured.api >= least_api(held.policy)
+
+
+def least_api(policy: int) -> tuple[int, int]:
+    """The API version that a policy asks for (AMD 55766, chapter 3, bits 16 to 31)."""
+    return policy >> 16 & 0xFF, policy >> 24
+
+
 def made_for(held: Record, pdh: bytes) -> bool:
     """Whether the keys were wrapped for the platform whose PDH certificate this is."""
     return hmac.compare_digest(held.pdh, hashlib.sha256(pdh).digest())

@@ -77,7 +77,7 @@ def packet(held: Record, measured: Measurement, secrets: Mapping[UUID, bytes]) -
     """
     import os
 
-    if launch.find(held, measured) is None or measured.policy != held.policy:
+    if launch.find(held, measured) is None or not launch.kept(held, measured):
         raise NotGenuine(
             "sev.launch",
             "no secret for a guest that is not the expected one",

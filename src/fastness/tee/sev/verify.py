@@ -9,7 +9,7 @@
 7. The PEK signed the guest's report, where one is there.
 8. The launch measurement, where one is there, is by keys of the tenant that were wrapped for this very PDH.
 9. It is that of a guest whose launch digest the tenant accepts, and of no other guest than the report's.
-10. The guest has the policy the tenant asked for.
+10. The guest has the policy the tenant asked for, and the firmware the version that policy asks for.
 
 What this proves: a genuine SEV platform, and with a report or a launch measurement, a guest it launched. What it does
 not: who owns the OCA, which firmware runs (its version is its own word), or freshness beyond the report's mnonce. A
@@ -153,8 +153,9 @@ def _launch(evidence: Evidence, anchors: Anchors) -> tuple[bytes | None, tuple[A
     if report is not None and (report.launch_digest, report.policy) != (digest, measured.policy):
         raise _lied("sev.launch", "report and launch measurement are of different guests")
     # (10)
-    if measured.policy != known.policy:
-        raise _lied("sev.launch-policy", f"the guest has policy 0x{measured.policy:x}, asked was 0x{known.policy:x}")
+    if not launch.kept(known, measured):
+        has = "policy 0x{:x} on firmware {}.{}".format(measured.policy, *measured.api)
+        raise _lied("sev.launch-policy", f"the guest has {has}, asked was 0x{known.policy:x}")
     return digest, (anchor,)
 
 

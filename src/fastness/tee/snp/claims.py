@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastness.claims.finding import Outcome
 from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims, Cpu
 from fastness.tee.snp import layout as at
@@ -46,7 +47,7 @@ def claims(genuine: Genuine[Proven]) -> Claims:
         measurements=_measurements(evidence),
         report_data=evidence.report_data.hex(),
         hardware_id=evidence.chip_id[: generation.hwid_size].hex() if any(evidence.chip_id) else None,
-        extra=_extra(proven),
+        extra=_extra(proven, owned=_owned(genuine)),
         not_checked=NOT_CHECKED,
         spans=found,
     )
@@ -77,7 +78,12 @@ def _measurements(evidence: Evidence) -> dict[str, str]:
     return found
 
 
-def _extra(proven: Proven) -> dict[str, Any]:
+def _owned(genuine: Genuine[Proven]) -> bool:
+    """Whether the ID block beside the report held."""
+    return any(item.check == "snp.id-block" and item.outcome is Outcome.HELD for item in genuine.findings)
+
+
+def _extra(proven: Proven, *, owned: bool) -> dict[str, Any]:
     evidence, leaf = proven.evidence, proven.leaf
     unknown = evidence.platform_info & ~at.PLATFORM_KNOWN
     no_agent = evidence.report_id_ma == b"\xff" * 32
@@ -94,7 +100,7 @@ def _extra(proven: Proven) -> dict[str, Any]:
         "csp_id": leaf.csp,
         "chip_id_masked": evidence.masked,
         "author_key_enabled": evidence.author_key_enabled,
-        "id_block": proven.identified or None,
+        "id_block": owned or None,
         "family_id": evidence.family_id.hex(),
         "image_id": evidence.image_id.hex(),
         "report_id": evidence.report_id.hex(),

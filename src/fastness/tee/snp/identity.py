@@ -179,8 +179,8 @@ def _sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     return numbers.ljust(SIGNATURE_SIZE, b"\0")
 
 
-def verify(evidence: Evidence, collateral: Collateral) -> Finding | None:
-    """The finding ``snp.id-block``, or None where no ID block came with the report.
+def verify(evidence: Evidence, collateral: Collateral) -> list[Finding]:
+    """The finding ``snp.id-block``; none where no ID block came with the report.
 
     Of several blocks and authentications, one pair must hold.
 
@@ -189,28 +189,30 @@ def verify(evidence: Evidence, collateral: Collateral) -> Finding | None:
     """
     blocks, proofs = collateral.of(BLOCK)[:MAX_DOCUMENTS], collateral.of(AUTHENTICATION)[:MAX_DOCUMENTS]
     if not blocks and not proofs:
-        return None
+        return []
     if not blocks or not proofs:
-        return Finding(
+        half = Finding(
             "snp.id-block",
             Outcome.UNKNOWN,
             expected="an ID block and its authentication",
             actual="one without the other",
             hint="supply both, or neither",
         )
-    failure: NotGenuine | None = None
-    for proof in proofs:
-        for item in blocks:
-            try:
-                _holds(evidence, block(item.data), authentication(proof.data))
-            except NotGenuine as error:
-                failure = failure or error
-            except MalformedEvidence as error:
-                failure = failure or NotGenuine("snp.id-block", f"not an ID block: {error.what}", where=error.where)
-            else:
-                return Finding("snp.id-block", Outcome.HELD, actual=f"signed by key {evidence.id_key_digest.hex()}")
-    if failure is not None:
-        raise failure
+        return [half]
+    failures = [_try(evidence, item.data, proof.data) for proof in proofs for item in blocks]
+    if None in failures:
+        return [Finding("snp.id-block", Outcome.HELD, actual=f"signed by key {evidence.id_key_digest.hex()}")]
+    raise next(error for error in failures if error is not None)
+
+
+def _try(evidence: Evidence, told: bytes, proof: bytes) -> NotGenuine | None:
+    """Why one pair does not hold for this report; None where it does."""
+    try:
+        _holds(evidence, block(told), authentication(proof))
+    except NotGenuine as error:
+        return error
+    except MalformedEvidence as error:
+        return NotGenuine("snp.id-block", f"not an ID block: {error.what}", where=error.where, hint=error.hint)
     return None
 
 

@@ -44,13 +44,12 @@ MAX_REMEMBERED = 1 << 18
 
 
 class Proven(NamedTuple):
-    """A report with the leaf that signed it, the generation that all of them agree on, and whether an ID block held."""
+    """A report with the leaf that signed it and the generation that all of them agree on."""
 
     evidence: Evidence
     leaf: Leaf
     generation: Generation
     anchor: Anchor
-    identified: bool = False
 
     @property
     def raw(self) -> bytes:
@@ -99,10 +98,8 @@ def verify(
     # (9)
     findings = (path.revocation, *_order(evidence, generation))
     # (10)
-    owner = _owner(evidence, collateral)
-    findings += (owner,) if owner is not None else ()
-    identified = owner is not None and owner.outcome is Outcome.HELD
-    proven = Proven(evidence, path.leaf, generation, path.chain.anchor, identified)
+    findings = (*findings, *_owner(evidence, collateral))
+    proven = Proven(evidence, path.leaf, generation, path.chain.anchor)
     return vouch(proven, anchors=(path.chain.anchor,), findings=findings, at=at)
 
 
@@ -241,9 +238,9 @@ def _signature(evidence: Evidence, key: ec.EllipticCurvePublicKey) -> None:
         )
 
 
-def _owner(evidence: Evidence, collateral: Collateral) -> Finding | None:
+def _owner(evidence: Evidence, collateral: Collateral) -> list[Finding]:
     if not collateral.documents:
-        return None
+        return []
     from fastness.tee.snp import identity  # what most reports come without is not loaded for them
 
     return identity.verify(evidence, collateral)

@@ -1,0 +1,155 @@
+"""``fastness keep status``: is what was accepted then still accepted now, and what does it do?
+
+A keep is challenged anew and judged by today's policy, collateral and knowledge of advisories. One that was accepted
+and is not any more is told, with the verdict; with ``--enforce`` it is ended: its workload is told first (by the end of
+its stdin, within the grace of its manifest), and keys and secrets go with the keep's process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from fastness.cli.words import emit, printable, say
+from fastness.errors import FastnessError, UsageError
+
+if TYPE_CHECKING:
+    from fastness.tenant.deliver import Attested
+    from fastness.tenant.records import Record
+
+DEFAULT_HOST = "http://127.0.0.1:7300"
+SCHEMA = "fastness/keep-status/v1"
+FAREWELL = 10.0
+"""Seconds beyond its grace that a keep has to say that it ends."""
+
+
+async def status(options: argparse.Namespace) -> int:
+    """Challenges every keep that was named, or every one on record; the worst exit code of them."""
+    from fastness.tenant import records
+
+    names = options.id or records.names()
+    if not names:
+        raise UsageError("no keep of yours is on record", hint="fastness deploy --detach, or name a keep")
+    rows, worst = [], 0
+    for name in names:
+        row, code = await _one(options, name)
+        rows.append(row)
+        worst = max(worst, code)
+    if options.json:
+        emit(rows[0] if len(options.id) == 1 else {"schema": "fastness/keep-statuses/v1", "keeps": rows})
+    return worst
+
+
+async def challenge(options: argparse.Namespace, name: str, *, offline: bool) -> tuple[Attested, Record | None]:
+    """Challenges the keep ``name``, by the policy it was accepted by or the one named now."""
+    from fastness import tee as tees
+    from fastness.appraise import policy
+    from fastness.cli import delivery
+    from fastness.collateral.supply import Supply
+    from fastness.tenant import records
+    from fastness.tenant.remote import Host
+
+    record = records.read(name)
+    chosen = policy.load(options.policy or (record.policy if record else "default"), options.owners)
+    named = [*options.anchors, *(record.anchors if record else ())]
+    host = Host(options.host or (record.host if record else DEFAULT_HOST))
+    wishes = delivery.Wishes(chosen, delivery.roots(chosen, named), supply=Supply(offline=offline))
+    if record is not None:  # ours: what it has is judged, not only what the policy of today would ask for
+        wishes.accepts = frozenset(tees.NAMES)
+    try:
+        return await delivery.attest(await host.channel(name), wishes), record
+    finally:
+        host.close()
+
+
+async def _one(options: argparse.Namespace, name: str) -> tuple[dict[str, Any], int]:
+    from fastness.appraise.explain import text
+    from fastness.cli import delivery
+    from fastness.cli.words import tell
+    from fastness.tenant.deliver import Refused
+
+    if len(options.id) != 1 and not options.json:
+        print(f"keep      {printable(name)}")
+    try:
+        attested, record = await challenge(options, name, offline=options.offline)
+    except Refused as refusal:
+        row = {"schema": SCHEMA, "id": name, "state": None, "verdict": refusal.verdict.to_json()}
+        if not options.json:
+            print(printable(text(refusal.verdict)))
+        return await _refused(options, name, row, refusal.keep, delivery.REFUSED)
+    except FastnessError as error:
+        if len(options.id) == 1 and not options.enforce:
+            raise
+        tell(error)
+        row = {"schema": SCHEMA, "id": name, "state": None, "verdict": None,
+               "error": {"kind": error.kind, "message": error.what, "hint": error.hint}}  # fmt: skip
+        if error.kind == "remote":  # unreachable: nothing can be said of it, and nothing be done to it
+            return row, error.exit_code
+        return await _refused(options, name, row, None, error.exit_code)
+    return await _accepted(options, name, attested, record), 0
+
+
+async def _accepted(
+    options: argparse.Namespace, name: str, attested: Attested, record: Record | None
+) -> dict[str, Any]:
+    from fastness.appraise.explain import text
+    from fastness.seal.messages import Ended
+    from fastness.tenant import deliver
+
+    found = await deliver.status(attested)
+    await attested.transport.close()
+    workload = attested.statement.workload.hex()
+    ours = bool(record and record.workload == workload)
+    ended = Ended.decode(found.ended) if found.ended else None
+    if not options.json:
+        print(f"state     {printable(found.state)}")
+        if ended is not None:
+            print(f"ended     {printable(ended.outcome)} {ended.code} {printable(ended.what)}".rstrip())
+        print(f"workload  {workload or 'none yet'}{' (the one you deployed)' if ours else ''}")
+        print(printable(text(attested.decision.verdict)))
+    return {
+        "schema": SCHEMA,
+        "id": name,
+        "state": found.state,
+        "ended": {"outcome": ended.outcome, "code": ended.code, "what": ended.what} if ended else None,
+        "workload": workload or None,
+        "workload_is_ours": ours if record else None,
+        "clock": {"ms": attested.statement.clock_ms, "source": attested.statement.clock_source},
+        "verdict": attested.decision.verdict.to_json(),
+    }
+
+
+async def _refused(
+    options: argparse.Namespace, name: str, row: dict[str, Any], keep: Attested | None, code: int
+) -> tuple[dict[str, Any], int]:
+    """A keep that is not accepted any more: ended, if that was wished."""
+    if not options.enforce:
+        say(f"keep {name} is not accepted any more; --enforce ends it")
+        return {**row, "ended_by_us": False}, code
+    how = await _end(options, name, keep)
+    say(f"keep {name} is not accepted any more: {how}")
+    return {**row, "ended_by_us": True, "how": how}, code
+
+
+async def _end(options: argparse.Namespace, name: str, keep: Attested | None) -> str:
+    """Ends a keep: by its owner's word where it is still the keep it says, and in any case by its host."""
+    from fastness.tenant import deliver, records
+    from fastness.tenant.remote import Host
+    from fastness.workload.limits import MAX_GRACE
+
+    record = records.read(name)
+    told = False
+    if keep is not None and record is not None:
+        with contextlib.suppress(FastnessError, TimeoutError):
+            async with asyncio.timeout(MAX_GRACE + FAREWELL):
+                await deliver.attach(keep, bytes.fromhex(record.owner), "end")
+                told = (await deliver.status_word(keep)) == "stopping"
+                await deliver.gone(keep)
+    host = Host(options.host or (record.host if record else DEFAULT_HOST))
+    with contextlib.suppress(FastnessError):
+        await host.stop(name)
+    host.close()
+    records.forget(name)
+    return "its workload was told and has ended" if told else "its host was asked to end it"
