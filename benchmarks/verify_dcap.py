@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,8 +33,9 @@ from fastness.pki import chain, keys  # noqa: E402
 from fastness.pki.anchors import vendor  # noqa: E402
 from fastness.tee import Collateral, Document, load  # noqa: E402
 from fastness.tee.dcap import documents, endorse, pck, pem  # noqa: E402
+from fastness.tee.dcap import verify as dcap_verify  # noqa: E402
+from fastness.wire import der, x509  # noqa: E402
 from fastness.wire import pem as armour  # noqa: E402
-from fastness.wire import x509  # noqa: E402
 
 COLD = 10
 """Cold verifications in one round."""
@@ -109,16 +111,20 @@ def steady(name: str, forged: Forged, quotes: list[bytes]) -> Callable[[], None]
 
 
 def forget() -> None:
+    """Forgets every judgement and value made of these inputs; the words of all vendors (identifiers) stay known."""
     endorse.memory.clear()
     chain.memo._held.clear()
     for cached in (
         documents.tcb_info,
+        dcap_verify._attestation_key,
         documents.identity,
-        pck.read,
+        pck._read,
         pem.chain,
         x509._certificate,
         keys.load,
-        x509.name,
+        x509.common_name,
+        documents._instant,
+        der._time,
     ):
         cached.cache_clear()  # type: ignore[union-attr]
 
@@ -168,6 +174,7 @@ def main() -> None:
     parser.add_argument("--quotes", type=int, default=40)
     parser.add_argument("--peers", default=sys.executable)
     options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # both sides on one: two may run at different speeds
     for name in FORGES:
         bench(name, options.rounds, options.quotes, options.peers)
 

@@ -44,7 +44,7 @@ def verify(forged: Forged, **changed: Any) -> Any:
 def judge(forged: Forged, policy: str) -> Verdict:
     """The verdict of a profile, or of a policy's text; that a forge's roots are simulated does not count."""
     genuine = verify(forged)
-    claims = replace(tees.load(forged.tee).claims(genuine), simulated=False)
+    claims = tees.load(forged.tee).claims(genuine)._replace(simulated=False)
     parsed = policies.load(policy) if policy in policies.PROFILES else policies.parse(policy, "test.toml")
     return appraise((claims,), genuine.findings, parsed, at=forged.at)
 

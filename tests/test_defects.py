@@ -50,7 +50,7 @@ def refused(forged: Forged, *checks: str, **changed: Any) -> None:
 
 def judge(forged: Forged, policy: str) -> Verdict:
     genuine = verify(forged)
-    claims = replace(tees.load(forged.tee).claims(genuine), simulated=False)
+    claims = tees.load(forged.tee).claims(genuine)._replace(simulated=False)
     parsed = policies.load(policy) if policy in policies.PROFILES else policies.parse(policy, "test.toml")
     return appraise((claims,), genuine.findings, parsed, at=forged.at)
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastness import bindings, composite
 from fastness import tee as tees
@@ -39,15 +38,14 @@ RESTS_ON = {"tpm": ("snp", "tdx"), "nvgpu": ("snp", "tdx")}
 """Evidence that may rest on other evidence lying beside it, and on which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is asked of every piece of evidence."""
 
     at: datetime
     nonce: bytes | None = None
     report_data: bytes | None = None
     policy: Policy | None = None
-    anchors: Anchors = field(default_factory=Anchors)
+    anchors: Anchors = Anchors()
     supply: Supply | None = None
 
 
@@ -99,8 +97,7 @@ def verify_all(
     return answer(gather(sources), question(at, nonce, report_data, policy, anchors, offline=offline))
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(NamedTuple):
     """Genuine evidence: its claims, then those of what it rests on, and what was seen besides."""
 
     layers: tuple[Claims, ...]
@@ -123,7 +120,7 @@ def examine(sources: Iterable[Source], tee: str, asked: Question, ours: Collater
     if gathered.problem is not None:
         raise gathered.problem
     if ours is not None:
-        gathered = replace(gathered, collateral=gathered.collateral + ours)
+        gathered = gathered._replace(collateral=gathered.collateral + ours)
     session = _Session(gathered, asked)
     found = [(item, session._genuine(item.tee, item.data)) for item in session.order() if item.tee == tee]
     alone = [genuine for item, genuine in found if (item.tee, item.data) not in session.supporting]
@@ -194,15 +191,14 @@ def _nothing(gathered: Gathered, asked: Question) -> Result:
     return Result(tee=None, genuine=False, at=asked.at, error=error, ignored=gathered.ignored)
 
 
-@dataclass(slots=True)
 class _Session:
     """The evidence of one call; what rests on something else comes last in :meth:`order`."""
 
-    gathered: Gathered
-    asked: Question
-    known: dict[tuple[str, bytes], Genuine[Any] | FastnessError] = field(default_factory=dict)
-    supporting: set[tuple[str, bytes]] = field(default_factory=set)
-    carried: set[tuple[str, bytes]] = field(default_factory=set)
+    def __init__(self, gathered: Gathered, asked: Question) -> None:
+        self.gathered, self.asked = gathered, asked
+        self.known: dict[tuple[str, bytes], Genuine[Any] | FastnessError] = {}
+        self.supporting: set[tuple[str, bytes]] = set()
+        self.carried: set[tuple[str, bytes]] = set()
 
     def order(self) -> list[Found]:
         return sorted(self.gathered.evidence, key=lambda found: found.tee in RESTS_ON)
@@ -213,9 +209,9 @@ class _Session:
             genuine = self._genuine(found.tee, found.data)
             return self._conclude(found, genuine, blank)
         except MissingCollateral as error:
-            return replace(blank, error=error)
+            return blank._replace(error=error)
         except (NotGenuine, MalformedEvidence) as error:
-            return replace(blank, genuine=False, error=error)
+            return blank._replace(genuine=False, error=error)
 
     def _genuine(self, tee: str, data: bytes) -> Genuine[Any]:
         key = (tee, data)
@@ -297,8 +293,7 @@ class _Session:
             found, claims[0], self.gathered, nonce=self.asked.nonce, report_data=self.asked.report_data
         )
         findings += _remembered(claims, self.asked)
-        result = replace(
-            blank,
+        result = blank._replace(
             genuine=True,
             claims=merged(claims),
             findings=tuple(findings),

@@ -6,7 +6,6 @@ evidence of this conversation or key.
 
 from __future__ import annotations
 
-import hmac
 from typing import Any
 
 from fastness.claims.finding import Finding, Outcome
@@ -53,6 +52,8 @@ def _freshness(claims: Claims) -> bytes:
 
 def matches(wanted: bytes, have: bytes) -> bool:
     """Whether ``have`` is ``wanted``, padded with zeros; in constant time."""
+    import hmac
+
     return bool(have) and len(wanted) <= len(have) and hmac.compare_digest(wanted.ljust(len(have), b"\0"), have)
 
 

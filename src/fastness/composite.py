@@ -8,7 +8,6 @@ and the count is a claim of every layer; where none is bound there is no such cl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from fastness.claims.genuine import Genuine
@@ -27,7 +26,7 @@ def of(layers: Iterable[Layer], devices: Iterable[Layer]) -> tuple[Claims, ...]:
     together: dict[str, Any] = {"gpus": len(gpus), "gpu_ids": gpus} if gpus else {}
     clouds = {claims.cloud for _, claims in known if claims.cloud}
     cloud = clouds.pop() if len(clouds) == 1 else None
-    return tuple(replace(claims, cloud=claims.cloud or cloud, composite=together) for _, claims in known)
+    return tuple(claims._replace(cloud=claims.cloud or cloud, composite=together) for _, claims in known)
 
 
 def _rests(device: Genuine[Any], claims: Claims, whole: tuple[Genuine[Any], ...]) -> bool:

@@ -24,9 +24,8 @@ key                  value
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastness.claims.finding import Finding
 from fastness.claims.model import Claims
@@ -43,8 +42,7 @@ REFUSED = 1
 _WORST_FIRST = (70, 4, 3, 5, 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """The result on one piece of evidence; attributes are named as the JSON keys."""
 
     tee: str | None
@@ -72,8 +70,7 @@ class Result:
     def with_verdict(self, verdict: Verdict) -> Result:
         """This result, decided by a policy."""
         document = verdict.to_json()
-        return replace(
-            self,
+        return self._replace(
             verdict=document["verdict"],
             decided_by=document.get("decided_by"),
             findings=verdict.findings,

@@ -135,10 +135,10 @@ def test_a03_an_anchor_of_a_kind_that_cannot_sign_is_passed_over():
     forged = forge.make({})
     good = forged.anchors.items[0]
     key = good.key
-    odd = replace(good, key=x509.PublicKey(x509.Algorithm("1.2.3", b""), key.bits, key.raw))
+    odd = good._replace(key=x509.PublicKey(x509.Algorithm("1.2.3", b""), key.bits, key.raw))
     assert run(forged, Anchors((odd, good)))
     refused("cca.platform-signature", forged, Anchors((odd,)))
-    refused("cca.anchor", forged, Anchors((replace(good, key=None),)))
+    refused("cca.anchor", forged, Anchors((good._replace(key=None),)))
 
 
 def test_a04_profiles():

@@ -187,11 +187,11 @@ def test_b08_crls_missing_stale_or_forged():
     assert outcome["nitro.revocation"] is Outcome.UNKNOWN
     late = forged.at + timedelta(minutes=30)
     assert run(forged, at=late).findings[0].outcome is Outcome.HELD
-    stale = replace(forged.collateral.crls[0], next_update=forged.at - timedelta(days=1))
+    stale = forged.collateral.crls[0]._replace(next_update=forged.at - timedelta(days=1), raw=b"stale")
     old = Collateral(crls=(stale, forged.collateral.crls[1]))
     assert run(forged, collateral=old).findings[0].outcome is Outcome.UNKNOWN
     crl = forged.collateral.crls[0]
-    bad = replace(crl, signature=crl.signature[:-1] + bytes((crl.signature[-1] ^ 1,)))
+    bad = crl._replace(signature=crl.signature[:-1] + bytes((crl.signature[-1] ^ 1,)), raw=b"bad")
     refused("nitro.revocation", forged, collateral=Collateral(crls=(bad,)))
 
 
@@ -205,7 +205,7 @@ def test_a_certificate_nobody_can_use_is_not_genuine():
     forged = forge.make({})
     evidence = nitro.parse(forged.evidence)
     point = evidence.certificate.key
-    broken = replace(evidence.certificate, key=x509.PublicKey(point.algorithm, point.bits[:-1], point.raw[:-1]))
+    broken = evidence.certificate._replace(key=x509.PublicKey(point.algorithm, point.bits[:-1], point.raw[:-1]))
     with pytest.raises(NotGenuine):
         nitro.verify(replace(evidence, certificate=broken), Collateral(), forged.anchors, at=forged.at)
 
@@ -245,17 +245,17 @@ def test_a_remembered_path_speaks_for_no_other_time_root_or_bundle():
     evidence = nitro.parse(forged.evidence)
     with pytest.raises(MissingCollateral):
         nitro.verify(replace(evidence, bundle=evidence.bundle[:1]), Collateral(), forged.anchors, at=forged.at)
-    real = Anchors(tuple(replace(item, simulated=False) for item in forged.anchors.items))
+    real = Anchors(tuple(item._replace(simulated=False) for item in forged.anchors.items))
     assert run(forged).simulated
     assert not run(forged, anchors=real).simulated
 
 
-def test_remembered_paths_are_bounded():
-    paths = import_module("fastness.tee.nitro.endorse").Paths(limit=1)
-    first, second = forge.make({}), forge.make({})
-    for forged in (first, second, first):
-        evidence = nitro.parse(forged.evidence)
-        found, unlisted = paths.find(evidence, Collateral(), forged.anchors, forged.at, lambda *_: None)
-        assert found.leaf is evidence.certificate
-        assert unlisted.outcome is Outcome.UNKNOWN
-        assert len(paths._held) == 1
+def test_paths_too_large_are_judged_but_not_remembered(monkeypatch):
+    endorse = import_module("fastness.tee.nitro.endorse")
+    endorse.paths.clear()
+    monkeypatch.setattr(endorse, "MAX_REMEMBERED", 1)
+    assert run(forge.make({}))
+    assert len(endorse.paths) == 0
+    monkeypatch.undo()
+    assert run(forge.make({}))
+    assert len(endorse.paths) == 1

@@ -47,7 +47,7 @@ def outcomes(genuine) -> dict[str, Outcome]:
 
 
 def only(collateral: Collateral, *kinds: str) -> Collateral:
-    return replace(collateral, documents=tuple(item for item in collateral.documents if item.kind in kinds))
+    return collateral._replace(documents=tuple(item for item in collateral.documents if item.kind in kinds))
 
 
 def real(name: str) -> Forged:
@@ -61,7 +61,7 @@ def real(name: str) -> Forged:
 @pytest.mark.parametrize("step", [1, -1])
 def test_real_reports_are_genuine_and_say_what_was_signed(name, step):
     forged, facts = real(name), vectors.case(name).facts
-    mixed = replace(forged.collateral, certificates=forged.collateral.certificates[::step])
+    mixed = forged.collateral._replace(certificates=forged.collateral.certificates[::step])
     genuine = run(forged, collateral=mixed)
     assert [item.subject_cn for item in genuine.evidence.path] == facts["chain_cn"]
     assert genuine.anchors[0].name == "NVIDIA Device Identity CA"
@@ -196,7 +196,7 @@ def test_g6_a_digest_of_nothing_is_no_firmware():
 def test_manifest_of_another_chip_with_the_same_driver_version_is_not_used():
     other = forge.make({"chip": "GB100", "lie": "rim-index"})  # its driver's and VBIOS's manifests are in conflict
     drivers = (other.collateral.of("rim")[0], *HONEST.collateral.of("rim"))
-    collateral = replace(HONEST.collateral, documents=drivers)
+    collateral = HONEST.collateral._replace(documents=drivers)
     genuine = run(HONEST, collateral=collateral, anchors=HONEST.anchors + other.anchors)
     assert [path.anchor for path in _judged(HONEST, drivers, HONEST.anchors + other.anchors)] == [
         HONEST.anchors.items[1]
@@ -214,7 +214,7 @@ def test_each_certificate_between_leaf_and_root_needs_a_word():
     assert len(responses) == 5
     for gone in responses:
         documents = tuple(item for item in HONEST.collateral.documents if item is not gone)
-        genuine = run(HONEST, collateral=replace(HONEST.collateral, documents=documents))
+        genuine = run(HONEST, collateral=HONEST.collateral._replace(documents=documents))
         assert outcomes(genuine)["nvgpu.revocation"] is Outcome.UNKNOWN
 
 
@@ -232,7 +232,7 @@ def test_b29_every_part_of_a_cert_id_counts_and_the_responder_is_who_it_says():
 
 def test_missing_manifests_are_not_checked():
     for documents in ((), HONEST.collateral.of("rim")[:1], HONEST.collateral.of("rim")[1:]):
-        collateral = replace(HONEST.collateral, documents=(*documents, *HONEST.collateral.of("ocsp")))
+        collateral = HONEST.collateral._replace(documents=(*documents, *HONEST.collateral.of("ocsp")))
         genuine = run(HONEST, collateral=collateral)
         assert outcomes(genuine)["nvgpu.rim"] is Outcome.UNKNOWN
         assert "nvgpu.measurements" not in outcomes(genuine)
@@ -258,7 +258,7 @@ def test_g8_nvdec0_counts_only_where_it_is_on():
     off, on = forge.make({"nvdec0": False}), forge.make({"nvdec0": True})
     assert outcomes(run(off))["nvgpu.measurements"] is Outcome.HELD
     # the manifest of a device where it is off allows another value only: for one where it is on, that is a failure
-    mixed = replace(on.collateral, documents=off.collateral.of("rim"))
+    mixed = on.collateral._replace(documents=off.collateral.of("rim"))
     anchors = on.anchors + off.anchors
     finding = next(item for item in run(on, collateral=mixed, anchors=anchors).findings if "measure" in item.check)
     assert finding.outcome is Outcome.FAILED
@@ -298,7 +298,7 @@ def test_an_outdated_response_still_revokes_but_no_longer_holds():
 
 def test_unreadable_responses_are_none():
     junk = tuple(Document("ocsp", data) for data in (b"", b"\x30\x03\x0a\x01\x03", b"\x30\x80", b"junk"))
-    collateral = replace(HONEST.collateral, documents=(*junk, *HONEST.collateral.documents))
+    collateral = HONEST.collateral._replace(documents=(*junk, *HONEST.collateral.documents))
     assert outcomes(run(HONEST, collateral=collateral))["nvgpu.revocation"] is Outcome.HELD
 
 
@@ -346,7 +346,7 @@ def test_padding_and_undocumented_fields_are_kept_and_told():
 
 
 def test_anchors_named_without_a_line_count_for_both():
-    bare = Anchors(tuple(replace(item, line="") for item in HONEST.anchors.items))
+    bare = Anchors(tuple(item._replace(line="") for item in HONEST.anchors.items))
     assert outcomes(run(HONEST, anchors=bare))["nvgpu.rim"] is Outcome.HELD
 
 

@@ -195,7 +195,7 @@ def test_b33_and_b34_known_bad_firmware_and_generations_are_refused_by_strict() 
     def judged(**spec: Any) -> Any:
         forged = forge.make({**spec, "tcb": {"snp": 27, "microcode": 86, **spec.get("tcb", {})}})
         genuine = verify(forged)
-        told = replace(snp.claims(genuine), simulated=False)
+        told = snp.claims(genuine)._replace(simulated=False)
         return appraise((told,), genuine.findings, policy.load("strict"), at=forged.at)
 
     assert judged(generation="genoa").accepted

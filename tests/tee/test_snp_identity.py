@@ -60,7 +60,7 @@ def test_a_guest_launched_with_an_id_block(named: dict[str, Any], generation: st
 
 def test_a_report_alone_says_nothing_of_an_id_block() -> None:
     forged = forge.make({"id_block": {}})
-    genuine = verify(forged, collateral=replace(forged.collateral, documents=()))
+    genuine = verify(forged, collateral=forged.collateral._replace(documents=()))
     assert found(genuine) == []
     assert "id_block" not in snp.claims(genuine).extra
 
@@ -70,7 +70,7 @@ def test_an_author_that_the_report_does_not_name_counts_for_nothing() -> None:
     policy = int.from_bytes(forged.evidence[8:16], "little")
     beside = identity.make_id_block(bytes.fromhex("3e" * 48), policy, KEY, author=AUTHOR)
     made = documents(Document(identity.BLOCK, beside[0]), Document(identity.AUTHENTICATION, beside[1]))
-    genuine = verify(forged, collateral=replace(forged.collateral, documents=()) + made)
+    genuine = verify(forged, collateral=forged.collateral._replace(documents=()) + made)
     assert found(genuine) == [Outcome.HELD]
     assert "author_key_digest" not in snp.claims(genuine).measurements
 
@@ -81,7 +81,7 @@ def test_a_named_author_must_be_there() -> None:
     alone = identity.make_id_block(bytes.fromhex("3e" * 48), identity.block(block.data).policy, KEY)
     made = documents(block, Document(identity.AUTHENTICATION, alone[1]))
     with pytest.raises(NotGenuine) as error:
-        verify(forged, collateral=replace(forged.collateral, documents=()) + made)
+        verify(forged, collateral=forged.collateral._replace(documents=()) + made)
     assert error.value.check in ("snp.author-key", "snp.id-signature")
 
 
@@ -102,7 +102,7 @@ def test_one_pair_of_several_must_hold() -> None:
 @pytest.mark.parametrize("kept", [0, 1])
 def test_half_an_id_block_is_not_an_answer(kept: int) -> None:
     forged = forge.make({"id_block": {}})
-    genuine = verify(forged, collateral=replace(forged.collateral, documents=(forged.collateral.documents[kept],)))
+    genuine = verify(forged, collateral=forged.collateral._replace(documents=(forged.collateral.documents[kept],)))
     assert found(genuine) == [Outcome.UNKNOWN]
     assert "id_block" not in snp.claims(genuine).extra
 
@@ -110,10 +110,10 @@ def test_half_an_id_block_is_not_an_answer(kept: int) -> None:
 def test_damaged_blocks_are_refused() -> None:
     forged = forge.make({"id_block": {}})
     block, proof = forged.collateral.documents
-    for lie in (replace(block, data=block.data[:-1]), replace(proof, data=proof.data[:-1] + b"\1")):
+    for lie in (block._replace(data=block.data[:-1]), proof._replace(data=proof.data[:-1] + b"\1")):
         given_ = tuple(lie if item.kind == lie.kind else item for item in (block, proof))
         with pytest.raises(NotGenuine) as error:
-            verify(forged, collateral=replace(forged.collateral, documents=given_))
+            verify(forged, collateral=forged.collateral._replace(documents=given_))
         assert error.value.check == "snp.id-block"
 
 

@@ -110,8 +110,8 @@ def test_b41_a_mirror_that_alters_what_intel_signed_is_not_believed(service: Ser
         "signature": tcb_info.data[:-10] + b"00000000" + tcb_info.data[-2:],
         "other platform": tdx.make({"lie": "other-fmspc"}).collateral.of("tcb-info")[0].data,
     }[change]
-    documents = tuple(replace(item, data=lie) if item is tcb_info else item for item in forged.collateral.documents)
-    serve(service, replace(forged, collateral=replace(forged.collateral, documents=documents)))
+    documents = tuple(item._replace(data=lie) if item is tcb_info else item for item in forged.collateral.documents)
+    serve(service, replace(forged, collateral=forged.collateral._replace(documents=documents)))
     assert question(forged).genuine is not True
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from fastness import packaged
+
 INTEL = ("tdx", "sgx")
 AMD = ("snp", "sev")
 SILENT = ("nitro", "cca", "tpm", "nvgpu", "nil")
@@ -63,10 +65,7 @@ class Revoked:
 
 
 def _read(name: str) -> dict[str, Any]:
-    import tomllib
-    from importlib.resources import files
-
-    return tomllib.loads(files("fastness.appraise").joinpath(f"data/{name}.toml").read_text("utf-8"))
+    return packaged.table(__file__, f"data/{name}.toml")
 
 
 @cache

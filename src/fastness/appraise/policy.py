@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from fastness import packaged
 from fastness import tee as tees
 from fastness.appraise import canonical, reader
 from fastness.appraise.rules import Rule, Waiver
@@ -138,9 +139,7 @@ def _fetch(name: str) -> str:
 
 
 def _profile(name: str) -> str:
-    from importlib.resources import files
-
-    return files("fastness.appraise").joinpath(f"profiles/{name}.toml").read_text("utf-8")
+    return packaged.text("appraise", "profiles", f"{name}.toml")
 
 
 def _read(name: str) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ MAX_LINE = 1 << 20
 """Longest record, in characters."""
 _TEXT = ("tcb_status", "tcb_date", "report_data", "hardware_id", "cloud")
 _TREES = ("tcb", "measurements", "collateral", "composite")
-_CPU = {item.name: int if item.name in ("family", "model", "stepping") else str for item in fields(Cpu)}
+_CPU = {name: int if name in ("family", "model", "stepping") else str for name in Cpu._fields}
 
 
 @dataclass(frozen=True, slots=True)

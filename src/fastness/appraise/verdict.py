@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ def _waived(finding: Finding, policy: Policy) -> Finding:
     if waiver is None:
         return finding
     place = Where(field=waiver.check, file=waiver.file or policy.file, line=waiver.line)
-    return replace(finding, outcome=Outcome.WAIVED, because=waiver.why, where=(*finding.where, place))
+    return finding._replace(outcome=Outcome.WAIVED, because=waiver.why, where=(*finding.where, place))
 
 
 def _none(policy: Policy) -> Finding:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness.wire.hexdump import Span
 
@@ -20,8 +19,7 @@ class Outcome(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(NamedTuple):
     """A place: a span of bytes in the evidence, or a line of a policy or manifest file."""
 
     field: str = ""
@@ -50,8 +48,7 @@ class Where:
         return {name: value for name in names if (value := getattr(self, name)) not in ("", None)}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What one check saw.
 
     Attributes:
@@ -83,8 +80,7 @@ class Finding:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One row of ``checks.toml``: ``short`` (a few words), ``long`` (what a pass means), ``hint``, ``spec``."""
 
     id: str

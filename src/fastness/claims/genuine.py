@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from fastness.claims.finding import Finding
 from fastness.pki.anchors import Anchor
@@ -14,8 +13,7 @@ V = TypeVar("V")
 _KEY = object()
 
 
-@dataclass(frozen=True, slots=True)
-class _Body(Generic[E]):
+class _Body(NamedTuple, Generic[E]):
     evidence: E
     anchors: tuple[Anchor, ...]
     findings: tuple[Finding, ...]

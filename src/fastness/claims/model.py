@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from fastness.wire.hexdump import Span
 
 Scalar = bool | int | str
 Tree = Mapping[str, Any]
 """Nested mappings of scalars and lists of scalars; hexadecimal for bytes, ISO 8601 in Zulu for times."""
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Cpu:
+class Cpu(NamedTuple):
     """The processor. ``family``, ``model``, ``stepping`` as CPUID gives them (extended parts added in).
 
     ``source`` says where it comes from: ``report``, ``vcek``, ``pck``, ``table`` or ``none``.
@@ -29,8 +29,7 @@ class Cpu:
     source: str = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     """One normalised shape for every TEE.
 
     Attributes:
@@ -54,26 +53,26 @@ class Claims:
     """
 
     tee: str
-    cpu: Cpu = field(default_factory=Cpu)
+    cpu: Cpu = Cpu()
     debug: bool | None = None
     simulated: bool = False
-    tcb: Tree = field(default_factory=dict)
+    tcb: Tree = _NOTHING
     tcb_status: str | None = None
     tcb_date: str | None = None
     advisory_ids: tuple[str, ...] | None = None
-    measurements: Mapping[str, str] = field(default_factory=dict)
+    measurements: Mapping[str, str] = _NOTHING
     report_data: str | None = None
     hardware_id: str | None = None
-    collateral: Tree = field(default_factory=dict)
-    extra: Tree = field(default_factory=dict)
+    collateral: Tree = _NOTHING
+    extra: Tree = _NOTHING
     not_checked: tuple[str, ...] = ()
-    spans: Mapping[str, Span] = field(default_factory=dict)
+    spans: Mapping[str, Span] = _NOTHING
     cloud: str | None = None
-    composite: Tree = field(default_factory=dict)
+    composite: Tree = _NOTHING
 
     def tree(self) -> dict[str, Any]:
         """The claims as one nested mapping with absent values left out: what policy rules look into, and JSON."""
-        cpu = {item.name: value for item in fields(Cpu) if (value := getattr(self.cpu, item.name)) is not None}
+        cpu = {name: value for name, value in self.cpu._asdict().items() if value is not None}
         whole: dict[str, Any] = {
             "tee": self.tee,
             "cpu": cpu,

@@ -120,7 +120,6 @@ def _obtain(
 
 def _bundle(options: argparse.Namespace) -> int:
     import json
-    from dataclasses import replace
     from datetime import UTC, datetime
     from pathlib import Path
 
@@ -132,7 +131,7 @@ def _bundle(options: argparse.Namespace) -> int:
     gathered = _gathered(options.paths)
     at = when(options.at) or datetime.now(UTC)
     more, _ = _obtain(gathered, options, offline=options.offline, at=options.at)
-    whole = replace(gathered, collateral=gathered.collateral + more)
+    whole = gathered._replace(collateral=gathered.collateral + more)
     text = json.dumps(bundle.make(whole, at), indent=1) + "\n"
     try:
         if options.output == "-":

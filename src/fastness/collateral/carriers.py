@@ -17,13 +17,10 @@ The key is always the DER SubjectPublicKeyInfo. RA-TLS is read for interoperabil
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
 from fastness.collateral.heap import Carrier
 from fastness.errors import MalformedEvidence
 from fastness.pki import keys
-from fastness.wire import cbor, der, x509
+from fastness.wire import der, x509
 
 DICE, CMW_EXTENSION = "2.23.133.5.4.9", "1.3.6.1.5.5.7.1.35"
 OIDS = (DICE, CMW_EXTENSION, "1.2.840.113741.1337.6", "1.3.6.1.4.1.58270.1.", "1.3.6.1.4.1.62397.1.")
@@ -93,6 +90,8 @@ def _holds(key: x509.PublicKey, algorithm: x509.Algorithm, signature: bytes, dat
 
 def tagged(value: bytes) -> tuple[bytes, bytes] | None:
     """DICE tagged evidence as (evidence, claims buffer); None when ``value`` is something else."""
+    from fastness.wire import cbor
+
     try:
         item = cbor.decode(value)
     except MalformedEvidence:
@@ -105,6 +104,8 @@ def tagged(value: bytes) -> tuple[bytes, bytes] | None:
 
 def bound(carrier: Carrier, report_data: bytes) -> bool:
     """Whether evidence with ``report_data`` (zeros at the end do not count) speaks for the carrier's key."""
+    import hashlib
+
     if carrier.claims:
         expected = [hashlib.sha256(carrier.claims).digest()] if _names_key(carrier) else []
     else:
@@ -114,10 +115,17 @@ def bound(carrier: Carrier, report_data: bytes) -> bool:
 
 
 def _padded(value: bytes, report_data: bytes) -> bool:
+    import hmac
+
     return len(value) <= len(report_data) and hmac.compare_digest(value.ljust(len(report_data), b"\0"), report_data)
 
 
 def _names_key(carrier: Carrier) -> bool:
+    import hashlib
+    import hmac
+
+    from fastness.wire import cbor
+
     try:
         claims = cbor.decode(carrier.claims)
         entry = claims.get("pubkey-hash") if isinstance(claims, dict) else None

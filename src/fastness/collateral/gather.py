@@ -10,8 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fastness.collateral import parts
 from fastness.collateral.heap import MAX_FILE, MAX_FILES, Found, Heap, Ignored
@@ -24,8 +23,7 @@ MAX_FOLDERS = 8
 """Deepest nesting of folders that is walked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(NamedTuple):
     """Evidence, in the order it was found, all collateral, what was left aside, and why parts are not evidence."""
 
     evidence: tuple[Found, ...]

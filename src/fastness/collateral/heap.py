@@ -5,7 +5,7 @@ A heap is bounded: at most :data:`MAX_FILES` pieces and :data:`MAX_TOTAL` bytes,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from fastness.errors import UsageError
 from fastness.tee import Collateral, Document
@@ -18,8 +18,7 @@ MAX_TOTAL = 64 << 20
 MAX_FILES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Carrier:
+class Carrier(NamedTuple):
     """A certificate request or certificate that carries evidence, and the key the evidence must be bound to.
 
     ``spki`` is the DER SubjectPublicKeyInfo; ``claims`` the claims buffer of DICE tagged evidence, or empty;
@@ -33,8 +32,7 @@ class Carrier:
     claims: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One piece of evidence of ``tee`` and where it came from."""
 
     tee: str
@@ -43,27 +41,25 @@ class Found:
     carrier: Carrier | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(NamedTuple):
     """An input that is neither evidence nor collateral, and why it was left aside."""
 
     source: str
     why: str
 
 
-@dataclass(slots=True)
 class Heap:
     """Collects; every addition is counted once, whichever wrapping it came in."""
 
-    evidence: dict[tuple[str, bytes], Found] = field(default_factory=dict)
-    certificates: dict[bytes, Certificate] = field(default_factory=dict)
-    crls: dict[bytes, Crl] = field(default_factory=dict)
-    documents: dict[tuple[str, bytes], Document] = field(default_factory=dict)
-    parts: dict[tuple[str, bytes], Document] = field(default_factory=dict)
-    ignored: list[Ignored] = field(default_factory=list)
-    bundle_at: str = ""
-    pieces: int = 0
-    total: int = 0
+    def __init__(self) -> None:
+        self.evidence: dict[tuple[str, bytes], Found] = {}
+        self.certificates: dict[bytes, Certificate] = {}
+        self.crls: dict[bytes, Crl] = {}
+        self.documents: dict[tuple[str, bytes], Document] = {}
+        self.parts: dict[tuple[str, bytes], Document] = {}
+        self.ignored: list[Ignored] = []
+        self.bundle_at = ""
+        self.pieces = self.total = 0
 
     def count(self, data: bytes, source: str) -> None:
         """Counts one piece, wrapped or not.
@@ -85,7 +81,7 @@ class Heap:
         key = (found.tee, found.data)
         known = self.evidence.get(key)
         if known is None or known.carrier is None:
-            self.evidence[key] = replace(found, source=known.source if known else found.source)
+            self.evidence[key] = found._replace(source=known.source if known else found.source)
 
     def add_document(self, kind: str, data: bytes, source: str) -> None:
         """Signed or supporting material."""

@@ -6,9 +6,7 @@ certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them aro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from fastness import tee as tees
@@ -16,7 +14,7 @@ from fastness.collateral import carriers, parts, sniff, text
 from fastness.collateral.heap import Carrier, Found, Heap
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVENT_LOG, MAX_EVIDENCE, Document
-from fastness.wire import cbor, der, eventlog, x509
+from fastness.wire import der, x509
 
 MAX_DEPTH = 6
 MAX_NODES = 512
@@ -25,7 +23,7 @@ MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 NONCE_SIZES = range(8, 65)
 
 _CCEL = b"CCEL"
-_BANKS = re.compile(rb'\s*\{\s*"(?:sha1|sha256|sha384|sha512|sm3_256|sha3_\d{3})"')
+_BANKS = frozenset((b"sha1", b"sha256", b"sha384", b"sha512", b"sm3_256", b"sha3_256", b"sha3_384", b"sha3_512"))
 """How JSON with the register values of a TPM starts."""
 
 
@@ -64,6 +62,8 @@ class Sorter:
         if data[:4] == _CCEL and len(data) <= 4096:
             self.heap.add_document("acpi-table", data, source)
             return True
+        from fastness.wire import eventlog
+
         if len(data) <= MAX_EVENT_LOG and eventlog.recognise(data):
             self.heap.add_document("event-log", data, source)
             return True
@@ -106,6 +106,8 @@ class Sorter:
 
     def _old_log(self, data: bytes) -> bool:
         """A SHA-1 log of TPM 1.2 times has no mark: it is one if all of it reads as one."""
+        from fastness.wire import eventlog
+
         try:
             return len(data) <= MAX_EVENT_LOG and len(eventlog.parse(data).events) > 0
         except MalformedEvidence:
@@ -176,7 +178,7 @@ class Sorter:
         for carrier, value in carried:
             pair = carriers.tagged(value) if carrier.oid == carriers.DICE else None
             inner, claims = pair if pair is not None else (value, b"")
-            found |= self.sort(inner, source, depth + 1, replace(carrier, claims=claims))
+            found |= self.sort(inner, source, depth + 1, carrier._replace(claims=claims))
         return found
 
     def _harvest(self, data: bytes, source: str, depth: int, carrier: Carrier) -> bool:
@@ -205,6 +207,8 @@ class Sorter:
         """A CMW in CBOR: a record ``[type, bytes]``, a tagged one, or a collection of them."""
         if data[0] >> 5 not in (4, 5, 6):
             return False
+        from fastness.wire import cbor
+
         try:
             value = cbor.decode(data)
         except MalformedEvidence:
@@ -254,4 +258,4 @@ class Sorter:
         if pieces:
             self.heap.bundle_at = at or self.heap.bundle_at
             return self._all(pieces, source, depth, carrier)
-        return _BANKS.match(data) is not None and self._part("tpm", data, source)
+        return text.first_name(data) in _BANKS and self._part("tpm", data, source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,12 @@ RECENT = timedelta(days=1)
 """What is judged at a time further back than this neither counts as seen nor as rolled back."""
 
 
-@dataclass(slots=True)
 class Supply:
     """The cache, and the network unless ``offline``. ``notes`` say what could not be had and why."""
 
-    offline: bool = True
-    network: Client | None = None
-    notes: list[str] = field(default_factory=list)
+    def __init__(self, *, offline: bool = True, network: Client | None = None) -> None:
+        self.offline, self.network = offline, network
+        self.notes: list[str] = []
 
     def of(self, tee: str, evidence: Any, collateral: Collateral, *, at: datetime) -> Collateral | None:
         """What can be had for ``evidence`` beyond ``collateral``; None when nothing can."""

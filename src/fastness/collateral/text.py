@@ -10,10 +10,10 @@ from typing import Any
 from fastness.errors import MalformedEvidence
 
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
-_HEX = re.compile(rb"(?:0[xX])?(?:[0-9A-Fa-f]{2}[\s:]*)+")
-_DUMP = re.compile(rb"^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$", re.MULTILINE)
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
-_SIGNED = re.compile(rb'\{\s*"(tcbInfo|enclaveIdentity|tcb_info|signature)"\s*:')
+# compiled when first met: few inputs are of more than one form
+_DUMP = rb"(?m)^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$"
+_BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
+_SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"tcb_info", b"signature"))
 _BEARERS = frozenset((
     "quote", "report", "evidence", "attestation_report", "attestation_doc", "attestation_document", "document", "token",
     "td_quote", "hcl_report", "cc_report", "cert_chain", "certificate", "certificates", "certs", "vcek", "vlek",
@@ -36,17 +36,33 @@ def is_text(data: bytes) -> bool:
 def decoded(data: bytes) -> bytes | None:
     """The bytes that hexadecimal, a hex dump or base64 (either alphabet, padded or not) stands for, or None."""
     body = data.strip()
-    if _HEX.fullmatch(body):
-        return bytes.fromhex(re.sub(rb"[\s:]|^0[xX]", b"", body).decode())
-    rows = _DUMP.findall(body)
+    plain = _hexadecimal(body)
+    if plain:
+        return plain
+    rows = re.findall(_DUMP, body)
     if rows and len(rows) == body.count(b"\n") + 1:
         return bytes.fromhex(b"".join(rows).replace(b" ", b"").decode())
     joined = b"".join(line.strip() for line in body.splitlines())  # words with spaces between them are prose
     return _base64(joined) if len(joined) >= 16 else None
 
 
+def _hexadecimal(body: bytes) -> bytes | None:
+    """``0xab01``, ``ab 01``, ``ab:01``: white space and colons stand between bytes only."""
+    try:
+        return bytes.fromhex(body.removeprefix(b"0x").removeprefix(b"0X").replace(b":", b" ").decode("ascii"))
+    except ValueError:
+        return None
+
+
+def first_name(data: bytes) -> bytes:
+    """The name of the first member of a JSON object, from its first 256 bytes; empty when there is none."""
+    head = data[:256].lstrip()
+    parts = head[1:].lstrip().split(b'"', 2) if head[:1] == b"{" else []
+    return parts[1] if len(parts) == 3 and not parts[0] and parts[2].lstrip()[:1] == b":" else b""
+
+
 def _base64(joined: bytes) -> bytes | None:
-    if not _BASE64.fullmatch(joined):
+    if not re.fullmatch(_BASE64, joined):
         return None
     standard = joined.rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
     try:
@@ -57,8 +73,7 @@ def _base64(joined: bytes) -> bytes | None:
 
 def signed_kind(data: bytes) -> str | None:
     """``tcb-info`` or ``qe-identity`` for JSON that Intel signed; its bytes must not be touched."""
-    head = data[:256]
-    if not _SIGNED.match(head):
+    if first_name(data) not in _SIGNED:
         return None
     if b'"tcbInfo"' in data:
         return "tcb-info"

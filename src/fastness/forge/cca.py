@@ -94,7 +94,7 @@ def _anchors(owner: ec.EllipticCurvePrivateKey, spec: Mapping[str, Any], lie: st
     der = named.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     anchor = from_key("cca", "forged platform key", x509.parse_public_key(der), simulated=True)
     narrowed = "00" * 32 if lie == "implementation" else spec.get("for", "")
-    return Anchors((replace(anchor, line=narrowed),))
+    return Anchors((anchor._replace(line=narrowed),))
 
 
 def _devices(spec: Mapping[str, Any], lie: str | None) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastness import packaged
 from fastness.errors import UsageError
 from fastness.pki import keys
+from fastness.pki.anchors_table import ROWS
 from fastness.wire import x509
 
 
@@ -24,8 +24,7 @@ class Secret(bytes):
 NO_SECRET = Secret()
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(NamedTuple):
     """One root: ``tee`` it may vouch for (``snp`` …), ``name`` for people, ``spki`` SHA-256 in hexadecimal.
 
     ``key`` is the key itself where evidence carries no root certificate and a bare key is the anchor (CCA, TPM, nil).
@@ -43,9 +42,15 @@ class Anchor:
     certificate: x509.Certificate | None = None
     secret: Secret = NO_SECRET
 
+    @property
+    def pin(self) -> tuple[object, ...]:
+        """All it says, in bytes and words: hashing a parsed certificate would walk the whole of it."""
+        tee, name, spki, source, line, simulated, key, certificate, secret = self
+        said = (tee, name, spki, source, line, simulated, bytes(secret))
+        return (*said, key and key.raw, certificate and certificate.raw)
 
-@dataclass(frozen=True, slots=True)
-class Anchors:
+
+class Anchors(NamedTuple):
     """A set of anchors. Empty by default: nothing is trusted that was not named."""
 
     items: tuple[Anchor, ...] = ()
@@ -59,7 +64,11 @@ class Anchors:
         digest = keys.fingerprint(key)
         return next((item for item in self.of(tee) if item.spki == digest), None)
 
-    def __add__(self, other: Anchors) -> Anchors:
+    def pins(self, tee: str) -> Hashable:
+        """What the anchors of ``tee`` say: part of the key of whatever they vouched for."""
+        return tuple([item.pin for item in self.of(tee)])
+
+    def __add__(self, other: Anchors) -> Anchors:  # type: ignore[override]  # a union, not a longer tuple
         return Anchors(self.items + other.items)
 
 
@@ -78,8 +87,8 @@ def from_certificate(tee: str, certificate: x509.Certificate, *, simulated: bool
 
 @cache
 def vendor() -> Anchors:
-    """The silicon vendors' roots, from ``anchors.toml`` next to this module."""
-    return Anchors(tuple(_row(row) for row in packaged.table(__file__, "anchors.toml")["anchor"]))
+    """The silicon vendors' roots, as ``anchors.toml`` next to this module has them."""
+    return Anchors(tuple(_row(row) for row in ROWS))
 
 
 def _row(row: dict[str, Any]) -> Anchor:

@@ -7,12 +7,11 @@ consulted: it speaks of TLS roles, which attestation certificates do not have.
 
 from __future__ import annotations
 
-import hashlib
+from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import keys
@@ -35,12 +34,13 @@ class SignatureMemo:
     def __init__(self, limit: int = 4096) -> None:
         self._held: OrderedDict[bytes, None] = OrderedDict()
         self._limit = limit
-        self._lock = Lock()
+        self._lock = allocate_lock()
 
     def verify(self, key: x509.PublicKey, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
         """Like :func:`fastness.pki.keys.verify` for a SubjectPublicKeyInfo, remembering successes."""
-        parts = (key.raw, algorithm.oid.encode(), algorithm.parameters, signature, data)
-        digest = hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
+        oid = algorithm.oid.encode()
+        sizes = b"%d %d %d %d " % (len(key.raw), len(oid), len(algorithm.parameters), len(signature))
+        digest = keys.sha256(b"".join((sizes, key.raw, oid, algorithm.parameters, signature, data)))
         with self._lock:
             if digest in self._held:
                 self._held.move_to_end(digest)
@@ -57,8 +57,7 @@ class SignatureMemo:
 memo = SignatureMemo()
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """A verified chain: ``certificates`` from the leaf to the last one below or at the root, and who vouches."""
 
     certificates: tuple[x509.Certificate, ...]
@@ -119,7 +118,8 @@ def _build(
     critical: set[str],
     understood: Callable[[x509.Certificate], None] | None,
 ) -> Chain:
-    candidates = [*pool, *(item.certificate for item in anchors.of(tee) if item.certificate is not None)]
+    trusted = anchors.of(tee)
+    candidates = [*pool, *(item.certificate for item in trusted if item.certificate is not None)]
     path = [leaf]
     while True:
         current = path[-1]
@@ -130,7 +130,7 @@ def _build(
         if anchor is not None and (current.issuer == current.subject or len(path) > 1):
             _self_consistent(current, tee)
             return Chain(tuple(path), anchor)
-        bare = _anchored_issuer(current, anchors, tee)
+        bare = _anchored_issuer(current, trusted)
         if bare is not None:
             return Chain(tuple(path), bare)
         if current.issuer == current.subject:
@@ -164,9 +164,9 @@ def _self_consistent(root: x509.Certificate, tee: str) -> None:
         raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key")
 
 
-def _anchored_issuer(certificate: x509.Certificate, anchors: Anchors, tee: str) -> Anchor | None:
+def _anchored_issuer(certificate: x509.Certificate, trusted: tuple[Anchor, ...]) -> Anchor | None:
     """An anchor given as a bare key that signed ``certificate``."""
-    for item in anchors.of(tee):
+    for item in trusted:
         if item.key is not None and item.certificate is None and signed_by(certificate, item.key):
             return item
     return None

@@ -7,16 +7,15 @@ an error here: the verifier turns it into the finding ``<tee>.revocation`` (not 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki.chain import memo
 from fastness.wire import x509
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """What the lists said of one certificate: ``checked`` with a good list, or why not."""
 
     subject: str

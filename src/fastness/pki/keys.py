@@ -1,22 +1,25 @@
 """Public keys and signature verification, over `cryptography`'s primitives.
 
 Keys are built from numbers, not by a general loader: `serialization` costs 20 ms to import and the formats are few.
+RSA is imported when the first RSA key is met, hashes are `cryptography`'s: `hashlib` would load a second OpenSSL.
 """
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, Hash, HashAlgorithm
 
 from fastness.errors import MalformedEvidence
 from fastness.wire import der, x509
 
-Key: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+Key: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey"
 
 EC_KEY, RSA_KEY, RSA_PSS, ED25519 = "1.2.840.10045.2.1", "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10", "1.3.101.112"
 _CURVES: dict[str, tuple[type[ec.EllipticCurve], int]] = {
@@ -25,7 +28,26 @@ _CURVES: dict[str, tuple[type[ec.EllipticCurve], int]] = {
     "1.3.132.0.35": (ec.SECP521R1, 66),
 }
 _Hash: TypeAlias = type[SHA256] | type[SHA384] | type[SHA512]
-_ECDSA: dict[str, _Hash] = {"1.2.840.10045.4.3.2": SHA256, "1.2.840.10045.4.3.3": SHA384, "1.2.840.10045.4.3.4": SHA512}
+
+
+class Ecdsa(ec.ECDSA):
+    """ECDSA to verify with: the constructor of ECDSA imports every cipher, 4 ms, over a question of signing."""
+
+    def __init__(self, algorithm: HashAlgorithm | utils.Prehashed) -> None:
+        self._over = algorithm
+
+    @property
+    def algorithm(self) -> HashAlgorithm | utils.Prehashed:
+        """The hash."""
+        return self._over
+
+
+ECDSA_SHA256, ECDSA_SHA384 = Ecdsa(SHA256()), Ecdsa(SHA384())
+_ECDSA = {
+    "1.2.840.10045.4.3.2": ECDSA_SHA256,
+    "1.2.840.10045.4.3.3": ECDSA_SHA384,
+    "1.2.840.10045.4.3.4": Ecdsa(SHA512()),
+}
 _PKCS1: dict[str, _Hash] = {
     "1.2.840.113549.1.1.11": SHA256,
     "1.2.840.113549.1.1.12": SHA384,
@@ -41,7 +63,14 @@ MIN_RSA_BITS = 2048
 
 def fingerprint(key: x509.PublicKey) -> str:
     """SHA-256 over the DER SubjectPublicKeyInfo, in hexadecimal: how anchors name keys."""
-    return hashlib.sha256(key.raw).hexdigest()
+    return sha256(key.raw).hex()
+
+
+def sha256(data: bytes) -> bytes:
+    """SHA-256 of ``data``, 32 bytes."""
+    digest = Hash(SHA256())
+    digest.update(data)
+    return digest.finalize()
 
 
 @lru_cache(maxsize=1024)
@@ -71,6 +100,8 @@ def load(key: x509.PublicKey) -> Key:
 
 def rsa_key(modulus: int, exponent: int) -> rsa.RSAPublicKey:
     """An RSA key from its numbers; at least 2048 bits."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
     if modulus.bit_length() < MIN_RSA_BITS:
         raise MalformedEvidence("RSA modulus", 0, f"at least {MIN_RSA_BITS} bits", modulus.bit_length())
     try:
@@ -87,10 +118,20 @@ def ec_point(curve: type[ec.EllipticCurve], point: bytes, field: str, offset: in
         raise MalformedEvidence(field, offset, f"a point of {curve.name}", error) from None
 
 
+@lru_cache(maxsize=8)
+def _prehashed(kind: type[HashAlgorithm]) -> Ecdsa:
+    return Ecdsa(utils.Prehashed(kind()))
+
+
 def verify_ecdsa(key: ec.EllipticCurvePublicKey, r: int, s: int, digest: bytes, algorithm: HashAlgorithm) -> bool:
     """Whether (r, s) is a signature of ``digest`` (already hashed with ``algorithm``) by ``key``."""
+    return verify_over(key, r, s, digest, _prehashed(type(algorithm)))
+
+
+def verify_over(key: ec.EllipticCurvePublicKey, r: int, s: int, data: bytes, ecdsa: Ecdsa) -> bool:
+    """Whether (r, s) is a signature of ``data``, hashed as ``ecdsa`` says, by ``key``."""
     try:
-        key.verify(utils.encode_dss_signature(r, s), digest, ec.ECDSA(utils.Prehashed(algorithm)))
+        key.verify(utils.encode_dss_signature(r, s), data, ecdsa)
     except (InvalidSignature, ValueError):
         return False
     return True
@@ -103,20 +144,27 @@ def verify(key: Key, algorithm: x509.Algorithm, signature: bytes, data: bytes) -
             chosen = _ECDSA.get(algorithm.oid)
             if chosen is None:
                 return False
-            key.verify(signature, data, ec.ECDSA(chosen()))
-        elif isinstance(key, rsa.RSAPublicKey):
-            if algorithm.oid == RSA_PSS:
-                hashing, salt = _pss(algorithm)
-                key.verify(signature, data, padding.PSS(padding.MGF1(hashing()), salt), hashing())
-            elif algorithm.oid in _PKCS1:
-                key.verify(signature, data, padding.PKCS1v15(), _PKCS1[algorithm.oid]())
-            else:
+            key.verify(signature, data, chosen)
+        elif isinstance(key, ed25519.Ed25519PublicKey):
+            if algorithm.oid != ED25519:
                 return False
-        elif algorithm.oid == ED25519:
             key.verify(signature, data)
         else:
-            return False
+            return _verify_rsa(key, algorithm, signature, data)
     except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _verify_rsa(key: rsa.RSAPublicKey, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    if algorithm.oid == RSA_PSS:
+        hashing, salt = _pss(algorithm)
+        key.verify(signature, data, padding.PSS(padding.MGF1(hashing()), salt), hashing())
+    elif algorithm.oid in _PKCS1:
+        key.verify(signature, data, padding.PKCS1v15(), _PKCS1[algorithm.oid]())
+    else:
         return False
     return True
 
@@ -141,4 +189,4 @@ def common_bits(key: Key) -> str:
     """Kind and size of a key for people: ``"P-384"``, ``"RSA-4096"``."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         return {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}.get(key.curve.name, key.curve.name)
-    return f"RSA-{key.key_size}" if isinstance(key, rsa.RSAPublicKey) else "Ed25519"
+    return "Ed25519" if isinstance(key, ed25519.Ed25519PublicKey) else f"RSA-{key.key_size}"

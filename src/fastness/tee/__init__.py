@@ -6,10 +6,9 @@ pay for NVIDIA's parsers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims
@@ -25,8 +24,7 @@ MAX_EVIDENCE = 64 * 1024
 MAX_EVENT_LOG = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """Signed or supporting material that is neither certificate nor CRL.
 
     ``kind`` is one of ``tcb-info``, ``qe-identity``, ``rim``, ``ocsp``, ``event-log``, ``acpi-table``, ``pcr-values``,
@@ -39,8 +37,7 @@ class Document:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Collateral:
+class Collateral(NamedTuple):
     """What came with the evidence or was fetched for it, in no order. Each verifier picks what belongs to it."""
 
     certificates: tuple[Certificate, ...] = ()
@@ -51,7 +48,7 @@ class Collateral:
         """The documents of one kind."""
         return tuple(item for item in self.documents if item.kind == kind)
 
-    def __add__(self, other: Collateral) -> Collateral:
+    def __add__(self, other: Collateral) -> Collateral:  # type: ignore[override]  # a union, not a longer tuple
         return Collateral(
             self.certificates + other.certificates, self.crls + other.crls, self.documents + other.documents
         )

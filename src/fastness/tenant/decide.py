@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from fastness.appraise.policy import Policy
@@ -117,7 +117,7 @@ def _with_debug(found: Examined, statement: Statement) -> tuple[Claims, ...]:
     first = found.layers[0]
     if len(found.layers) > 1 and not flagged:
         return found.layers
-    return (replace(first, debug=bool(first.debug) or flagged), *found.layers[1:])
+    return (first._replace(debug=bool(first.debug) or flagged), *found.layers[1:])
 
 
 def _keys(statement: Statement, signed: bytes, signature: bytes, session_key: bytes) -> None:

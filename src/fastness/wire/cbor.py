@@ -64,19 +64,20 @@ class _Decoder:
     def argument(self, info: int, at: int) -> int:
         if info > 27:
             raise MalformedEvidence("cbor head", at, "a length of 0 to 8 bytes", f"additional information {info}")
-        end = self.position + (1 << (info - 24))
+        start = self.position
+        end = start + (1 << (info - 24))
         if end > len(self.data):
-            self.take(end - self.position, "cbor head")
-        value = int.from_bytes(self.data[self.position : end], "big")
+            self.take(end - start, "cbor head")
+        value = self.data[start] if info == 24 else int.from_bytes(self.data[start:end], "big")
         self.position = end
         if self.canonical and value < (24, 1 << 8, 1 << 16, 1 << 32)[info - 24]:
             raise MalformedEvidence("cbor head", at, "the shortest form", f"{value} in {1 << (info - 24)} bytes")
         return value
 
     def item(self, depth: int, stop: bool = False) -> Value:
-        at = self.position
+        data, at = self.data, self.position
         try:
-            head = self.data[at]
+            head = data[at]
         except IndexError:
             raise MalformedEvidence("cbor head", at, "1 bytes", "0 bytes") from None
         self.position = at + 1
@@ -86,14 +87,15 @@ class _Decoder:
         if info == 31:
             return self.indefinite(major, depth, at)
         value = info if info < 24 else self.argument(info, at)
-        # integers and bytes are most of any evidence: they end here, on the shortest way
+        # integers, bytes and texts are most of any evidence: they end here, on the shortest way
         if major == 0:
             return value
-        if major == 2:
+        if major in (2, 3):
             start = self.position
-            if value <= len(self.data) - start:
+            if value <= len(data) - start:
                 self.position = start + value
-                return self.data[start : start + value]
+                part = data[start : start + value]
+                return part if major == 2 else self.text(part, at)
         return self.definite(major, value, depth, at)
 
     def nest(self, count: int, depth: int, at: int) -> None:
@@ -121,9 +123,9 @@ class _Decoder:
             return [self.item(depth + 1) for _ in range(value)]
         self.nest(2 * value, depth, at)
         result: dict[Any, Value] = {}
-        previous = b""
+        previous, pair = b"", self.pair
         for _ in range(value):
-            previous = self.pair(result, depth + 1, previous)
+            previous = pair(result, depth + 1, previous)
         return result
 
     def pair(self, into: dict[Any, Value], depth: int, previous: bytes, stop: bool = False) -> bytes:

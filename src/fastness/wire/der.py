@@ -6,7 +6,7 @@ refuse, vendor extensions are read field by field, and errors here name offsets.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,32 +35,36 @@ class Node(NamedTuple):
         return self.offset + len(self.raw) - len(self.value)
 
 
+_node = tuple.__new__
+"""What ``Node(…)`` does, without a call in between."""
+
+
 def read(data: bytes, position: int = 0, base: int = 0, field: str = "der") -> tuple[Node, int]:
     """The element at ``position`` and the position after it.
 
     Raises:
         MalformedEvidence: truncated, indefinite or non-minimal length, or a tag of more than one byte.
     """
-    at = base + position
-    if len(data) - position < 2:
-        raise MalformedEvidence(field, at, "a tag and a length", f"{len(data) - position} bytes")
-    tag, first = data[position], data[position + 1]
-    if tag & 0x1F == 0x1F:
-        raise MalformedEvidence(field, at, "a one-byte tag", f"0x{tag:02x}")
     start = position + 2
-    size = first
-    if first >= 0x80:
-        count = first & 0x7F
+    if len(data) < start:
+        raise MalformedEvidence(field, base + position, "a tag and a length", f"{len(data) - position} bytes")
+    tag, size = data[position], data[position + 1]
+    if tag & 0x1F == 0x1F:
+        raise MalformedEvidence(field, base + position, "a one-byte tag", f"0x{tag:02x}")
+    if size >= 0x80:
+        count = size & 0x7F
         if not 1 <= count <= 4 or start + count > len(data):
-            raise MalformedEvidence(field, at, "a definite length of at most 4 bytes", f"0x{first:02x}")
+            raise MalformedEvidence(
+                field, base + position, "a definite length of at most 4 bytes", f"0x{data[position + 1]:02x}"
+            )
         size = int.from_bytes(data[start : start + count], "big")
         if size < 0x80 or size >> (8 * (count - 1)) == 0:
-            raise MalformedEvidence(field, at, "the shortest length", f"{size} in {count} bytes")
+            raise MalformedEvidence(field, base + position, "the shortest length", f"{size} in {count} bytes")
         start += count
     end = start + size
     if end > len(data):
-        raise MalformedEvidence(field, at, f"{size} bytes", f"{len(data) - start} bytes")
-    return Node(tag, data[start:end], data[position:end], at), end
+        raise MalformedEvidence(field, base + position, f"{size} bytes", f"{len(data) - start} bytes")
+    return _node(Node, (tag, data[start:end], data[position:end], base + position)), end
 
 
 def one(data: bytes, tag: int, field: str, base: int = 0) -> Node:
@@ -80,29 +84,50 @@ def expect(node: Node, tag: int, field: str) -> Node:
 
 def children(node: Node, field: str) -> list[Node]:
     """The elements inside a constructed one; they must fill it."""
-    data, base, position, found = node.value, node.inner, 0, []
+    _, data, raw, offset = node
     end = len(data)
+    base, position, found = offset + len(raw) - end, 0, []
     while position < end:
-        tag, start = data[position], position + 2
-        stop = start + data[position + 1] if start <= end else 0
-        if tag & 0x1F != 0x1F and position < stop <= end and data[position + 1] < 0x80:
-            # nearly every element has a one-byte length: read in place, it halves the time of a certificate
-            found.append(Node(tag, data[start:stop], data[position:stop], base + position))
-            position = stop
-        else:
-            child, position = read(data, position, base, field)
-            found.append(child)
+        start = position + 2
+        # nearly every element has a one-byte length: read in place, it halves the time of a certificate
+        if start <= end and (stop := start + data[position + 1]) <= end and stop - start < 0x80:
+            tag = data[position]
+            if tag & 0x1F != 0x1F:
+                found.append(_node(Node, (tag, data[start:stop], data[position:stop], base + position)))
+                position = stop
+                continue
+        child, position = read(data, position, base, field)
+        found.append(child)
     return found
+
+
+def span(data: bytes, position: int, limit: int, tag: int, field: str, base: int = 0) -> tuple[int, int]:
+    """Where the value of the element at ``position`` begins and ends; it must carry ``tag`` and end by ``limit``.
+
+    For structures of many small elements: no :class:`Node` is made. Raises like :func:`read` and :func:`expect`.
+    """
+    start = position + 2
+    if (
+        start <= limit
+        and data[position] == tag
+        and (stop := start + data[position + 1]) <= limit
+        and stop - start < 128
+    ):
+        return start, stop
+    node, stop = read(data[:limit], position, base, field)
+    return stop - len(expect(node, tag, field).value), stop
 
 
 def oid(node: Node, field: str = "object identifier") -> str:
     """Dotted decimal form."""
-    body = expect(node, OID, field).value
+    return dotted(expect(node, OID, field).value, field, node.offset)
+
+
+def dotted(body: bytes, field: str, offset: int) -> str:
+    """Dotted decimal form of an object identifier's value, which stands at ``offset``."""
     text = _dotted(body) if len(body) <= MAX_OID else None
     if text is None:
-        raise MalformedEvidence(
-            field, node.offset, "an object identifier in minimal arcs", body[:16].hex() or "nothing"
-        )
+        raise MalformedEvidence(field, offset, "an object identifier in minimal arcs", body[:16].hex() or "nothing")
     return text
 
 
@@ -168,16 +193,13 @@ def time(node: Node, field: str = "time") -> datetime:
 @lru_cache(maxsize=1024)
 def _time(tag: int, text: bytes) -> datetime | None:
     """The entries of a revocation list share a few times."""
-    form = {UTC_TIME: (13, 2), GENERALIZED_TIME: (15, 4)}.get(tag)
-    if form is None or len(text) != form[0] or text[-1:] != b"Z" or not text[:-1].isdigit():
+    digits = text[:-1]
+    if len(digits) != {UTC_TIME: 12, GENERALIZED_TIME: 14}.get(tag) or text[-1:] != b"Z" or not digits.isdigit():
         return None
-    year = int(text[: form[1]])
-    if form[1] == 2:
-        year += 2000 if year < 50 else 1900
-    rest = text[form[1] :]
+    if tag == UTC_TIME:
+        digits = (b"20" if digits < b"50" else b"19") + digits
     try:
-        return datetime(
-            year, int(rest[:2]), int(rest[2:4]), int(rest[4:6]), int(rest[6:8]), int(rest[8:10]), tzinfo=UTC
-        )
+        found = datetime.fromisoformat(f"{digits[:8].decode()}T{digits[8:].decode()}Z")
     except ValueError:
         return None
+    return found if digits[8:10] < b"24" else None  # ISO 8601 knows 24:00, X.509 does not

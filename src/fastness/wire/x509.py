@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.wire import der
@@ -20,6 +20,7 @@ SUBJECT_KEY_ID = "2.5.29.14"
 SUBJECT_ALT_NAME = "2.5.29.17"
 CRL_DISTRIBUTION = "2.5.29.31"
 COMMON_NAME = "2.5.4.3"
+_COMMON_NAME = b"\x55\x04\x03"
 
 # Names of attribute types as RFC 4514 section 3 abbreviates them.
 _SHORT = {
@@ -28,8 +29,7 @@ _SHORT = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(NamedTuple):
     """One extension: ``value`` is the DER inside the OCTET STRING, at byte ``offset`` of the certificate."""
 
     oid: str
@@ -38,16 +38,14 @@ class Extension:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Algorithm:
+class Algorithm(NamedTuple):
     """An AlgorithmIdentifier: dotted OID and the raw DER of its parameters (empty when absent)."""
 
     oid: str
     parameters: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(NamedTuple):
     """A SubjectPublicKeyInfo: ``raw`` is the whole DER structure, ``bits`` the key itself."""
 
     algorithm: Algorithm
@@ -55,8 +53,7 @@ class PublicKey:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(NamedTuple):
     """One certificate. ``issuer`` and ``subject`` are the raw DER Names, compared as bytes."""
 
     raw: bytes
@@ -70,11 +67,10 @@ class Certificate:
     extensions: tuple[Extension, ...]
     algorithm: Algorithm
     signature: bytes
-    _by_oid: dict[str, Extension] = field(repr=False, compare=False)
 
     def extension(self, oid: str) -> Extension | None:
         """The extension ``oid``, if there."""
-        return self._by_oid.get(oid)
+        return next((item for item in self.extensions if item.oid == oid), None)
 
     @property
     def subject_cn(self) -> str:
@@ -119,8 +115,7 @@ CRL_SIGN = 0x0200
 DIGITAL_SIGNATURE = 0x8000
 
 
-@dataclass(frozen=True, slots=True)
-class Crl:
+class Crl(NamedTuple):
     """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands."""
 
     raw: bytes
@@ -157,10 +152,22 @@ class Crl:
 
 
 def _algorithm(node: der.Node, name: str) -> Algorithm:
-    parts = der.children(der.expect(node, der.SEQUENCE, name), name)
-    if not 1 <= len(parts) <= 2:
-        raise MalformedEvidence(name, node.offset, "an algorithm and its parameters", f"{len(parts)} elements")
-    return Algorithm(der.oid(parts[0], name), parts[1].raw if len(parts) == 2 else b"")
+    found = _algorithm_of(node.raw)
+    if found is None:
+        raise MalformedEvidence(name, node.offset, "an algorithm and its parameters", node.raw[:32].hex())
+    return found
+
+
+@lru_cache(maxsize=64)
+def _algorithm_of(raw: bytes) -> Algorithm | None:
+    """The certificates of one vendor share a few algorithms; None for what is no AlgorithmIdentifier."""
+    try:
+        parts = der.children(der.one(raw, der.SEQUENCE, "algorithm"), "algorithm")
+        if not 1 <= len(parts) <= 2:
+            return None
+        return Algorithm(der.oid(parts[0], "algorithm"), parts[1].raw if len(parts) == 2 else b"")
+    except MalformedEvidence:
+        return None
 
 
 def public_key(node: der.Node) -> PublicKey:
@@ -179,28 +186,35 @@ def parse_public_key(data: bytes) -> PublicKey:
 
 
 def _extensions(node: der.Node, name: str) -> tuple[Extension, ...]:
+    whole = der.one(node.value, der.SEQUENCE, name, node.inner)
+    data, base, item = whole.value, whole.inner, 0
     found: dict[str, Extension] = {}
-    for item in der.children(der.one(node.value, der.SEQUENCE, name, node.inner), name):
-        parts = der.children(der.expect(item, der.SEQUENCE, name), name)
-        if not 2 <= len(parts) <= 3:
-            raise MalformedEvidence(name, item.offset, "an id, a flag and a value", f"{len(parts)} elements")
-        oid = der.oid(parts[0], name)
-        if oid in found:
-            raise MalformedEvidence(name, item.offset, "distinct extensions", f"{oid} twice")
-        value = der.expect(parts[-1], der.OCTET_STRING, name)
-        critical = len(parts) == 3 and der.boolean(parts[1], f"{name}.critical")
-        found[oid] = Extension(oid, critical, value.value, value.inner)
+    while item < len(data):
+        start, end = der.span(data, item, len(data), der.SEQUENCE, name, base)
+        start, stop = der.span(data, start, end, der.OID, name, base)
+        oid = der.dotted(data[start:stop], name, base + start)
+        flag = b"\0"
+        if data[stop : stop + 1] == b"\1":
+            start, stop = der.span(data, stop, end, der.BOOLEAN, name, base)
+            flag = data[start:stop]
+        start, stop = der.span(data, stop, end, der.OCTET_STRING, name, base)
+        if stop != end or oid in found or flag not in (b"\0", b"\xff"):
+            have = f"{oid} twice" if oid in found else data[item:end].hex()[:60]
+            raise MalformedEvidence(name, base + item, "distinct extensions: an id, a flag and a value", have)
+        found[oid] = Extension(oid, flag == b"\xff", data[start:stop], base + start)
+        item = end
     return tuple(found.values())
 
 
-def _envelope(data: bytes, name: str, limit: int) -> tuple[der.Node, Algorithm, bytes]:
+def _envelope(data: bytes, name: str, limit: int) -> tuple[der.Node, der.Node, bytes]:
+    """What is signed, the algorithm, and the signature."""
     if len(data) > limit:
         raise MalformedEvidence(name, 0, f"at most {limit} bytes", len(data))
     parts = der.children(der.one(data, der.SEQUENCE, name), name)
     if len(parts) != 3:
         raise MalformedEvidence(name, 0, "three elements", len(parts))
     tbs = der.expect(parts[0], der.SEQUENCE, f"{name}.tbs")
-    return tbs, _algorithm(parts[1], f"{name}.signatureAlgorithm"), der.bits(parts[2], f"{name}.signature")
+    return tbs, parts[1], der.bits(parts[2], f"{name}.signature")
 
 
 def certificate(data: bytes) -> Certificate:
@@ -222,7 +236,7 @@ def _certificate(data: bytes) -> Certificate:
         parts = parts[1:]
     if len(parts) < 6:
         raise MalformedEvidence("tbsCertificate", tbs.offset, "at least six elements", len(parts))
-    if _algorithm(parts[1], "tbsCertificate.signature") != algorithm:
+    if parts[1].raw != algorithm.raw:
         raise MalformedEvidence("tbsCertificate.signature", parts[1].offset, "the outer algorithm", "another")
     validity = der.children(der.expect(parts[3], der.SEQUENCE, "validity"), "validity")
     if len(validity) != 2:
@@ -245,9 +259,8 @@ def _certificate(data: bytes) -> Certificate:
         not_after=der.time(validity[1], "notAfter"),
         key=public_key(parts[5]),
         extensions=extensions,
-        algorithm=algorithm,
+        algorithm=_algorithm(algorithm, "certificate.signatureAlgorithm"),
         signature=signature,
-        _by_oid={item.oid: item for item in extensions},
     )
 
 
@@ -259,7 +272,7 @@ def crl(data: bytes) -> Crl:
         parts = parts[1:]
     if len(parts) < 3:
         raise MalformedEvidence("tbsCertList", tbs.offset, "at least three elements", len(parts))
-    if _algorithm(parts[0], "tbsCertList.signature") != algorithm:
+    if parts[0].raw != algorithm.raw:
         raise MalformedEvidence("tbsCertList.signature", parts[0].offset, "the outer algorithm", "another")
     rest = parts[3:]
     next_update = None
@@ -282,7 +295,7 @@ def crl(data: bytes) -> Crl:
         next_update=next_update,
         entries=entries,
         number=number,
-        algorithm=algorithm,
+        algorithm=_algorithm(algorithm, "crl.signatureAlgorithm"),
         signature=signature,
     )
 
@@ -297,22 +310,35 @@ def _revoked(node: der.Node) -> dict[int, datetime]:
     return found
 
 
-@lru_cache(maxsize=512)
+def _attributes(raw: bytes) -> list[tuple[bytes, bytes]]:
+    """Type and value of each attribute of a DER Name, in order: the bytes inside the identifier and the string."""
+    relative, limit = der.span(raw, 0, len(raw), der.SEQUENCE, "Name")
+    if limit != len(raw):
+        raise MalformedEvidence("Name", limit, "end of input", f"{len(raw) - limit} more bytes")
+    found = []
+    while relative < limit:
+        attribute, relative = der.span(raw, relative, limit, der.SET, "RDN")
+        while attribute < relative:
+            start, attribute = der.span(raw, attribute, relative, der.SEQUENCE, "attribute")
+            start, stop = der.span(raw, start, attribute, der.OID, "attribute")
+            text, end = der.read(raw, stop, field="attribute")
+            if end != attribute:
+                raise MalformedEvidence("attribute", stop, "a type and a value", raw[start:attribute].hex()[:60])
+            found.append((raw[start:stop], text.value))
+    return found
+
+
 def name(raw: bytes) -> tuple[tuple[str, str], ...]:
     """A DER Name as ordered pairs of dotted attribute type and text."""
-    pairs = []
-    for relative in der.children(der.one(raw, der.SEQUENCE, "Name"), "Name"):
-        for attribute in der.children(der.expect(relative, der.SET, "RDN"), "RDN"):
-            parts = der.children(der.expect(attribute, der.SEQUENCE, "attribute"), "attribute")
-            if len(parts) != 2:
-                raise MalformedEvidence("attribute", attribute.offset, "a type and a value", len(parts))
-            pairs.append((der.oid(parts[0], "attribute"), parts[1].value.decode("utf-8", "replace")))
-    return tuple(pairs)
+    pairs = _attributes(raw)
+    return tuple((der.dotted(kind, "attribute", 0), text.decode("utf-8", "replace")) for kind, text in pairs)
 
 
+@lru_cache(maxsize=512)
 def common_name(raw: bytes) -> str:
     """The last common name of a DER Name, or the empty string."""
-    return next((text for oid, text in reversed(name(raw)) if oid == COMMON_NAME), "")
+    texts = [text for kind, text in _attributes(raw) if kind == _COMMON_NAME]
+    return texts[-1].decode("utf-8", "replace") if texts else ""
 
 
 def rfc4514(raw: bytes) -> str:

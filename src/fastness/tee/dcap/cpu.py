@@ -9,14 +9,14 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import Any
 
-from fastness import packaged
 from fastness.claims.model import Cpu
+from fastness.tee.dcap.fmspc_table import ROWS
 
 
 @cache
 def table() -> dict[tuple[int, int], dict[str, Any]]:
     """(family, model) → the row of ``fmspc.toml``."""
-    return {(row["family"], row["model"]): row for row in packaged.table(__file__, "fmspc.toml")["cpu"]}
+    return {(row["family"], row["model"]): row for row in ROWS}
 
 
 def from_eax(eax: int, source: str = "pck") -> Cpu:

@@ -6,14 +6,15 @@ from what was parsed (Intel PCS API 4.0, "Get TCB Info" and "Get QE Identity").
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, TypeVar
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastness.errors import MalformedEvidence
+
+if TYPE_CHECKING:
+    from json import JSONDecoder
 
 MAX_DOCUMENT = 1 << 20
 PLATFORM_STATUSES = frozenset({
@@ -23,17 +24,12 @@ PLATFORM_STATUSES = frozenset({
 MODULE_STATUSES = frozenset({"UpToDate", "OutOfDate", "Revoked"})
 QE_STATUSES = MODULE_STATUSES | {"ConfigurationNeeded", "OutOfDateConfigurationNeeded"}
 
-_OUTER = re.compile(r"\s*\{\s*")
-_NAME = re.compile(r'"([A-Za-z]{1,32})"\s*:\s*')
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_TAIL = re.compile(r"\s*([,}])\s*")
-_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
-_ADVISORY = re.compile(r"[A-Za-z0-9-]{1,40}")
+_COMPONENTS_2 = tuple(f"sgxtcbcomp{index:02}svn" for index in range(1, 17))
+MAX_ADVISORY = 40
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """What a component matched: Intel's date, status and advisories; ``isvsvn`` is the least version it takes."""
 
     isvsvn: int
@@ -42,8 +38,7 @@ class Level:
     advisories: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformLevel:
+class PlatformLevel(NamedTuple):
     """One TCB level of a platform: least SVNs of 16 SGX components, PCESVN, and (TDX) 16 TDX components."""
 
     sgx: tuple[int, ...]
@@ -54,8 +49,7 @@ class PlatformLevel:
     advisories: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """Who may have signed a TDX module: MRSIGNERSEAM 48 bytes, SEAMATTRIBUTES 8 bytes under a mask, and its levels."""
 
     id: str
@@ -65,8 +59,7 @@ class Module:
     levels: tuple[Level, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(NamedTuple):
     """The envelope: ``raw`` are the signed bytes, ``signature`` 64 bytes r ‖ s, the rest what every document states."""
 
     raw: bytes
@@ -78,8 +71,7 @@ class Signed:
     evaluation: int
 
 
-@dataclass(frozen=True, slots=True)
-class TcbInfo:
+class TcbInfo(NamedTuple):
     """TCB levels of one FMSPC (6 bytes) and PCE (2 bytes), newest first."""
 
     signed: Signed
@@ -90,8 +82,7 @@ class TcbInfo:
     modules: tuple[Module, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Identity of a quoting enclave: masked MISCSELECT (4 bytes) and ATTRIBUTES (16), MRSIGNER 32, ISVPRODID."""
 
     signed: Signed
@@ -110,33 +101,62 @@ def _bad(field: str, need: object, have: object) -> MalformedEvidence:
 
 def envelope(data: bytes, name: str) -> tuple[bytes, dict[str, Any], bytes]:
     """(signed bytes, inner object, signature) of ``{"<name>": {…}, "signature": "…"}``, the two in either order."""
-    from json import JSONDecoder
-
     if len(data) > MAX_DOCUMENT:
         raise _bad(name, f"at most {MAX_DOCUMENT} bytes", len(data))
-    found: dict[str, tuple[Any, int, int]] = {}
     try:
-        text = data.decode("ascii")
-        start = _OUTER.match(text)
-        position = start.end() if start else len(text)
-        while match := _NAME.match(text, position):
-            value, end = JSONDecoder().raw_decode(text, match.end())
-            if match[1] in found:
-                raise _bad(name, "distinct names", match[1])
-            found[match[1]] = (value, match.end(), end)
-            tail = _TAIL.match(text, end)
-            position = tail.end() if tail else -1
-            if tail is None or tail[1] == "}":
-                break
-    except (ValueError, RecursionError):
+        found, spans = _members(data.decode("ascii"), 2)
+    except (ValueError, IndexError, RecursionError):
         raise _bad(name, "JSON in ASCII", data[:40]) from None
-    if set(found) != {name, "signature"} or position != len(text):
+    if set(found) != {name, "signature"}:
         raise _bad(name, f'{{"{name}": …, "signature": …}} and nothing else', sorted(found))
-    inner, begin, end = found[name]
+    inner = found[name]
     if not isinstance(inner, dict):
         raise _bad(name, "an object", inner)
-    signature = _hex({"signature": found["signature"][0]}, "signature", 64)
-    return data[begin:end], inner, signature
+    return data[slice(*spans[name])], inner, _hex(found, "signature", 64)
+
+
+def _members(text: str, count: int) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
+    """The ``count`` members of the object that fills ``text``, and where each value stands.
+
+    Raises:
+        ValueError, IndexError: something else; a name that comes twice.
+    """
+    decode = _decoder().raw_decode
+    found: dict[str, Any] = {}
+    spans = {}
+    position = _past(text, 0, "{")
+    for index in range(count):
+        name, end = decode(text, position)
+        start = _past(text, end, ":")
+        value, end = decode(text, start)
+        if not isinstance(name, str) or name in found:
+            raise ValueError("not a name of its own")
+        found[name], spans[name] = value, (start, end)
+        position = _past(text, end, "}" if index == count - 1 else ",")
+    if position != len(text):
+        raise ValueError("something follows")
+    return found, spans
+
+
+@cache
+def _decoder() -> JSONDecoder:
+    from json import JSONDecoder
+
+    return JSONDecoder()
+
+
+def _past(text: str, position: int, mark: str) -> int:
+    """The position after ``mark`` and the white space around it."""
+    position = _blank(text, position)
+    if text[position] != mark:
+        raise ValueError(f"no {mark}")
+    return _blank(text, position + 1)
+
+
+def _blank(text: str, position: int) -> int:
+    while text[position : position + 1] in (" ", "\t", "\n", "\r"):
+        position += 1
+    return position
 
 
 def _get(value: Any, key: str, kind: type[T]) -> T:
@@ -155,19 +175,31 @@ def _number(value: Any, key: str, limit: int = 65535) -> int:
 
 def _hex(value: dict[str, Any], key: str, size: int) -> bytes:
     found = _get(value, key, str)
-    if len(found) != 2 * size or not _HEX.fullmatch(found):
+    try:
+        plain = bytes.fromhex(found)
+    except ValueError:
+        plain = b""
+    if len(plain) != size or len(found) != 2 * size:  # fromhex takes white space
         raise _bad(key, f"{size} bytes in hexadecimal", found)
-    return bytes.fromhex(found)
+    return plain
 
 
 def _time(value: dict[str, Any], key: str) -> datetime:
     found = _get(value, key, str)
+    time = _instant(found) if len(found) == 20 else None
+    if time is None:
+        raise _bad(key, "a time in Zulu with seconds", found)
+    return time
+
+
+@lru_cache(maxsize=256)
+def _instant(text: str) -> datetime | None:
+    """2026-01-31T12:00:00Z and no other form of ISO 8601; documents of one issue share their few dates."""
     try:
-        if not _TIME.fullmatch(found):
-            raise ValueError
-        return datetime.fromisoformat(found).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _bad(key, "a time in Zulu with seconds", found) from None
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.isoformat() == text[:-1] + "+00:00" and text[-1] == "Z" else None
 
 
 def _list(value: dict[str, Any], key: str, limit: int = 256) -> list[Any]:
@@ -183,9 +215,14 @@ def _verdict(value: dict[str, Any], statuses: frozenset[str]) -> tuple[str, str,
         raise _bad("tcbStatus", "a status Intel defines", status)
     _time(value, "tcbDate")
     advisories = _list(value, "advisoryIDs") if "advisoryIDs" in value else []
-    if not all(isinstance(item, str) and _ADVISORY.fullmatch(item) for item in advisories):
+    if not all(_is_advisory(item) for item in advisories):
         raise _bad("advisoryIDs", "names of advisories", advisories)
     return value["tcbDate"], status, tuple(advisories)
+
+
+def _is_advisory(name: Any) -> bool:
+    """INTEL-SA-00837: letters, digits and hyphens."""
+    return isinstance(name, str) and name.isascii() and name.replace("-", "0").isalnum() and len(name) <= MAX_ADVISORY
 
 
 def _levels(value: dict[str, Any], statuses: frozenset[str]) -> tuple[Level, ...]:
@@ -198,15 +235,16 @@ def _levels(value: dict[str, Any], statuses: frozenset[str]) -> tuple[Level, ...
 
 def _components(tcb: dict[str, Any], key: str) -> tuple[int, ...]:
     rows = _list(tcb, key, 16)
-    if len(rows) != 16:
-        raise _bad(key, "16 components", len(rows))
-    return tuple(_number(row, "svn", 255) for row in rows)
+    svns: list[Any] = [row.get("svn") if isinstance(row, dict) else None for row in rows]
+    if len(svns) != 16 or set(map(type, svns)) != {int} or min(svns) < 0 or max(svns) > 255:
+        raise _bad(key, "16 components with an svn of 0 to 255", svns)
+    return tuple(svns)
 
 
 def _platform_level(item: dict[str, Any], version: int, tdx: bool) -> PlatformLevel:
     tcb = _get(item, "tcb", dict)
     if version == 2:
-        sgx = tuple(_number(tcb, f"sgxtcbcomp{index:02}svn", 255) for index in range(1, 17))
+        sgx = tuple([_number(tcb, name, 255) for name in _COMPONENTS_2])
     else:
         sgx = _components(tcb, "sgxtcbcomponents")
     more = _components(tcb, "tdxtcbcomponents") if tdx else ()

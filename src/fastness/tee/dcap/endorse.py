@@ -1,25 +1,16 @@
 """Endorsements of a quote: the PCK chain to a pinned root, revocation, TCB info and QE identity.
 
 Nothing depends on the quote's body here, so that a platform is judged once and remembered, keyed by everything that
-decides the answer: TEE, roots, certification data and collateral, byte for byte. Time is not in the key: an entry
-holds strictly between two neighbouring dates of all that was supplied, because nothing changes in between; on or
-outside them everything is judged again (the signatures are remembered by :data:`fastness.pki.chain.memo`).
+decides the answer: TEE, roots, certification data and collateral, byte for byte (:mod:`fastness.pki.memory`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from threading import Lock
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from fastness.claims.finding import Finding, Outcome
 from fastness.errors import Malformed, MissingCollateral, NotGenuine
@@ -27,6 +18,7 @@ from fastness.pki import chain as chains
 from fastness.pki import crl as crls
 from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
+from fastness.pki.memory import Memory, Window, window
 from fastness.tee import Collateral
 from fastness.tee.dcap import documents, pck
 from fastness.tee.dcap.documents import Identity, Signed, TcbInfo
@@ -34,14 +26,12 @@ from fastness.tee.dcap.tcb import Evaluation
 from fastness.wire import x509
 
 PCS = "https://api.trustedservices.intel.com"
-_ECDSA = ec.ECDSA(Prehashed(SHA256()))
 _INFO = "tcb-info"
 MAX_SETTLED = 64
 D = TypeVar("D", TcbInfo, Identity)
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(NamedTuple):
     """A PCK certificate that chains to ``anchor``; ``lookups`` say what the CRLs said."""
 
     anchor: Anchor
@@ -51,18 +41,16 @@ class Platform:
     lookups: tuple[crls.Lookup, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Endorsed:
-    """A platform with its TCB info and QE identity; holds for times strictly between ``after`` and ``before``."""
+class Endorsed(NamedTuple):
+    """A platform with its TCB info and QE identity, and between which times that holds."""
 
     platform: Platform
     tcb: TcbInfo
     identity: Identity
     lookups: tuple[crls.Lookup, ...]
     findings: tuple[Finding, ...]
-    after: datetime
-    before: datetime
-    settled: dict[Hashable, Evaluation | None] = field(default_factory=dict, compare=False, repr=False)
+    window: Window
+    settled: dict[Hashable, Evaluation | None]
 
     def settle(self, key: Hashable, answer: Evaluation | None) -> None:
         """Remembers what these documents alone decide about the values in ``key``; bounded."""
@@ -71,37 +59,7 @@ class Endorsed:
         self.settled[key] = answer
 
 
-class Memory:
-    """The platforms judged lately. Bounded in entries and in bytes of collateral per entry."""
-
-    def __init__(self, limit: int = 128) -> None:
-        self._held: OrderedDict[Hashable, Endorsed] = OrderedDict()
-        self._limit = limit
-        self._lock = Lock()
-
-    def get(self, key: Hashable, at: datetime) -> Endorsed | None:
-        """The entry of ``key``, if it holds at ``at``."""
-        with self._lock:
-            found = self._held.get(key)
-            if found is None or not found.after < at < found.before:
-                return None
-            self._held.move_to_end(key)
-            return found
-
-    def put(self, key: Hashable, value: Endorsed) -> None:
-        """Remembers ``value``, forgetting the oldest beyond the limit."""
-        with self._lock:
-            self._held[key] = value
-            while len(self._held) > self._limit:
-                self._held.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forgets everything."""
-        with self._lock:
-            self._held.clear()
-
-
-memory = Memory()
+memory: Memory[Endorsed] = Memory(limit=128)
 
 
 def key_of(tee: str, certification: bytes, collateral: Collateral, anchors: Anchors) -> Hashable:
@@ -109,18 +67,11 @@ def key_of(tee: str, certification: bytes, collateral: Collateral, anchors: Anch
     return (
         tee,
         certification,
-        tuple([_pin(item) for item in anchors.items]),
+        anchors.pins(tee),
         tuple([item.raw for item in collateral.certificates]),
         tuple([item.raw for item in collateral.crls]),
         tuple([(item.kind, item.data) for item in collateral.documents if item.kind in ("tcb-info", "qe-identity")]),
     )
-
-
-def _pin(item: Anchor) -> Hashable:
-    # the raw bytes, not the values: hashing a parsed certificate walks all of it
-    certificate = item.certificate.raw if item.certificate is not None else b""
-    bare = item.key.raw if item.key is not None else b""
-    return item.tee, item.name, item.spki, item.source, item.line, item.simulated, bare, certificate
 
 
 def platform(
@@ -198,10 +149,11 @@ def complete(
         for chain in signers.values()
         for item, issuer in zip(chain.certificates, chain.certificates[1:], strict=False)
     )
-    after, before = _interval(
-        at, pool, collateral.crls, [item.signed for item in infos] + [item.signed for item in found]
-    )
-    return Endorsed(base, info, identity, lookups, _findings(tee, lookups, base), after, before)
+    signed = [item.signed for item in infos] + [item.signed for item in found]
+    dates = [date for item in signed for date in (item.issued, item.next_update)]
+    roots = [item.certificate for item in anchors.of(tee) if item.certificate is not None]
+    holds = window(at, (*pool, *roots), collateral.crls, dates)
+    return Endorsed(base, info, identity, lookups, _findings(tee, lookups, base), holds, {})
 
 
 def _parsed(
@@ -231,9 +183,8 @@ def _altered(tee: str, kind: str, data: bytes, pool: tuple[x509.Certificate, ...
         raw, _, signature = documents.envelope(data, "tcbInfo" if kind == _INFO else "enclaveIdentity")
     except Malformed:
         return
-    digest = hashlib.sha256(raw).digest()
     signers = [p256(item) for item in pool if item.subject_cn == pck.TCB_SIGNING]
-    if signers and not any(key is not None and verifies(key, signature, digest) for key in signers):
+    if signers and not any(key is not None and verifies(key, signature, raw) for key in signers):
         raise _forged(tee, "tcb" if kind == _INFO else "identity")
 
 
@@ -275,11 +226,10 @@ def _signer(
     named = {item.raw: item for item in pool if item.subject_cn == pck.TCB_SIGNING}
     if not named:
         raise MissingCollateral(f"{pck.TCB_SIGNING} certificate", f"{PCS} (issuer chain header)", check=f"{tee}.chain")
-    digest = hashlib.sha256(signed.raw).digest()
     failure: NotGenuine | MissingCollateral | None = None
     for item in named.values():
         key = p256(item)
-        if key is None or not verifies(key, signed.signature, digest):
+        if key is None or not verifies(key, signed.signature, signed.raw):
             continue
         if known is not None and known.leaf.raw == item.raw:
             return known
@@ -299,24 +249,10 @@ def p256(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
     return key if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1" else None
 
 
-def verifies(key: ec.EllipticCurvePublicKey, signature: bytes, digest: bytes) -> bool:
-    """Whether ``signature`` (r ‖ s, 32 bytes each, big endian) of a SHA-256 ``digest`` holds under ``key``."""
+def verifies(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> bool:
+    """Whether ``signature`` (r ‖ s, 32 bytes each, big endian) over ``data`` holds under ``key``, with SHA-256."""
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    try:
-        key.verify(encode_dss_signature(r, s), digest, _ECDSA)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def _interval(
-    at: datetime, pool: Iterable[x509.Certificate], lists: Iterable[x509.Crl], signed: Iterable[Signed]
-) -> tuple[datetime, datetime]:
-    dates = [date for item in pool for date in (item.not_before, item.not_after)]
-    dates += [date for item in lists for date in (item.this_update, item.next_update) if date is not None]
-    dates += [date for item in signed for date in (item.issued, item.next_update)]
-    after = max((date for date in dates if date <= at), default=datetime.min.replace(tzinfo=UTC))
-    return after, min((date for date in dates if date >= at), default=datetime.max.replace(tzinfo=UTC))
+    return keys.verify_over(key, r, s, data, keys.ECDSA_SHA256)
 
 
 def _findings(tee: str, lookups: tuple[crls.Lookup, ...], base: Platform) -> tuple[Finding, ...]:

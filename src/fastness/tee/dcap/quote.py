@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.tee.dcap import layout as at
@@ -15,8 +15,7 @@ from fastness.wire.cursor import Cursor
 MAX_QUOTE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """One DCAP quote.
 
     ``signed`` is the range the attestation key signs (header to body), ``certification`` the innermost certification

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.tee.dcap import layout
@@ -28,8 +28,7 @@ FIELDS = (
 _RESERVED = bytes(12 + 32 + 32 + 42)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """An SGX report body; bytes as they stand, integers little endian. ``flags`` and ``xfrm`` are the attributes."""
 
     raw: bytes

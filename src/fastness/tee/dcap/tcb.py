@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from operator import ge
+from typing import NamedTuple
 
 from fastness.tee.dcap.documents import Identity, Level, Module, PlatformLevel, TcbInfo
 
@@ -25,8 +25,7 @@ _WITH_OUT_OF_DATE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What Intel says of a TCB. ``status`` is None when no level matches (``why`` says which part): not supported."""
 
     status: str | None

@@ -15,14 +15,15 @@ What this proves: Intel's quoting enclave on that platform vouches for the body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
+from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.errors import Malformed, MissingCollateral, NotGenuine
+from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.dcap import endorse, layout, pck, tcb
@@ -34,11 +35,8 @@ from fastness.wire import x509
 MAX_REMEMBERED = 1 << 19
 """Most bytes of collateral remembered with one platform."""
 
-_P256 = ec.SECP256R1()
 
-
-@dataclass(frozen=True, slots=True)
-class Appraisal:
+class Appraisal(NamedTuple):
     """What verification found out beyond the quote's own bytes."""
 
     endorsed: Endorsed
@@ -71,7 +69,7 @@ def _verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at
         # (6), (7)
         known = endorse.complete(tee, base, pool, collateral, anchors, at=at)
         if key is not None and _small(collateral):
-            endorse.memory.put(key, known)
+            endorse.memory.put(key, known, known.window)
     _quoting_enclave(tee, quote, known)
     return known
 
@@ -79,7 +77,7 @@ def _verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at
 def _signatures(tee: str, quote: Quote, base: Platform) -> None:
     report = quote.qe_report
     # (3) QE report by the PCK
-    if not endorse.verifies(base.key, quote.qe_signature, sha256(report.raw).digest()):
+    if not endorse.verifies(base.key, quote.qe_signature, report.raw):
         raise NotGenuine(
             f"{tee}.qe-signature",
             "the QE report is not signed by the PCK",
@@ -87,7 +85,7 @@ def _signatures(tee: str, quote: Quote, base: Platform) -> None:
             hint="the quote was altered, or carries the PCK of another platform",
         )
     # (4) attestation key bound to the QE report
-    bound = sha256(quote.attestation_key + quote.authentication).digest()
+    bound = keys.sha256(quote.attestation_key + quote.authentication)
     if report.report_data != bound + bytes(32):
         raise NotGenuine(
             f"{tee}.qe-binding",
@@ -96,17 +94,23 @@ def _signatures(tee: str, quote: Quote, base: Platform) -> None:
             hint="somebody put their own key under a genuine QE report",
         )
     # (5) the quote by the attestation key
-    try:
-        key = ec.EllipticCurvePublicKey.from_encoded_point(_P256, b"\x04" + quote.attestation_key)
-    except ValueError:
-        key = None
-    if key is None or not endorse.verifies(key, quote.signature, sha256(quote.signed).digest()):
+    key = _attestation_key(quote.attestation_key)
+    if key is None or not endorse.verifies(key, quote.signature, quote.signed):
         raise NotGenuine(
             f"{tee}.signature",
             "the quote is not signed by its attestation key",
             where=f"signature at byte {quote.signature_offset}",
             hint="header or body were altered after the quoting enclave signed them",
         )
+
+
+@lru_cache(maxsize=256)
+def _attestation_key(point: bytes) -> ec.EllipticCurvePublicKey | None:
+    """The key at ``point`` (x ‖ y); a platform signs all its quotes with one, and a key is slow to make and to warm."""
+    try:
+        return keys.ec_point(ec.SECP256R1, point, "attestation key")
+    except Malformed:
+        return None
 
 
 def _quoting_enclave(tee: str, quote: Quote, known: Endorsed) -> None:
@@ -164,12 +168,11 @@ def _supplied(tee: str, quote: Quote, collateral: Collateral) -> x509.Certificat
         raise NotGenuine(
             f"{tee}.pck", "no PCK certificate stands in the quote's chain", hint="its SGX extension is what names it"
         )
-    digest = sha256(quote.qe_report.raw).digest()
     for item in collateral.certificates:
         if item.extension(pck.EXTENSION) is None:
             continue
         key = endorse.p256(item)
-        if key is not None and endorse.verifies(key, quote.qe_signature, digest):
+        if key is not None and endorse.verifies(key, quote.qe_signature, quote.qe_report.raw):
             return item
     tail = quote.certification[-layout.PPID_TAIL :]
     query = f"encrypted_ppid=…&cpusvn={tail[:16].hex()}&pcesvn={tail[16:18].hex()}&pceid={tail[18:].hex()}"

@@ -6,17 +6,20 @@ valid for a day and for three hours, name none.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from threading import Lock
+from typing import NamedTuple
 
 from fastness.claims.finding import Finding, Outcome
-from fastness.pki import chain, crl
+from fastness.pki import chain, crl, keys
 from fastness.pki.anchors import Anchors
+from fastness.pki.memory import Memory, window
 from fastness.tee import Collateral
 from fastness.tee.nitro.evidence import Evidence
 from fastness.wire import x509
+
+MAX_REMEMBERED = 1 << 18
+"""Most bytes of certificates and lists remembered with one path; AWS's are 4 KiB."""
 
 
 def embedded(evidence: Evidence) -> tuple[tuple[str, bytes], ...]:
@@ -58,59 +61,46 @@ def _links(path: chain.Chain) -> Iterator[tuple[x509.Certificate, x509.Certifica
     return zip(path.certificates, [*path.certificates[1:], *above], strict=False)
 
 
-class Paths:
-    """Remembers the path that was built for a leaf, so that documents of one enclave share it.
+class Path(NamedTuple):
+    """The path from a leaf to an anchor, its key, and what the lists say of it."""
 
-    Keyed by everything that decides it but the time: leaf, bundle, collateral and every property of the anchors. A
-    remembered path counts only while all of it is valid at the time asked about; otherwise it is built anew, and only
-    paths that held are kept. Bounded. The document's own signature is no business of it.
+    chain: chain.Chain
+    key: keys.Key
+    revocation: Finding
+
+
+paths: Memory[Path] = Memory(limit=256)
+
+
+def find(
+    evidence: Evidence,
+    collateral: Collateral,
+    anchors: Anchors,
+    at: datetime,
+    profile: Callable[[x509.Certificate, bool], None],
+) -> Path:
+    """The path from the leaf of ``evidence``, remembered so that documents of one enclave share it.
+
+    ``profile`` is called with each certificate and whether it is the leaf. Raises what it does, and as
+    :func:`fastness.pki.chain.build` and :func:`look_up` do.
     """
-
-    def __init__(self, limit: int = 256) -> None:
-        self._held: OrderedDict[tuple[object, ...], tuple[chain.Chain, Finding]] = OrderedDict()
-        self._limit = limit
-        self._lock = Lock()
-
-    def find(
-        self,
-        evidence: Evidence,
-        collateral: Collateral,
-        anchors: Anchors,
-        at: datetime,
-        profile: Callable[[x509.Certificate, bool], None],
-    ) -> tuple[chain.Chain, Finding]:
-        """The path from the leaf of ``evidence`` to an anchor, and what revocation is without any CRL.
-
-        ``profile`` is called with each certificate and whether it is the leaf. Raises what it does, and as
-        :func:`fastness.pki.chain.build` does.
-        """
-        pool = (*evidence.bundle, *collateral.certificates)
-        key = (evidence.certificate.raw, *(item.raw for item in pool), *_named(anchors))
-        with self._lock:
-            held = self._held.get(key)
-        if held is not None and all(chain.valid_at(item, at) for item in held[0].certificates):
-            return held
-        leaf = evidence.certificate
-
-        def understood(certificate: x509.Certificate) -> None:
-            profile(certificate, certificate is leaf)
-
-        path = chain.build(leaf, pool, anchors, "nitro", at=at, understood=understood)
-        held = path, look_up(path, (), at)
-        with self._lock:
-            self._held[key] = held
-            while len(self._held) > self._limit:
-                self._held.popitem(last=False)
+    leaf, lists = evidence.certificate, collateral.crls
+    pool = (*evidence.bundle, *collateral.certificates)
+    supplied = tuple([item.raw for item in pool] + [item.raw for item in lists])
+    key = (leaf.raw, supplied, anchors.pins("nitro"))
+    held = paths.get(key, at)
+    if held is not None:
         return held
 
+    def understood(certificate: x509.Certificate) -> None:
+        profile(certificate, certificate is leaf)
 
-def _named(anchors: Anchors) -> list[tuple[object, ...]]:
-    """What tells anchors apart, cheap to compare: the certificate by its bytes."""
-    return [
-        (item.tee, item.name, item.spki, item.source, item.line, item.simulated, item.key and item.key.raw,
-         item.certificate and item.certificate.raw)
-        for item in anchors.of("nitro")
-    ]  # fmt: skip
+    built = chain.build(leaf, pool, anchors, "nitro", at=at, understood=understood)
+    found = Path(built, keys.load(leaf.key), look_up(built, lists, at))
+    if sum(map(len, supplied)) < MAX_REMEMBERED:
+        paths.put(key, found, window(at, (leaf, *pool, *_roots(anchors)), lists))
+    return found
 
 
-paths = Paths()
+def _roots(anchors: Anchors) -> list[x509.Certificate]:
+    return [item.certificate for item in anchors.of("nitro") if item.certificate is not None]

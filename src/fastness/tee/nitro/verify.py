@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
@@ -31,14 +31,14 @@ from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.nitro import layout
-from fastness.tee.nitro.endorse import look_up, paths
+from fastness.tee.nitro.endorse import find
 from fastness.tee.nitro.evidence import Evidence
 from fastness.wire import cose, x509
 
 SKEW = timedelta(minutes=5)
 """How far the document's clock may run ahead of ours."""
 
-_ES384 = x509.Algorithm("1.2.840.10045.4.3.3", b"")
+_ES384 = "1.2.840.10045.4.3.3"
 """ecdsa-with-SHA384 (RFC 5758 section 3.2)."""
 
 _AGAIN = "ask for a new document; this one was made up or altered"
@@ -63,15 +63,12 @@ def verify(
     if evidence.message.headers != {cose.ALG: cose.ES384} or evidence.message.unprotected:
         raise NotGenuine("nitro.algorithm", "the COSE headers are not exactly {alg: ES384}", hint=_AGAIN)
     try:
-        # (2) the path and (3) the leaf
-        path, unlisted = paths.find(evidence, collateral, anchors, at, _profile)
-        # (4) revocation
-        revocation = look_up(path, collateral.crls, at) if collateral.crls else unlisted
-        key = keys.load(path.leaf.key)
+        # (2) the path, (3) the leaf and (4) revocation
+        path = find(evidence, collateral, anchors, at, _profile)
     except MalformedEvidence as error:
         raise NotGenuine("nitro.chain", f"a certificate cannot be used: {error.what}", where=error.where) from None
     # (5) the signature over the received bytes
-    if not _signed(evidence, key):
+    if not _signed(evidence, path.key):
         raise NotGenuine(
             "nitro.signature",
             "the signature does not hold under the key of the certificate",
@@ -84,8 +81,8 @@ def verify(
     absent = [index for index in layout.MANDATORY_PCRS[evidence.kind] if index not in evidence.pcrs]
     if absent:
         raise NotGenuine("nitro.registers", f"register {absent[0]} is missing from an {evidence.kind} document")
-    findings = (revocation, *bound, *_notes(evidence))
-    return vouch(evidence, anchors=(path.anchor,), findings=findings, at=at)
+    findings = (path.revocation, *bound, *_notes(evidence))
+    return vouch(evidence, anchors=(path.chain.anchor,), findings=findings, at=at)
 
 
 def _profile(certificate: x509.Certificate, leaf: bool) -> None:
@@ -94,7 +91,7 @@ def _profile(certificate: x509.Certificate, leaf: bool) -> None:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         found = keys.common_bits(key)
         raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} has a {found} key, not P-384")
-    if certificate.algorithm.oid != _ES384.oid:
+    if certificate.algorithm.oid != _ES384:
         oid = certificate.algorithm.oid
         raise NotGenuine("nitro.chain", f"certificate {certificate.subject_cn!r} is signed with {oid}, not SHA-384")
     usage = certificate.key_usage
@@ -105,8 +102,9 @@ def _profile(certificate: x509.Certificate, leaf: bool) -> None:
 def _signed(evidence: Evidence, key: keys.Key) -> bool:
     signature = evidence.message.signature
     r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
-    der = utils.encode_dss_signature(r, s)
-    return keys.verify(key, _ES384, der, evidence.message.to_be_signed())
+    return isinstance(key, ec.EllipticCurvePublicKey) and keys.verify_over(
+        key, r, s, evidence.message.to_be_signed(), keys.ECDSA_SHA384
+    )
 
 
 def made_at(evidence: Evidence) -> datetime:

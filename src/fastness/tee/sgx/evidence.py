@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.tee.dcap import quote as quotes
 from fastness.tee.dcap import report
@@ -13,8 +13,7 @@ from fastness.tee.sgx import layout as at
 from fastness.wire.hexdump import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """An SGX quote: the container, the enclave's report, and, once verified, what Intel says of the platform."""
 
     quote: Quote

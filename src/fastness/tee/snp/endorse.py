@@ -6,8 +6,8 @@ or doubled would otherwise pass (AMD 57230, VCEK certificate and KDS interface s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from fastness.claims.finding import Finding, Outcome
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
@@ -22,8 +22,7 @@ KDS = "https://kdsintf.amd.com"
 KINDS = {"SEV-VCEK": at.VCEK, "SEV-VLEK": at.VLEK}
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """What a VCEK or VLEK says: its kind, product, hardware id (VCEK), cloud (VLEK) and the TCB it was made for."""
 
     certificate: x509.Certificate

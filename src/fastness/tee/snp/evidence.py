@@ -5,7 +5,7 @@ Evidence is a report of 1184 bytes, optionally followed by the certificate table
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVIDENCE
@@ -16,8 +16,7 @@ from fastness.wire.hexdump import Span
 KEY_INFO_AUTHOR, KEY_INFO_MASKED = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of the certificate table: its ``kind`` (or GUID in hexadecimal), and the bytes."""
 
     kind: str
@@ -25,8 +24,7 @@ class Entry:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One report. TCBs are the raw 8 bytes, laid out by generation; ``cpuid`` is None before version 3."""
 
     raw: bytes

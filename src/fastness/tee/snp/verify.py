@@ -3,11 +3,11 @@
 1. A leaf (VCEK or VLEK) is there, of the kind the report says signed it.
 2. The leaf says everything a leaf must, in AMD's encoding.
 3. Its chain leads to a pinned ARK over the ASK (VCEK) or ASVK (VLEK), every link and date checked.
-4. Line of the ARK, line of the leaf's product and processor in the report are one.
-5. The leaf is of this chip: its hardware id is the report's chip_id (VCEK).
-6. The leaf is of this firmware: its SPLs are the report's reported_tcb, component by component.
-7. The signature over the received bytes is the leaf's.
-8. The ASK or ASVK is not on the ARK's list; without a current list that is a finding, not a failure.
+4. The ASK or ASVK is not on the ARK's list; without a current list that is a finding, not a failure.
+5. Line of the ARK, line of the leaf's product and processor in the report are one.
+6. The leaf is of this chip: its hardware id is the report's chip_id (VCEK).
+7. The leaf is of this firmware: its SPLs are the report's reported_tcb, component by component.
+8. The signature over the received bytes is the leaf's.
 9. reported ≤ committed ≤ current, as findings: firmware that is not committed can be rolled back by the host.
 10. An ID block beside the report, if there is one, is the one this guest was launched with, signed by the keys the
     report names.
@@ -19,19 +19,17 @@ its line.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA384, Hash
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
 from fastness.errors import NotGenuine
 from fastness.pki import chain, keys
 from fastness.pki.anchors import Anchor, Anchors
+from fastness.pki.memory import Memory, window
 from fastness.tee import Collateral
 from fastness.tee.snp import endorse
 from fastness.tee.snp import layout as at
@@ -41,10 +39,11 @@ from fastness.tee.snp.layout import Generation
 from fastness.wire import x509
 
 MAX_PATHS = 256
+MAX_REMEMBERED = 1 << 18
+"""Most bytes of certificates and lists remembered with one path; AMD's are 8 KiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(NamedTuple):
     """A report with the leaf that signed it and the generation that all of them agree on."""
 
     evidence: Evidence
@@ -63,13 +62,16 @@ class Proven:
         return self.evidence.report_data
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A leaf whose chain holds, and its key."""
+class Path(NamedTuple):
+    """A leaf whose chain holds, its key, and what the lists say of the chain."""
 
     leaf: Leaf
     chain: chain.Chain
     key: ec.EllipticCurvePublicKey
+    revocation: Finding
+
+
+paths: Memory[Path] = Memory(limit=MAX_PATHS)
 
 
 def verify(
@@ -88,24 +90,22 @@ def verify(
             ``snp.id-signature``, ``snp.author-key``, ``snp.id-block``.
         MissingCollateral: the leaf, or a certificate between it and the ARK.
     """
-    # (1) to (3)
-    path = paths.find(_leaf(evidence, collateral), collateral, anchors, at)
-    # (4)
-    generation = _line(evidence, path)
+    # (1) to (4)
+    path = _known(_leaf(evidence, collateral), collateral, anchors, at)
     # (5)
-    _chip(evidence, path.leaf, generation)
+    generation = _line(evidence, path)
     # (6)
-    _firmware(evidence, path.leaf, generation)
+    _chip(evidence, path.leaf, generation)
     # (7)
-    _signature(evidence, path.key)
+    _firmware(evidence, path.leaf, generation)
     # (8)
-    findings = [endorse.revocation(path.chain, collateral, at)]
+    _signature(evidence, path.key)
     # (9)
-    findings += _order(evidence, generation)
+    findings = (path.revocation, *_order(evidence, generation))
     # (10)
-    findings += _owner(evidence, collateral)
+    findings = (*findings, *_owner(evidence, collateral))
     proven = Proven(evidence, path.leaf, generation, path.chain.anchor)
-    return vouch(proven, anchors=(path.chain.anchor,), findings=tuple(findings), at=at)
+    return vouch(proven, anchors=(path.chain.anchor,), findings=findings, at=at)
 
 
 def _leaf(evidence: Evidence, collateral: Collateral) -> x509.Certificate:
@@ -143,45 +143,24 @@ def _fit(evidence: Evidence, certificate: x509.Certificate) -> int:
     return 2 * same_chip + same_tcb
 
 
-class Paths:
-    """Remembers chains that held, so that reports of one machine share theirs.
-
-    Keyed by leaf, pool and anchors, byte for byte; the dates of every certificate are judged on each call. Bounded.
-    """
-
-    def __init__(self, limit: int = MAX_PATHS) -> None:
-        self._held: OrderedDict[tuple[object, ...], Path] = OrderedDict()
-        self._limit = limit
-        self._lock = Lock()
-
-    def find(self, leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when: datetime) -> Path:
-        """The chain of ``leaf`` to an anchor; raises as :func:`fastness.pki.chain.build` and :func:`endorse.read`."""
-        pool = collateral.certificates
-        key = (leaf.raw, *(item.raw for item in pool), *(_named(item) for item in anchors.of("snp")))
-        with self._lock:
-            held = self._held.get(key)
-        if held is not None and all(chain.valid_at(item, when) for item in held.chain.certificates):
-            return held
-        built = _path(leaf, pool, anchors, when)
-        with self._lock:
-            self._held[key] = built
-            while len(self._held) > self._limit:
-                self._held.popitem(last=False)
-        return built
+def _known(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when: datetime) -> Path:
+    """The path of ``leaf``, remembered so that reports of one machine share it, byte for byte the same collateral."""
+    pool, lists = collateral.certificates, collateral.crls
+    supplied = tuple([item.raw for item in pool] + [item.raw for item in lists])
+    key = (leaf.raw, supplied, anchors.pins("snp"))
+    found = paths.get(key, when)
+    if found is None:
+        found = _path(leaf, collateral, anchors, when)
+        if sum(map(len, supplied)) < MAX_REMEMBERED:
+            paths.put(key, found, window(when, (leaf, *pool, *found.chain.certificates), lists))
+    return found
 
 
-def _named(item: Anchor) -> tuple[object, ...]:
-    return (item.spki, item.line, item.simulated, item.certificate and item.certificate.raw)
-
-
-paths = Paths()
-
-
-def _path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], anchors: Anchors, when: datetime) -> Path:
+def _path(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when: datetime) -> Path:
     # (2)
     read = endorse.read(leaf)
     # (3)
-    found = chain.build(leaf, pool, anchors, "snp", at=when)
+    found = chain.build(leaf, collateral.certificates, anchors, "snp", at=when)
     key = keys.load(leaf.key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
         raise NotGenuine("snp.leaf", f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384")
@@ -193,7 +172,8 @@ def _path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], anchors: A
             f"a {leaf.subject_cn} of {read.product} must be issued by {role}{read.line.capitalize()}, not {between!r}",
             hint="ASK issues VCEKs, ASVK issues VLEKs, each of its own line",
         )
-    return Path(read, found, key)
+    # (4)
+    return Path(read, found, key, endorse.revocation(found, collateral, when))
 
 
 def _line(evidence: Evidence, path: Path) -> Generation:
@@ -254,9 +234,7 @@ def _firmware(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
 
 
 def _signature(evidence: Evidence, key: ec.EllipticCurvePublicKey) -> None:
-    digest = Hash(SHA384())
-    digest.update(evidence.signed)
-    if not keys.verify_ecdsa(key, evidence.r, evidence.s, digest.finalize(), SHA384()):
+    if not keys.verify_over(key, evidence.r, evidence.s, evidence.signed, keys.ECDSA_SHA384):
         raise NotGenuine(
             "snp.signature",
             "the signature over the report does not hold",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.tee.dcap import quote as quotes
 from fastness.tee.dcap.quote import Quote
@@ -11,8 +11,7 @@ from fastness.tee.tdx import layout as at
 from fastness.wire.hexdump import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """A TD report: ``raw`` is 584, 648 or 885 bytes of ``kind`` 2, 3 or 4; fields are read where they stand."""
 
     kind: int
@@ -70,8 +69,7 @@ class Body:
         return self.raw[520:584]
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """A TDX quote: the container, the TD report, and, once verified, what Intel says of the platform."""
 
     quote: Quote

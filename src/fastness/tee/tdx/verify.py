@@ -20,7 +20,7 @@ from fastness.tee import Collateral
 from fastness.tee.dcap import cpu, tcb
 from fastness.tee.dcap import verify as dcap
 from fastness.tee.dcap.endorse import Endorsed
-from fastness.tee.tdx import ccel, layout
+from fastness.tee.tdx import layout
 from fastness.tee.tdx.evidence import Body, Evidence
 
 _KNOWN = layout.TUD | sum(1 << bit for bit in layout.ATTRIBUTES.values() if bit > 7)
@@ -53,6 +53,8 @@ def verify(
     # (13) event log
     logs = collateral.of("event-log")
     if logs:
+        from fastness.tee.tdx import ccel
+
         found += ccel.findings(body, logs, collateral.of("acpi-table"))
     return vouch(
         Evidence(quote, body, dcap.Appraisal(endorsed, evaluation)),
