@@ -22,8 +22,8 @@ from fastness.claims.model import Claims
 from fastness.errors import UsageError
 
 COMPONENTS = [3, 3, 2, 2, 4, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0]
-FULL = replace(TDX, tcb={"components": COMPONENTS}, extra={"platform_instance_id": "aa" * 16})
-MITIGATED = replace(GENOA, extra={**GENOA.extra, "mitigations": {"current": "0xb", "launch": "0x3"}})
+FULL = TDX._replace(tcb={"components": COMPONENTS}, extra={"platform_instance_id": "aa" * 16})
+MITIGATED = GENOA._replace(extra={**GENOA.extra, "mitigations": {"current": "0xb", "launch": "0x3"}})
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_components_each_have_a_floor(floors: list[int], holds: bool) -> None:
 def test_floors_by_generation() -> None:
     rules = accepting(tcb__reported__snp='{ by_generation = { milan = ">=24", genoa = ">=23" } }', debug="false")
     assert judge(rules, GENOA).accepted
-    assert not judge(rules, replace(GENOA, tcb={"reported": {"snp": 22}})).accepted
+    assert not judge(rules, GENOA._replace(tcb={"reported": {"snp": 22}})).accepted
     assert not judge(rules, MILAN).accepted
-    assert not judge(rules, replace(GENOA, cpu=replace(GENOA.cpu, generation="turin"))).accepted
-    unknown = judge(rules, replace(GENOA, cpu=replace(GENOA.cpu, generation=None)))
+    assert not judge(rules, GENOA._replace(cpu=GENOA.cpu._replace(generation="turin"))).accepted
+    unknown = judge(rules, GENOA._replace(cpu=GENOA.cpu._replace(generation=None)))
     assert unknown.against[0].outcome is Outcome.UNKNOWN
 
 
@@ -80,11 +80,11 @@ def test_dates_with_grace() -> None:
     late = accepting(collateral__valid_until="{ days = 5 }")
     for days, holds in ((4, True), (6, False)):
         until = (AT - timedelta(days=days)).isoformat()
-        assert judge(late, replace(TDX, collateral={"valid_until": until})).accepted is holds
+        assert judge(late, TDX._replace(collateral={"valid_until": until})).accepted is holds
 
 
 def test_a_word_on_another_field_of_the_collateral_is_no_word_on_freshness() -> None:
-    stale = replace(TDX, collateral={"valid_until": "2026-10-01T00:00:00Z", "evaluation_number": 18})
+    stale = TDX._replace(collateral={"valid_until": "2026-10-01T00:00:00Z", "evaluation_number": 18})
     rules = accepting(collateral__evaluation_number='">=17"')
     assert judge(rules, TDX).accepted
     assert [item.check for item in judge(rules, stale).against] == ["policy.freshness"]
@@ -96,8 +96,8 @@ def test_hardware_ids_are_listed_in_any_case_of_letters() -> None:
     rules = accepting(debug="false")
     assert judge(rules, GENOA).accepted
     assert judge(rules + denied, GENOA).decided_by == "policy.rule.n"
-    assert not judge(rules + denied, replace(GENOA, hardware_id=None)).accepted
-    assert judge(rules + denied, replace(GENOA, hardware_id="ab" * 64)).accepted
+    assert not judge(rules + denied, GENOA._replace(hardware_id=None)).accepted
+    assert judge(rules + denied, GENOA._replace(hardware_id="ab" * 64)).accepted
     assert judge(accepting(hardware_id=f'"{"CD" * 64}"', debug="false"), GENOA).accepted
     assert judge(accepting(tdx__platform_instance_id=f'["{"aa" * 16}"]'), FULL).accepted
 
@@ -121,11 +121,11 @@ def test_a_refusal_is_lifted_only_by_what_surely_holds() -> None:
     rules = accepting(debug="false") + REFUSING % 'hardware_id = "@mine", "tcb.reported.snp" = ">=23"'
     sets = f'[sets]\nmine = ["{"cd" * 64}"]\n'
     assert judge(sets + rules, GENOA).accepted
-    for less in (replace(GENOA, hardware_id=None), replace(GENOA, hardware_id="00" * 64), replace(GENOA, tcb={})):
+    for less in (GENOA._replace(hardware_id=None), GENOA._replace(hardware_id="00" * 64), GENOA._replace(tcb={})):
         refused = judge(sets + rules, less)
         assert refused.decided_by == "policy.rule.n"
         assert "lifted where" in refused.against[0].hint
-    both = judge(sets + rules, replace(GENOA, tcb={"reported": {"snp": 22}}))
+    both = judge(sets + rules, GENOA._replace(tcb={"reported": {"snp": 22}}))
     assert "tcb.reported.snp = 22" in both.against[0].actual
     for wrong in ('[[rule]]\nid = "a"\neffect = "accept"\nwhen = { debug = false }\nunless = { tee = "snp" }\n',):
         with pytest.raises(UsageError, match="no 'unless'"):
@@ -133,7 +133,7 @@ def test_a_refusal_is_lifted_only_by_what_surely_holds() -> None:
 
 
 def test_strict_accepts_a_listed_milan_by_an_including_policy(tmp_path: Path) -> None:
-    cured = replace(MILAN, tcb={"reported": {"snp": 24}})
+    cured = MILAN._replace(tcb={"reported": {"snp": 24}})
     assert judge(policies.load("strict"), cured).decided_by == "policy.rule.no-milan"
     ours = tmp_path / "ours.toml"
     ours.write_text(f'include = ["strict"]\n[sets]\nmilan-chips = ["{"cd" * 64}"]\n')
@@ -151,12 +151,12 @@ def test_strict_refuses_each_known_hole_and_accepts_its_cure(row: knowledge.Advi
     strict = parse(f'include = ["strict"]\n[sets]\nmilan-chips = ["{"cd" * 64}"]\n', "p.toml")
     for generation in row.generations:
         for model, stepping in row.processors or ((17, 9),):
-            cpu = replace(GENOA.cpu, generation=generation, model=model, stepping=stepping)
+            cpu = GENOA.cpu._replace(generation=generation, model=model, stepping=stepping)
 
             def told(value: Any, cpu: Any = cpu) -> Claims:
                 part = row.path.split(".")
                 if part[0] == "tcb":
-                    return replace(GENOA, cpu=cpu, tcb={"reported": {**base["reported"], part[-1]: value}})
+                    return GENOA._replace(cpu=cpu, tcb={"reported": {**base["reported"], part[-1]: value}})
                 return replace(
                     GENOA, cpu=cpu, tcb=base, extra={**GENOA.extra, "platform": {**platform, part[-1]: value}}
                 )
@@ -388,7 +388,7 @@ def test_every_condition_of_the_profiles_fits_its_field() -> None:
 
 def test_the_host_s_own_word_is_no_measurement() -> None:
     rules = accepting(measurements__host_data=f'"{"11" * 32}"', debug="false")
-    host = replace(GENOA, measurements={"host_data": "11" * 32})
+    host = GENOA._replace(measurements={"host_data": "11" * 32})
     assert [item.check for item in judge(rules, host, measured=True).against] == ["policy.measurement"]
     negated = accepting(measurements__launch='{ not = "00" }', debug="false")
     assert [item.check for item in judge(negated, GENOA, measured=True).against] == ["policy.measurement"]

@@ -18,8 +18,8 @@ from fastness.cli.main import main
 from fastness.errors import UsageError
 from fastness.image import eif, store
 from fastness.image.measure import Row, statement
-from fastness.pki import keys, signer
-from fastness.wire import dsse, x509
+from fastness.pki import dsse, keys, signer
+from fastness.wire import x509
 
 TDVF = tdvf([(0, 0x2000, 0xFFFF8000, 0x2000, 1)])
 

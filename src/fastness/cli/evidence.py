@@ -25,13 +25,10 @@ SCHEMA, COLLECTED = "fastness/evidence/v1", "fastness/collected/v1"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="show|collect|ear")
+    commands = parser.add_subparsers(dest="action", required=True, metavar="show|collect")
     show = commands.add_parser("show", help="every field: offset, size, meaning, bytes")
     show.add_argument("paths", metavar="PATH", nargs="+", help="files and folders; - for stdin")
     show.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    from fastness.cli import ear
-
-    ear.configure(commands.add_parser("ear", help="read back a result for others (EAR), and check who made it"))
     collect = commands.add_parser("collect", help="this machine's own evidence")
     collect.add_argument("--report-data", metavar="HEX", default="", help="up to 64 bytes to put into it")
     collect.add_argument("--device", metavar="NAME", help="tsm, sev_guest, nsm, gramine or tpm (default: what is here)")
@@ -44,10 +41,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Shows or collects."""
-    if options.action == "ear":
-        from fastness.cli import ear
-
-        return ear.run(options)
     return _show(options) if options.action == "show" else _collect(options)
 
 

@@ -35,8 +35,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--anchors", metavar="FILE", nargs="+", action="extend", default=[], help="further roots: certificates or keys")
     add("--offline", action="store_true", help="never fetch collateral that is missing")
     add("--json", action="store_true", help="the whole result as one JSON document on stdout")
-    add("--ear", metavar="FILE", help="write the result for others as a signed EAR token (JWT)")
-    add("--ear-key", metavar="FILE", help="private key to sign it with (default: this user's, made on first use)")
     add("--batch", action="store_true", help="stay, and answer each JSON line on stdin with one on stdout")
 
 
@@ -68,10 +66,6 @@ def run(options: argparse.Namespace) -> int:
     results = answer(gathered, asked)
     for note in asked.supply.notes if asked.supply is not None else ():
         print(f"not fetched: {note}", file=sys.stderr)
-    if options.ear:
-        from fastness.cli import ear
-
-        ear.deliver(results, options.ear, options.ear_key, asked.nonce)
     if options.json:
         from fastness.cli.words import emit
 
