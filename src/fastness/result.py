@@ -61,6 +61,8 @@ class Result:
     source: str = ""
     ignored: tuple[Ignored, ...] = ()
     policy: Mapping[str, Any] | None = None
+    layers: tuple[Claims, ...] = ()
+    """Claims of each attester apart, outermost first; not in the JSON, where they are merged."""
 
     @property
     def exit_code(self) -> int:
