@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from fastness.claims import vector
 from fastness.errors import MalformedEvidence, NotGenuine, UsageError
@@ -148,7 +148,7 @@ def _form(whole: Mapping[str, Any]) -> Ear:
         tiers.append(_tier("ear_status", whole["ear_status"]))
     # of several attesters one that nothing is said of is not covered by the others
     status = "none" if "none" in tiers and vector.worst(tiers) == "affirming" else vector.worst(tiers)
-    return Ear(status, int(issued), verifier["developer"], verifier["build"], tuple(nonces), submods)
+    return Ear(status, issued, verifier["developer"], verifier["build"], tuple(nonces), submods)
 
 
 def _submod(name: str, item: Any) -> str:
@@ -189,7 +189,7 @@ def _timely(whole: Mapping[str, Any], issued: int, now: int, max_age: int | None
         raise _untimely(f"it is {now - issued} seconds old, and {max_age} are allowed", "iat")
 
 
-def _is_time(value: Any) -> bool:
+def _is_time(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
 
 

@@ -44,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Answers; returns the exit code."""
     if options.batch:
+        if options.ear is not None or options.ear_key is not None:
+            raise UsageError("an EAR is of one run", where="--ear", hint="leave out --batch")
         from fastness.cli.batch import serve
 
         return serve(options)
