@@ -314,3 +314,28 @@ def test_the_command_writes_and_reads(tmp_path, monkeypatch, capsys):
         assert (code, json.loads(text)["status"]) == (1, status), words
     assert command(capsys, "verify", case, "--ear-key", made)[0] == 2
     assert command(capsys, "verify", "--batch", "--ear", out)[0] == 2
+
+
+@vectors.needs_vectors
+def test_each_attester_has_its_submodule(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    out, jwk = tmp_path / "x.jwt", tmp_path / "x.jwk"
+    jwk.write_text(command(capsys, "evidence", "ear-key")[1])
+    gpu = next(vectors.ROOT / name for name in vectors.names("nvgpu") if "--" not in name)
+    case = vectors.case(f"nvgpu/{gpu.name}")
+    cpu = vectors.ROOT / "tdx" / "v4-uptodate"
+    command(capsys, "verify", gpu, cpu, "--at", case.at.isoformat(), "--offline", "--ear", out)
+    text = command(capsys, "evidence", "ear", out, "--key", jwk, "--json")[1]
+    assert {"gpu", "cpu"} <= set(json.loads(text)["submods"])
+
+
+def test_layers_become_appraisals_of_their_own():
+    from fastness.cli.ear import appraised
+    from fastness.result import Result
+
+    layers = (Claims("nvgpu", debug=False, measurements={"m1": "00"}), Claims("snp", debug=True))
+    found = appraised(Result("nvgpu", True, AT, verdict="accept", layers=layers, policy={"name": "p", "sha256": "00"}))
+    assert [(item.tee, item.status) for item in found] == [("nvgpu", "affirming"), ("snp", "contraindicated")]
+    assert [item.status for item in appraised(Result("snp", None, AT))] == ["none"]
+    assert appraised(Result("snp", False, AT, error=MalformedEvidence("x", 0, 1, 2)))[0].vector == vector.every(1)
+    assert appraised(Result("snp", False, AT, error=NotGenuine("snp.signature", "x")))[0].vector == vector.every(99)
