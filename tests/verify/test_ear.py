@@ -135,7 +135,7 @@ def serialization_hash():
 
 def test_profile_time_and_nonce():
     now = int(AT.timestamp())
-    assert refused(token(eat_profile="tag:github.com,2023:veraison/ear")) == "ear.profile"
+    assert refused(token(eat_profile="tag:ietf.org,2026:rats/ear#03")) == "ear.profile"
     assert refused(token(iat=now + 61)) == "ear.time"
     assert refused(token(nbf=now + 61)) == "ear.time"
     assert refused(token(exp=now - 60)) == "ear.time"
@@ -339,3 +339,22 @@ def test_layers_become_appraisals_of_their_own():
     assert [item.status for item in appraised(Result("snp", None, AT))] == ["none"]
     assert appraised(Result("snp", False, AT, error=MalformedEvidence("x", 0, 1, 2)))[0].vector == vector.every(1)
     assert appraised(Result("snp", False, AT, error=NotGenuine("snp.signature", "x")))[0].vector == vector.every(99)
+
+
+def test_the_older_names_under_the_older_profile_only():
+    text = ear.write(APPRAISED, OURS, at=AT, build="1", nonce=NONCE, profile="2023")
+    claims = json.loads(jose.decode(text.split(".")[1], "payload"))
+    assert claims["eat_profile"] == "tag:github.com,2023:veraison/ear" and "ear.verifier-id" in claims
+    assert claims["submods"]["cpu"]["ear.appraisal-policy-id"] == "urn:sha256:" + "ab" * 32
+    assert claims["submods"]["cpu"]["ear.trustworthiness-vector"] == GOOD
+    assert "ear_" not in json.dumps(claims)
+    new = ear.write(APPRAISED, OURS, at=AT, build="1", nonce=NONCE)
+    assert read(text.encode(), nonce=NONCE) == read(new.encode())
+    for name in ear.PROFILES.values():
+        mixed = (
+            token(eat_profile=name)
+            if name != ear.PROFILE
+            else OURS.sign(json.dumps(claims | {"eat_profile": name}).encode()).encode()
+        )
+        with pytest.raises(MalformedEvidence):
+            read(mixed)

@@ -1,7 +1,8 @@
 """EAT Attestation Results (draft-ietf-rats-ear-04) as JWT: written, and read back.
 
 The JSON names are those of revision 04, ``eat_profile`` ``tag:ietf.org,2026:rats/ear#04``; earlier revisions wrote
-dots and hyphens in their place (``ear.status``) and are not read. One submodule for each attester: ``cpu``, ``gpu``,
+dots and hyphens in their place (``ear.status``), and libraries still do: with the profile of 2023 those are written and
+read too. One submodule for each attester: ``cpu``, ``gpu``,
 ``tpm``, with ``-2`` and so on after a name that is taken.
 
 What is read back is checked in this order:
@@ -27,6 +28,14 @@ from fastness.errors import MalformedEvidence, NotGenuine, UsageError
 from fastness.pki import jose
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
+PROFILE_2023 = "tag:github.com,2023:veraison/ear"
+PROFILES = {"04": PROFILE, "2023": PROFILE_2023}
+OLDER = {
+    "ear_status": "ear.status",
+    "ear_trustworthiness_vector": "ear.trustworthiness-vector",
+    "ear_verifier_id": "ear.verifier-id",
+}
+"""Names of revision 04 → of 2023; there, too, one ``ear.appraisal-policy-id`` stands for the list of them."""
 KINDS = {"nvgpu": "gpu", "tpm": "tpm"}
 """Name of the submodule by TEE; any other is ``cpu``."""
 LEEWAY = 60
@@ -64,7 +73,13 @@ class Ear:
 
 
 def write(
-    appraisals: tuple[Appraisal, ...], key: jose.Private, *, at: datetime, build: str, nonce: bytes | None = None
+    appraisals: tuple[Appraisal, ...],
+    key: jose.Private,
+    *,
+    at: datetime,
+    build: str,
+    nonce: bytes | None = None,
+    profile: str = "04",
 ) -> str:
     """The token.
 
@@ -74,6 +89,7 @@ def write(
         at: the time judged at; it becomes ``iat``, so that judging by the past never looks fresh.
         build: version of this verifier.
         nonce: what the evidence was found fresh over, 8 to 64 bytes (RFC 9711 section 4.1).
+        profile: one of :data:`PROFILES`.
 
     Raises:
         UsageError: a nonce an EAT cannot carry.
@@ -96,6 +112,9 @@ def write(
             name = f"{kind}-{count}"
         submods[name] = item.to_json()
     whole["submods"] = submods
+    if profile != "04":
+        whole = _older(whole) | {"eat_profile": PROFILES[profile]}
+        whole["submods"] = {name: _older(item) for name, item in submods.items()}
     return key.sign(json.dumps(whole, separators=(",", ":"), sort_keys=True).encode())
 
 
@@ -110,6 +129,10 @@ def read(
     """
     whole = jose.verify(token, trusted, "ear")
     _profile(whole)
+    if whole["eat_profile"] != PROFILE:
+        whole = _newer(whole)
+        if isinstance(whole.get("submods"), dict):
+            whole["submods"] = {name: _newer(item) for name, item in whole["submods"].items()}
     found = _form(whole)
     _timely(whole, found.issued, int(at.timestamp()), max_age)
     if nonce is not None and jose.encode(nonce) not in found.nonces:
@@ -119,8 +142,24 @@ def read(
     return found
 
 
+def _older(claims: Mapping[str, Any]) -> dict[str, Any]:
+    out = {OLDER.get(name, name): value for name, value in claims.items()}
+    ids = out.pop("ear_appraisal_policy_ids", [])
+    return out | ({"ear.appraisal-policy-id": ids[0]} if ids else {})
+
+
+def _newer(claims: Any) -> Any:
+    """The reverse; each profile's names are read under that profile only."""
+    if not isinstance(claims, dict):
+        return claims
+    names = {old: new for new, old in OLDER.items()}
+    out = {names.get(name, name): value for name, value in claims.items() if name not in OLDER}
+    policy = out.pop("ear.appraisal-policy-id", None)
+    return out | ({"ear_appraisal_policy_ids": [policy]} if policy is not None else {})
+
+
 def _profile(whole: Mapping[str, Any]) -> None:
-    if whole.get("eat_profile") != PROFILE:
+    if whole.get("eat_profile") not in PROFILES.values():
         raise NotGenuine(
             "ear.profile",
             f"the profile is {str(whole.get('eat_profile'))[:80]!r}, not {PROFILE!r}",

@@ -99,7 +99,7 @@ def signing_key(path: str | None) -> jose.Private:
     return jose.private(reference.read(str(place)), str(place))
 
 
-def write(results: Sequence[Result], path: str, key: jose.Private, nonce: bytes | None) -> None:
+def write(results: Sequence[Result], path: str, key: jose.Private, nonce: bytes | None, profile: str) -> None:
     """Writes the EAR of all ``results``."""
     from fastness import __version__
     from fastness.claims import ear
@@ -107,7 +107,7 @@ def write(results: Sequence[Result], path: str, key: jose.Private, nonce: bytes 
 
     appraisals = tuple(item for result in results for item in appraised(result))
     fresh = nonce if all(result.genuine for result in results) else None
-    token = ear.write(appraisals, key, at=results[0].at, build=__version__, nonce=fresh)
+    token = ear.write(appraisals, key, at=results[0].at, build=__version__, nonce=fresh, profile=profile)
     _write(Path(path), token.encode(), 0o600)
 
 

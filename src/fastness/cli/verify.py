@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="the whole result as one JSON document on stdout")
     add("--ear", metavar="FILE", help="write the result as a signed EAR (JWT) to FILE")
     add("--ear-key", metavar="FILE", help="sign it with this private key (one of this user's, made on first use)")
+    add("--ear-profile", choices=("04", "2023"), default="04", help="names of that draft of EAR (04)")
     add("--batch", action="store_true", help="stay, and answer each JSON line on stdin with one on stdout")
 
 
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     if key is not None:
         from fastness.cli import ear
 
-        ear.write(results, options.ear, key, asked.nonce)
+        ear.write(results, options.ear, key, asked.nonce, options.ear_profile)
     for note in asked.supply.notes if asked.supply is not None else ():
         print(f"not fetched: {note}", file=sys.stderr)
     if options.json:
