@@ -296,6 +296,7 @@ class _Session:
         result = blank._replace(
             genuine=True,
             claims=merged(claims),
+            layers=claims,
             findings=tuple(findings),
             anchors=tuple(anchor for layer, _ in layers for anchor in layer.anchors),
             within=tuple(item.tee for item in claims[1:]),

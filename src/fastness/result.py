@@ -59,6 +59,8 @@ class Result(NamedTuple):
     source: str = ""
     ignored: tuple[Ignored, ...] = ()
     policy: Mapping[str, Any] | None = None
+    layers: tuple[Claims, ...] = ()
+    """Claims of each attester apart, outermost first; not in the JSON, where they are merged."""
 
     @property
     def exit_code(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,7 @@ def test_strict_accepts_a_listed_milan_by_an_including_policy(tmp_path: Path) ->
     listed = policies.load(str(ours))
     assert judge(listed, cured).accepted
     assert not judge(listed, MILAN).accepted
-    assert judge(listed, replace(cured, hardware_id="00" * 64)).decided_by == "policy.rule.no-milan"
+    assert judge(listed, cured._replace(hardware_id="00" * 64)).decided_by == "policy.rule.no-milan"
     assert judge(listed, CURED).accepted
 
 
@@ -157,8 +156,8 @@ def test_strict_refuses_each_known_hole_and_accepts_its_cure(row: knowledge.Advi
                 part = row.path.split(".")
                 if part[0] == "tcb":
                     return GENOA._replace(cpu=cpu, tcb={"reported": {**base["reported"], part[-1]: value}})
-                return replace(
-                    GENOA, cpu=cpu, tcb=base, extra={**GENOA.extra, "platform": {**platform, part[-1]: value}}
+                return GENOA._replace(
+                    cpu=cpu, tcb=base, extra={**GENOA.extra, "platform": {**platform, part[-1]: value}}
                 )
 
             good = row.cured if isinstance(row.cured, bool) else 99
@@ -332,7 +331,7 @@ def test_removing_claims_never_accepts_in_the_whole_language(rules: Any, given_c
     found = parse(toml_of(rules), "p.toml")
     before = judge(found, given_claims).accepted
     for name, empty in (("cpu", type(given_claims.cpu)()), ("tcb", {}), ("hardware_id", None), ("debug", None)):
-        assert before or not judge(found, replace(given_claims, **{name: empty})).accepted
+        assert before or not judge(found, given_claims._replace(**{name: empty})).accepted
 
 
 @given(rule_values, claims)

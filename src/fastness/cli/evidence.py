@@ -25,7 +25,7 @@ SCHEMA, COLLECTED = "fastness/evidence/v1", "fastness/collected/v1"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="show|collect")
+    commands = parser.add_subparsers(dest="action", required=True, metavar="show|collect|ear|ear-key")
     show = commands.add_parser("show", help="every field: offset, size, meaning, bytes")
     show.add_argument("paths", metavar="PATH", nargs="+", help="files and folders; - for stdin")
     show.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -37,10 +37,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="FOLDER", help="write the files here; without it one JSON bundle on stdout"
     )
     collect.add_argument("--json", action="store_true", help="the bundle on stdout, even with --output")
+    from fastness.cli import ear
+
+    ear.configure(commands)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Shows or collects."""
+    """Shows, collects, or reads a result."""
+    if options.action.startswith("ear"):
+        from fastness.cli import ear
+
+        return ear.run(options)
     return _show(options) if options.action == "show" else _collect(options)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fastness.appraise.policy import Policy
+    from fastness.pki import jose
     from fastness.result import Result
 
 MAX_LINE = 16 << 20
@@ -35,12 +36,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--anchors", metavar="FILE", nargs="+", action="extend", default=[], help="further roots: certificates or keys")
     add("--offline", action="store_true", help="never fetch collateral that is missing")
     add("--json", action="store_true", help="the whole result as one JSON document on stdout")
+    add("--ear", metavar="FILE", help="write the result as a signed EAR (JWT) to FILE")
+    add("--ear-key", metavar="FILE", help="sign it with this private key (one of this user's, made on first use)")
+    add("--ear-profile", choices=("04", "2023"), default="04", help="names of that draft of EAR (04)")
     add("--batch", action="store_true", help="stay, and answer each JSON line on stdin with one on stdout")
 
 
 def run(options: argparse.Namespace) -> int:
     """Answers; returns the exit code."""
     if options.batch:
+        if options.ear is not None or options.ear_key is not None:
+            raise UsageError("an EAR is of one run", where="--ear", hint="leave out --batch")
         from fastness.cli.batch import serve
 
         return serve(options)
@@ -63,7 +69,12 @@ def run(options: argparse.Namespace) -> int:
         anchors,
         offline=options.offline,
     )
+    key = _ear_key(options)
     results = answer(gathered, asked)
+    if key is not None:
+        from fastness.cli import ear
+
+        ear.write(results, options.ear, key, asked.nonce, options.ear_profile)
     for note in asked.supply.notes if asked.supply is not None else ():
         print(f"not fetched: {note}", file=sys.stderr)
     if options.json:
@@ -74,6 +85,16 @@ def run(options: argparse.Namespace) -> int:
         for result in results:
             _show(result)
     return exit_code(results)
+
+
+def _ear_key(options: argparse.Namespace) -> jose.Private | None:
+    if options.ear is None:
+        if options.ear_key is not None:
+            raise UsageError("--ear-key without a result to sign", where="--ear-key", hint="--ear FILE")
+        return None
+    from fastness.cli import ear
+
+    return ear.signing_key(options.ear_key)
 
 
 def _policy(options: argparse.Namespace) -> Policy | None:
