@@ -123,7 +123,7 @@ def test_another_key_and_an_altered_token():
     der_form = base64.urlsafe_b64encode(KEYS["ES256"].sign(b"x", ec.ECDSA(serialization_hash()))).rstrip(b"=").decode()
     assert refused(f"{head}.{body}.{der_form}".encode()) == "ear.signature"
     inside = {"alg": "ES256", "jwk": stranger.public.jwk()}
-    text = jwt.encode(claims, stranger._key, algorithm="ES256", headers=inside)
+    text = jwt.encode(claims, stranger.key.armoured(), algorithm="ES256", headers=inside)
     assert refused(text.encode()) == "ear.signature"
 
 
