@@ -390,6 +390,8 @@ def test_the_host_s_own_word_is_no_measurement() -> None:
     rules = accepting(measurements__host_data=f'"{"11" * 32}"', debug="false")
     host = replace(GENOA, measurements={"host_data": "11" * 32})
     assert [item.check for item in judge(rules, host, measured=True).against] == ["policy.measurement"]
+    by = accepting(measurements__launch=f'{{ by_generation = {{ genoa = "{"ab" * 48}" }} }}', debug="false")
+    assert judge(by, GENOA, measured=True).accepted
     negated = accepting(measurements__launch='{ not = "00" }', debug="false")
     assert [item.check for item in judge(negated, GENOA, measured=True).against] == ["policy.measurement"]
 
