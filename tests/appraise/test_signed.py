@@ -460,3 +460,12 @@ def test_an_owner_has_a_key_of_the_two_kinds() -> None:
     text = ring(1, alice=ALICE).replace(base64.b64encode(ALICE.public).decode(), base64.b64encode(public).decode())
     with pytest.raises(UsageError, match="no public key of Ed25519 or P-256"):
         owners.parse(text.encode(), "k.toml")
+
+
+def test_a_fixed_signature_has_one_length() -> None:
+    from fastness.pki import keys
+
+    key = keys.load(owners.parse(ring(1, bob=BOB).encode(), "x").holders[0].public)
+    made = BOB.sign_fixed(b"message")
+    assert signer.verifies_fixed(key, made, b"message")
+    assert not signer.verifies_fixed(key, made[:32] + b"\0" + made[32:], b"message")
