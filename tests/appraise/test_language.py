@@ -389,6 +389,8 @@ def test_the_host_s_own_word_is_no_measurement() -> None:
     rules = accepting(measurements__host_data=f'"{"11" * 32}"', debug="false")
     host = GENOA._replace(measurements={"host_data": "11" * 32})
     assert [item.check for item in judge(rules, host, measured=True).against] == ["policy.measurement"]
+    by = accepting(measurements__launch=f'{{ by_generation = {{ genoa = "{"ab" * 48}" }} }}', debug="false")
+    assert judge(by, GENOA, measured=True).accepted
     negated = accepting(measurements__launch='{ not = "00" }', debug="false")
     assert [item.check for item in judge(negated, GENOA, measured=True).against] == ["policy.measurement"]
 
@@ -399,3 +401,26 @@ def test_fields_are_found_by_their_exact_name_first() -> None:
     assert exact.kind == "number"
     assert fields.of("snp", "tdx.fmspc") is None
     assert fields.anywhere("snp.policy")
+
+
+@pytest.mark.parametrize(
+    ("when", "changed"),
+    [
+        ("debug = true", {"debug": "yes"}),
+        ('"tcb.reported.snp" = ["x", 24]', {}),
+        ('"tcb.reported.snp" = [24, "x"]', {}),
+    ],
+)
+def test_a_refusal_that_cannot_be_told_refuses_whatever_the_kind(when: str, changed: dict[str, Any]) -> None:
+    rules = accepting(debug='[true, false, "yes"]')
+    refusing = f'[[rule]]\nid = "n"\neffect = "refuse"\nwhy = "w"\nwhen = {{ {when} }}\n'
+    claims = replace(GENOA, **changed)
+    assert judge(rules, claims).accepted or changed
+    verdict = judge(rules + refusing, claims)
+    assert "policy.rule.n" in {item.check for item in verdict.against}
+
+
+def test_one_claim_has_one_condition_however_it_is_written() -> None:
+    twice = accepting(debug="false").replace("when = {", 'when = { cpu = { vendor = "amd" }, "cpu.vendor" = "intel",')
+    with pytest.raises(UsageError, match="stands here twice"):
+        parse(twice, "p.toml")

@@ -433,3 +433,41 @@ def test_no_bytes_make_the_reader_raise_anything_else(data: bytes) -> None:
         statements.read(data, "x")
     except FastnessError as error:
         assert error.exit_code in (2, 3)
+
+
+def test_an_auditor_whose_key_has_expired_no_longer_vouches(tmp_path: Path) -> None:
+    lasting = Statement("keep-images", "", STATEMENT.issued, None, STATEMENT.rows)
+    for until, accepted in (("2026-11-02", True), ("2026-10-31", False)):
+        files(tmp_path, a=statements.sign(lasting, ALICE), keys=ring(1, f"expires = {until}T00:00:00Z\n", alice=ALICE))
+        assert judge(tmp_path, '[[reference]]\nfile = "a.toml"\nauditors = "keys.toml"\n').accepted is accepted
+
+
+def test_an_envelope_of_something_else_states_nothing() -> None:
+    other = dsse.Envelope(signed.PAYLOAD, reference.dump_toml(STATEMENT).encode(), ())
+    with pytest.raises(UsageError, match="an envelope of"):
+        statements.read(statements.add(other, ALICE).unparse(), "x")
+
+
+@pytest.mark.parametrize("count", [0, dsse.MAX_SIGNATURES + 1])
+def test_an_envelope_has_a_bounded_number_of_signatures(count: int) -> None:
+    with pytest.raises(Malformed, match="no DSSE envelope"):
+        dsse.parse(dsse.Envelope("k", b"p", (dsse.Signature("", b"s"),) * count).unparse(), "x")
+
+
+def test_an_owner_has_a_key_of_the_two_kinds() -> None:
+    made = ["openssl", "ecparam", "-genkey", "-name", "secp384r1", "-noout"]
+    private = subprocess.run(made, capture_output=True, check=True).stdout
+    shown = ["openssl", "pkey", "-pubout", "-outform", "DER"]
+    public = subprocess.run(shown, input=private, capture_output=True, check=True).stdout
+    text = ring(1, alice=ALICE).replace(base64.b64encode(ALICE.public).decode(), base64.b64encode(public).decode())
+    with pytest.raises(UsageError, match="no public key of Ed25519 or P-256"):
+        owners.parse(text.encode(), "k.toml")
+
+
+def test_a_fixed_signature_has_one_length() -> None:
+    from fastness.pki import keys
+
+    key = keys.load(owners.parse(ring(1, bob=BOB).encode(), "x").holders[0].public)
+    made = BOB.sign_fixed(b"message")
+    assert signer.verifies_fixed(key, made, b"message")
+    assert not signer.verifies_fixed(key, made[:32] + b"\0" + made[32:], b"message")

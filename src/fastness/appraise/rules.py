@@ -53,6 +53,8 @@ class Rule:
 def _names_values(written: Any) -> bool:
     if isinstance(written, list):
         return all(map(_names_values, written))
+    if isinstance(written, dict) and isinstance(cases := written.get("by_generation"), dict):
+        return all(map(_names_values, cases.values()))
     return isinstance(written, str) and written[:1] not in ("!", "<", ">")
 
 

@@ -44,7 +44,7 @@ async def _run(options: argparse.Namespace, spawned: Spawned) -> int:
         prepared = delivery.prepared(options)
         say("SIMULATED: platform nil, policy development: nothing is protected from this machine")
         launcher.anchors()  # the software root is made on first use
-        chosen = policy.load("development")
+        chosen = policy.load("development", owners="")  # a rehearsal: owners guard what is real
         wishes = delivery.wishes(options, chosen, delivery.roots(chosen, []))
         await starting.ready(30)
         wishes.stages.mark("keep ready")
