@@ -414,7 +414,7 @@ def test_fields_are_found_by_their_exact_name_first() -> None:
 def test_a_refusal_that_cannot_be_told_refuses_whatever_the_kind(when: str, changed: dict[str, Any]) -> None:
     rules = accepting(debug='[true, false, "yes"]')
     refusing = f'[[rule]]\nid = "n"\neffect = "refuse"\nwhy = "w"\nwhen = {{ {when} }}\n'
-    claims = replace(GENOA, **changed)
+    claims = GENOA._replace(**changed)
     assert judge(rules, claims).accepted or changed
     verdict = judge(rules + refusing, claims)
     assert "policy.rule.n" in {item.check for item in verdict.against}

@@ -89,7 +89,9 @@ def test_a_refusal_says_where_in_evidence_and_policy_why_and_what_would_turn_it(
     assert str(finding.where[1]) == "test.toml:12 tcb.reported.snp"
     assert "line 12" in finding.hint
     shown = text(verdict)
-    assert "one thing stands in the way" in shown.splitlines()[-1]
+    assert shown.splitlines()[-1] == (
+        "would be accepted if tcb.reported.snp >=23 on the host or with test.toml:12 at >=20"
+    )
     assert "refused by policy.rule.s-t-u-of-q" in shown
 
 

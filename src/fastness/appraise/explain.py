@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastness.appraise.turn import words
 from fastness.appraise.verdict import Verdict
 from fastness.claims.finding import Finding, Outcome
 
@@ -25,7 +26,7 @@ def text(verdict: Verdict) -> str:
     lines.append(
         f"{word} by {verdict.decided_by}, policy {verdict.policy} (sha-256 {verdict.policy_digest[:16]}…), at {at}"
     )
-    turn = _turn(verdict)
+    turn = words(verdict)
     return "\n".join([*lines, turn] if turn else lines)
 
 
@@ -41,13 +42,3 @@ def _middle(finding: Finding) -> str:
     if finding.expected and finding.actual:
         return f"{finding.outcome.value}: expected {finding.expected}, found {finding.actual}"
     return finding.actual or finding.expected or finding.outcome.value
-
-
-def _turn(verdict: Verdict) -> str:
-    """The smallest change that would turn a refusal: only when one finding stands in the way is there one."""
-    against = verdict.against
-    if verdict.accepted or not against:
-        return ""
-    if len(against) == 1:
-        return f"one thing stands in the way: {against[0].hint}"
-    return f"{len(against)} things stand in the way; first: {against[0].hint}"

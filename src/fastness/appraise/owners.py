@@ -193,4 +193,4 @@ class _Reader:
                 return found
         except (Malformed, binascii.Error, ValueError):
             pass
-        raise self.wrong(path, "no public key of Ed25519 or P-256", "openssl pkey -in KEY -pubout, or its base64")
+        raise self.wrong(path, "no public key of Ed25519, P-256 or P-384", "openssl pkey -in KEY -pubout, or its base64")

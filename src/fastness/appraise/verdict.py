@@ -36,6 +36,8 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """``fastness/verdict/v1``, for evidence that is genuine."""
+        from fastness.appraise.turn import smallest
+
         first = self.claims[0] if self.claims else None
         return {
             "schema": SCHEMA,
@@ -47,6 +49,7 @@ class Verdict:
             "verdict": "accept" if self.accepted else "refuse",
             "decided_by": self.decided_by,
             "policy": {"name": self.policy, "sha256": self.policy_digest},
+            "would_turn": [item.to_json() for item in smallest(self)],
             "at": self.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "error": None,
         }

@@ -18,18 +18,21 @@ import asyncio
 import contextlib
 import json
 import socket
+from collections.abc import Coroutine
 from typing import Any
 
 import h11
 
 from fastness.errors import FastnessError, KeepFailed, RemoteError
-from fastness.host.inventory import Inventory
+from fastness.host.inventory import Entry, Inventory
 from fastness.host.relay import relay
 
 MAX_CONNECTIONS = 512
 MAX_BODY = 4096
 IDLE_TIMEOUT = 60.0
 UPGRADE = b"fastness-keep"
+UNCLAIMED = 5.0
+"""Seconds a keep may be without any connection once whoever asked for it has hung up."""
 
 
 class Problem(Exception):
@@ -58,9 +61,7 @@ class Server:
                 if len(self._tasks) >= MAX_CONNECTIONS:
                     sock.close()
                     continue
-                task = asyncio.create_task(self._connection(sock))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._later(self._connection(sock))
         finally:
             self._listening.close()
             for task in self._tasks:
@@ -73,20 +74,36 @@ class Server:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
+        made: list[Entry] = []
         try:
             while True:
                 request, first = await _next_request(http, sock)
                 if request is None:
                     return
-                if await self._one(http, sock, request, first):
+                if await self._one(http, sock, request, first, made):
                     return
                 http.start_next_cycle()
         except (OSError, TimeoutError, h11.ProtocolError):
             return
         finally:
             sock.close()
+            for entry in made:
+                self._later(self._unclaimed(entry))
 
-    async def _one(self, http: h11.Connection, sock: socket.socket, request: h11.Request, body: bytes) -> bool:
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _unclaimed(self, entry: Entry) -> None:
+        """Ends a keep nobody came for: a tenant that was interrupted may never have learnt its id."""
+        await asyncio.sleep(UNCLAIMED)
+        if not entry.connections:
+            await self._inventory.stop(entry)
+
+    async def _one(
+        self, http: h11.Connection, sock: socket.socket, request: h11.Request, body: bytes, made: list[Entry]
+    ) -> bool:
         """Answers one request; True when the connection is used up."""
         path = request.target.split(b"?")[0].decode("ascii", "replace")
         method = request.method.decode("ascii", "replace")
@@ -94,7 +111,7 @@ class Server:
             if method == "GET" and path.startswith("/v1/keeps/") and path.endswith("/channel"):
                 await self._channel(http, sock, request, path.split("/")[3])
                 return True
-            status, answer = await self._answer(method, path, body)
+            status, answer = await self._answer(method, path, body, made)
         except Problem as problem:
             status, answer = problem.status, {"error": problem.what, "hint": problem.hint}
         except KeepFailed as error:
@@ -104,7 +121,7 @@ class Server:
         await _reply(http, sock, status, answer)
         return bool(http.our_state is h11.MUST_CLOSE)
 
-    async def _answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+    async def _answer(self, method: str, path: str, body: bytes, made: list[Entry]) -> tuple[int, Any]:
         inventory = self._inventory
         match method, path.strip("/").split("/"):
             case "GET", ["v1", "capacity"]:
@@ -114,6 +131,7 @@ class Server:
             case "POST", ["v1", "keeps"]:
                 self._platform(body)
                 entry = await inventory.launch()
+                made.append(entry)
                 return 201, entry.to_json()
             case "GET", ["v1", "keeps", name]:
                 return 200, self._find(name).to_json()

@@ -1,0 +1,96 @@
+"""What would turn a refusal: the fewest things in the way, and for each what the host or the policy could change.
+
+A verdict is turned when nothing speaks against it any more: refusing rules, unanswered checks and the strict answers
+all count, and of the accepting rules the one with the fewest unmet conditions. What cannot be changed on a machine (its
+processor's generation) is said to want another machine.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fastness.appraise.verdict import Verdict
+from fastness.claims.finding import Finding
+
+RULE = "policy.rule."
+FIXED = ("cpu.", "tee", "hardware_id", "cloud")
+"""Claims of the machine itself: no update changes them."""
+
+_BOUND = re.compile(r"(\S+) (>=|<=|>|<) ?(\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing in the way: the check, what the host could do, what the policy could say instead."""
+
+    check: str
+    host: str
+    policy: str
+
+    def __str__(self) -> str:
+        return " or ".join(item for item in (self.host, self.policy) if item)
+
+    def to_json(self) -> dict[str, str]:
+        """Words for machines."""
+        return {"check": self.check, "host": self.host, "policy": self.policy}
+
+
+def smallest(verdict: Verdict) -> tuple[Change, ...]:
+    """The fewest changes that would turn a refusal into an acceptance; none for an acceptance."""
+    if verdict.accepted:
+        return ()
+    always: list[Finding] = []
+    by_rule: dict[str, list[Finding]] = {}
+    for finding in verdict.against:
+        if _required(finding):
+            by_rule.setdefault(finding.check, []).append(finding)
+        else:
+            always.append(finding)
+    fewest = min(by_rule.values(), key=len, default=[])
+    return tuple(dict.fromkeys(_change(finding) for finding in (*always, *fewest)))
+
+
+def words(verdict: Verdict) -> str:
+    """The changes as one sentence; empty for an acceptance."""
+    changes = smallest(verdict)
+    return "would be accepted " + "; and ".join(map(str, changes)) if changes else ""
+
+
+def _rule(finding: Finding) -> str:
+    return finding.check.removeprefix(RULE) if finding.check.startswith(RULE) else ""
+
+
+def _required(finding: Finding) -> bool:
+    """Whether it is an unmet condition of an accepting rule (its place names the claim, a refusing rule's the rule)."""
+    return bool(_rule(finding)) and bool(finding.where) and finding.where[-1].field != _rule(finding)
+
+
+def _change(finding: Finding) -> Change:
+    place = finding.where[-1] if finding.where else None
+    at = f"{place.file}:{place.line}" if place is not None and place.file and place.line else ""
+    if _required(finding) and place is not None:
+        return Change(finding.check, _host(finding, place.field), _relaxed(finding, at))
+    if _rule(finding):
+        return Change(finding.check, "on a machine that it does not name", f"without rule {_rule(finding)!r} ({at})")
+    if finding.check == "policy.default-deny":
+        return Change(finding.check, "", f"with a rule whose 'when' holds for it, beside {place.file if place else ''}")
+    return Change(finding.check, f"where {finding.hint}", f'with a [[waive]] of "{finding.check}" and a reason')
+
+
+def _host(finding: Finding, path: str) -> str:
+    if path.startswith(FIXED):
+        return f"on another machine, whose {finding.expected}"
+    return f"if {finding.expected} on the host"
+
+
+def _relaxed(finding: Finding, at: str) -> str:
+    """The policy's line with what is there: a bound moves to it, any other condition admits it."""
+    actual = finding.actual.split(" (")[0]
+    if actual == "cannot tell":
+        return f"without {at}"
+    bound = _BOUND.fullmatch(finding.expected)
+    if bound is not None:
+        sign = {">": ">=", "<": "<="}.get(bound[2], bound[2])
+        return f"with {at} at {sign}{actual}"
+    return f"with {at} admitting {actual}"
