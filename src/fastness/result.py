@@ -18,6 +18,7 @@ key                  value
 ``source``           where the evidence came from
 ``ignored``          inputs left aside: source, why
 ``policy``           digest and name of the policy, null without one
+``would_turn``       the fewest changes that would turn a refusal: check, host (what it could do), policy (what to say)
 ==================== ===========================================================================================
 """
 
@@ -59,6 +60,7 @@ class Result(NamedTuple):
     source: str = ""
     ignored: tuple[Ignored, ...] = ()
     policy: Mapping[str, Any] | None = None
+    would_turn: tuple[Mapping[str, str], ...] = ()
     layers: tuple[Claims, ...] = ()
     """Claims of each attester apart, outermost first; not in the JSON, where they are merged."""
 
@@ -77,6 +79,7 @@ class Result(NamedTuple):
             decided_by=document.get("decided_by"),
             findings=verdict.findings,
             policy=document.get("policy"),
+            would_turn=tuple(document["would_turn"]),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -100,6 +103,7 @@ class Result(NamedTuple):
             "source": self.source,
             "ignored": [{"source": item.source, "why": item.why} for item in self.ignored],
             "policy": self.policy,
+            "would_turn": list(self.would_turn),
         }
 
 

@@ -193,4 +193,5 @@ class _Reader:
                 return found
         except (Malformed, binascii.Error, ValueError):
             pass
-        raise self.wrong(path, "no public key of Ed25519, P-256 or P-384", "openssl pkey -in KEY -pubout, or its base64")
+        hint = "openssl pkey -in KEY -pubout, or its base64"
+        raise self.wrong(path, "no public key of Ed25519, P-256 or P-384", hint)

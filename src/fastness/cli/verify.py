@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--anchors", metavar="FILE", nargs="+", action="extend", default=[], help="further roots: certificates or keys")
     add("--offline", action="store_true", help="never fetch collateral that is missing")
     add("--json", action="store_true", help="the whole result as one JSON document on stdout")
+    add("--html", metavar="FILE", help="write the result as one page that explains itself")
     add("--ear", metavar="FILE", help="write the result as a signed EAR (JWT) to FILE")
     add("--ear-key", metavar="FILE", help="sign it with this private key (one of this user's, made on first use)")
     add("--ear-profile", choices=("04", "2023"), default="04", help="names of that draft of EAR (04)")
@@ -45,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Answers; returns the exit code."""
     if options.batch:
-        if options.ear is not None or options.ear_key is not None:
-            raise UsageError("an EAR is of one run", where="--ear", hint="leave out --batch")
+        if options.ear is not None or options.ear_key is not None or options.html is not None:
+            raise UsageError("an EAR or a page is of one run", where="--batch", hint="leave out --batch")
         from fastness.cli.batch import serve
 
         return serve(options)
@@ -77,6 +78,13 @@ def run(options: argparse.Namespace) -> int:
         ear.write(results, options.ear, key, asked.nonce, options.ear_profile)
     for note in asked.supply.notes if asked.supply is not None else ():
         print(f"not fetched: {note}", file=sys.stderr)
+    if options.html:
+        from pathlib import Path
+
+        from fastness.cli import files
+        from fastness.page import html
+
+        files.write(Path(options.html), html(results).encode(), 0o644)
     if options.json:
         from fastness.cli.words import emit
 
