@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``platforms``."""
+    from fastness.host.launch import PLATFORMS
+
     add = parser.add_argument
     add("--json", action="store_true", help="one JSON document on stdout")
     add("--self-test", action="store_true", help="run what can be run here, and write a report to send back")
     add("--report", metavar="FILE", default=REPORT, help=f"where the self-test writes it ({REPORT})")
-    add(
-        "--platform", metavar="NAME", action="append", help="launch on this one alone; again for more (every ready one)"
-    )
+    add("--platform", choices=PLATFORMS, action="append", help="launch on this one; again for more (every ready one)")
     add("--offline", action="store_true", help="do not fetch missing collateral from the vendors")
     add("--image", metavar="IMAGE", default="", help="keep image: folder or digest (default: last built)")
     add("--firmware", metavar="FILE", default="", help="OVMF, or an IGVM file, of a keep's machine")
