@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
+import shutil
+import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,11 +67,11 @@ def parts(image: Image) -> list[str]:
 def test_snp_by_the_letter(image: Image) -> None:
     launcher = snp.Launcher(Settings(memory=1024, vcpus=2, guard=Guard(host_data="ab" * 32)))
     data = base64.b64encode(b"\xab" * 32).decode()
+    guest = "sev-snp-guest,id=guard,cbitpos=51,reduced-phys-bits=1,policy=0x30000,kernel-hashes=on"
     assert launcher.command(facts(image), Port(9)) == [
         *HEAD, "-cpu", "EPYC-v4", "-smp", "2", "-m", "1024", "-serial", "stdio", *SERIAL,
         "-object", "memory-backend-memfd,id=ram,size=1024M,share=on",
-        "-object", "sev-snp-guest,id=guard,cbitpos=51,reduced-phys-bits=1,policy=0x30000,kernel-hashes=on,"
-        f"host-data={data}",
+        "-object", f"{guest},host-data={data}",
         "-machine", "q35,confidential-guest-support=guard,memory-backend=ram", "-bios", "/fw/OVMF.fd", *parts(image),
     ]  # fmt: skip
 
@@ -138,10 +142,10 @@ def tenant(tmp_path: Path) -> Guard:
 
 def test_sev_by_the_letter(image: Image, tenant: Guard) -> None:
     command = sev.Launcher(Settings(guard=tenant)).command(facts(image), Port(9, 0, 11))
+    guest = "sev-guest,id=guard,cbitpos=51,reduced-phys-bits=1,policy=0x7,kernel-hashes=on"
     assert command == [
         *HEAD, "-cpu", "EPYC-v4", "-smp", "1", "-m", "512", "-serial", "stdio", *SERIAL,
-        "-object", "sev-guest,id=guard,cbitpos=51,reduced-phys-bits=1,policy=0x7,kernel-hashes=on,"
-        f"dh-cert-file={tenant.dh_certificate},session-file={tenant.session}",
+        "-object", f"{guest},dh-cert-file={tenant.dh_certificate},session-file={tenant.session}",
         "-machine", "q35,confidential-guest-support=guard",
         "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/fw/OVMF.fd", *parts(image),
         "-S", "-chardev", "socket,id=monitor,fd=11", "-mon", "chardev=monitor,mode=control",
@@ -359,3 +363,25 @@ def test_sgx_knows_how_and_refuses(image: Image, monkeypatch: pytest.MonkeyPatch
     assert missing(launcher.needs()) == {"the keep's entry for one process": "not in this version"}
     with pytest.raises(KeepFailed, match="entry for one process"):
         asyncio.run(launcher.launch())
+
+
+@pytest.mark.parametrize(("name", "item"), [("snp", "sev-snp-guest"), ("tdx", "tdx-guest"), ("sev", "sev-guest")])
+def test_qemu_itself_understands_every_option(
+    name: str, item: str, image: Image, tenant: Guard, tmp_path: Path
+) -> None:
+    """Without the silicon it refuses the machine; it must not be for a word of the command line."""
+    if shutil.which(qemu.PROGRAM) is None or item not in qemu.objects(found := qemu.program()):
+        pytest.skip(f"no QEMU with {item} is installed")
+    chosen = {"snp": Guard(host_data="ab" * 32), "tdx": Guard(mrconfigid="ab" * 48), "sev": tenant}[name]
+    launcher = load(name, Settings(guard=chosen))
+    here, monitor = socket.socketpair(), socket.socketpair()
+    port = Port(here[1].fileno(), 0, monitor[1].fileno())
+    (tmp_path / "OVMF.fd").write_bytes(firmware.make())
+    command = launcher.command(facts(image, program=found, firmware=tmp_path / "OVMF.fd"), port)  # type: ignore[attr-defined]
+    given = (here[1].fileno(), monitor[1].fileno())
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, pass_fds=given)
+    for end in (*here, *monitor):
+        end.close()
+    assert done.returncode != 0
+    assert re.search("kvm|KVM|SEV", done.stderr), done.stderr
+    assert not re.search("[Pp]arameter|[Pp]roperty|[Ii]nvalid|option", done.stderr), done.stderr

@@ -21,6 +21,7 @@ from fastness.host.launch.qemu import Guest, Settings
 from fastness.host.launch.qmp import Monitor
 from fastness.host.launch.vsock import Vsock
 from fastness.host.machine import Machine
+from fastness.keep import init
 from fastness.tee.sev import launch
 from host.test_launchers import made, missing, root
 
@@ -72,7 +73,7 @@ def test_a_guest_that_takes_no_connection_is_given_up() -> None:
     async def work() -> None:
         guest = Guest(SLEEPS, (), Vsock(42, refuse), lambda: None)
         try:
-            with pytest.raises(KeepFailed, match="not ready within 0.3 s"):
+            with pytest.raises(KeepFailed, match=r"not ready within 0\.3 s"):
                 await guest.ready(0.3)
             with pytest.raises(KeepFailed, match="takes no connection: timed out"):
                 guest.connect()
@@ -127,8 +128,8 @@ class Emulator:
 
 BLOB = bytes(range(48))
 TOLD = {
-    "query-sev": {"enabled": True, "api-major": 1, "api-minor": 55, "build-id": 21, "policy": 7, "state": "launch-secret",
-                  "handle": 1},
+    "query-sev": {"enabled": True, "api-major": 1, "api-minor": 55, "build-id": 21, "policy": 7,
+                  "state": "launch-secret", "handle": 1},
     "query-sev-launch-measure": {"data": base64.b64encode(BLOB).decode()},
 }  # fmt: skip
 
@@ -293,9 +294,39 @@ def test_nitro_refuses_where_nothing_is_set_aside(tmp_path: Path) -> None:
     "answer",
     [
         b"", b"[]", b"{}", b'{"EnclaveID": "--all", "EnclaveCID": 1, "ProcessID": 5}',
-        b'{"EnclaveID": "i-1", "EnclaveCID": 20, "ProcessID": 0}', b'{"EnclaveID": "a b", "EnclaveCID": 20, "ProcessID": 9}',
+        b'{"EnclaveID": "i-1", "EnclaveCID": 20, "ProcessID": 0}',
+        b'{"EnclaveID": "a b", "EnclaveCID": 20, "ProcessID": 9}',
     ],
 )  # fmt: skip
 def test_an_answer_of_the_tool_that_cannot_be(answer: bytes) -> None:
     with pytest.raises(KeepFailed, match="nitro-cli tells of"):
         nitro.started(answer)
+
+
+def test_an_enclave_tells_its_parent_that_it_has_booted(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+
+    class Socket:
+        def __init__(self, family: int, kind: int) -> None:
+            said.append((family, kind))
+
+        def __enter__(self) -> Socket:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            said.append("closed")
+
+        def settimeout(self, _: float) -> None: ...
+
+        def connect(self, place: tuple[int, int]) -> None:
+            said.append(place)
+
+        def sendall(self, data: bytes) -> None:
+            said.append(data)
+
+        def recv(self, size: int) -> bytes:
+            raise TimeoutError
+
+    monkeypatch.setattr(init.socket, "socket", Socket)
+    init._tell_parent()
+    assert said == [(socket.AF_VSOCK, socket.SOCK_STREAM), (3, 9000), b"\xb7", "closed"]

@@ -223,6 +223,7 @@ async def _try(name: str, settings: Settings, record: Record, *, offline: bool) 
     since, step = time.monotonic(), "launch"
     running = None
     try:
+        await asyncio.to_thread(launcher.check)
         running = await launcher.launch()
         await running.ready(BOOT_TIMEOUT)
         record.add("launch", "passed", "takes connections", since)

@@ -39,6 +39,9 @@ FIRMWARE_API = (0, 17)
 """Least firmware that Linux knows SEV-ES with."""
 
 CPU = "EPYC-v4"
+QEMU = (8, 1)
+"""The first that knows this model."""
+
 GODH_SIZE, SESSION_SIZE = 2084, 128
 MEASUREMENT, SECRET = "measurement.json", "secret.json"
 PATIENCE = 300.0
@@ -65,7 +68,7 @@ class Launcher(Confidential):
             here.parameter("kvm_amd", "sev_es"),
             here.sev_firmware(FIRMWARE_API),
             here.device("/dev/kvm", "switch on virtualisation, load kvm_amd, and let this user open /dev/kvm"),
-            confidential.qemu_of((7, 2), "sev-guest"),
+            confidential.qemu_of(QEMU, "sev-guest"),
             self.firmware_need(),
         )
 
