@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -16,13 +17,17 @@ from typing import Any
 import pytest
 
 from fastness.errors import KeepFailed
+from fastness.forge import sev as forge
+from fastness.forge.sev_firmware import Firmware
 from fastness.host.launch import nitro, qemu, sev, vsock
 from fastness.host.launch.qemu import Guest, Settings
 from fastness.host.launch.qmp import Monitor
 from fastness.host.launch.vsock import Vsock
 from fastness.host.machine import Machine
 from fastness.keep import init
-from fastness.tee.sev import launch
+from fastness.tee import Collateral
+from fastness.tee import sev as tee
+from fastness.tee.sev import launch, secret, session
 from host.test_launchers import made, missing, root
 
 
@@ -179,6 +184,41 @@ def test_a_launch_that_goes_wrong_is_not_let_go(tmp_path: Path, change: dict[str
     with pytest.raises(KeepFailed, match=told):
         monitored(emulator, lambda monitor: sev.hand_over(monitor, tmp_path))
     assert "cont" not in [command for command, _ in emulator.heard]
+
+
+def test_tenant_host_and_firmware_agree_from_session_to_secret(tmp_path: Path) -> None:
+    """The whole exchange with a firmware in software: only the guest that was measured gets the tenant's secret."""
+    forged = forge.make({})
+    chip = Firmware(forge.ec_key("pdh"))
+    platform = tee.verify(tee.parse(forged.evidence), Collateral(), forged.anchors, at=forged.at)
+    made_for = session.start(platform, 0x7)
+    guest = chip.start(made_for.godh, made_for.blob, 0x7)
+    chip.update(guest, b"firmware and hashes")
+    record = launch.Record(
+        hashlib.sha256(made_for.pdh).digest(), 0x7, made_for.keys.tek, made_for.keys.tik,
+        (hashlib.sha256(b"firmware and hashes").digest(),),
+    )  # fmt: skip
+    emulator = Emulator(TOLD | {
+        "query-sev": {"api-major": chip.api[0], "api-minor": chip.api[1], "build-id": chip.build, "policy": 0x7},
+        "query-sev-launch-measure": {"data": base64.b64encode(chip.measure(guest)).decode()},
+    })  # fmt: skip
+
+    async def tenant() -> None:
+        while not (tmp_path / sev.MEASUREMENT).exists():
+            await asyncio.sleep(0.01)
+        told = launch.measurement((tmp_path / sev.MEASUREMENT).read_bytes())
+        header, data = secret.packet(record, told, {secret.KEEP: b"thirty-two bytes of a fresh key "})
+        words = {"header": base64.b64encode(header).decode(), "data": base64.b64encode(data).decode()}
+        sev.write(tmp_path / sev.SECRET, json.dumps(words).encode())
+
+    async def both(monitor: Monitor) -> None:
+        await asyncio.gather(sev.hand_over(monitor, tmp_path), tenant())
+
+    monitored(emulator, both)
+    assert [command for command, _ in emulator.heard][-2:] == ["sev-inject-launch-secret", "cont"]
+    given = emulator.heard[-2][1]
+    found = chip.secret(guest, base64.b64decode(given["packet-header"]), base64.b64decode(given["secret"]))
+    assert secret.entries(found)[secret.KEEP] == b"thirty-two bytes of a fresh key "
 
 
 def test_a_tenant_that_sends_no_secret_has_no_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
