@@ -28,7 +28,7 @@ from fastness.host.survey import survey
 from fastness.image.store import Image
 from fastness.tee.snp import identity
 
-AMD = Encryption(51, 1)
+AMD = Encryption(51, 5)
 
 
 def made(folder: Path, *, debug: bool = False) -> Image:

@@ -12,13 +12,14 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from fastness.errors import KeepFailed
 from fastness.forge import sev as forge
 from fastness.forge.sev_firmware import Firmware
+from fastness.host.inventory import Inventory
 from fastness.host.launch import nitro, qemu, sev, vsock
 from fastness.host.launch.qemu import Guest, Settings
 from fastness.host.launch.qmp import Monitor
@@ -370,3 +371,25 @@ def test_an_enclave_tells_its_parent_that_it_has_booted(monkeypatch: pytest.Monk
     monkeypatch.setattr(init.socket, "socket", Socket)
     init._tell_parent()
     assert said == [(socket.AF_VSOCK, socket.SOCK_STREAM), (3, 9000), b"\xb7", "closed"]
+
+
+def test_a_spare_that_cannot_be_launched_leaves_the_host_serving() -> None:
+    class Broken:
+        name = "broken"
+        attempts = 0
+
+        async def launch(self, *, debug: bool = False) -> NoReturn:
+            self.attempts += 1
+            raise KeepFailed("no")
+
+    async def work() -> None:
+        broken = Broken()
+        inventory = Inventory(broken, limit=2, spare=1, boot_timeout=1, grace=0)  # type: ignore[arg-type]
+        await inventory._refill()
+        assert broken.attempts == 1
+        with pytest.raises(KeepFailed, match="no"):
+            await inventory.launch()
+        assert inventory.capacity()["free"] == 2
+        await inventory.close()
+
+    asyncio.run(work())

@@ -97,12 +97,12 @@ def test_what_is_missing_is_the_reason_in_the_report(home: Path) -> None:
 
 
 def test_evidence_that_is_not_genuine_fails_and_a_tpm_is_its_owners_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str, *, offline: bool) -> dict[str, object]:
+    def refuse(name: str, data: bytes, *, offline: bool) -> dict[str, object]:
         raise NotGenuine("x.chain", "no root vouches")
 
     monkeypatch.setattr(self_test, "_collected", refuse)
     monkeypatch.setattr("fastness.devices.find", lambda: ("tsm", "tpm"))
-    record = self_test._own(offline=True)
+    record = self_test._own(bytes(32), offline=True)
     assert [step.outcome for step in record.steps] == ["failed", "skipped"]
 
 
@@ -124,7 +124,11 @@ def test_evidence_of_this_machine_is_collected_fresh_and_verified(
         attestation, "verify",
         lambda folder, **more: real(folder, **more, at=made["forged"].at, anchors=made["forged"].anchors),
     )  # fmt: skip
-    claims = self_test._collected("tsm", offline=True)
+    with pytest.raises(NotGenuine, match=r"nonce|report_data"):
+        monkeypatch.setattr(devices, "collect", lambda _, name: collect(b"stale", name))
+        self_test._collected("tsm", b"\5" * 32, offline=True)
+    monkeypatch.setattr(devices, "collect", collect)
+    claims = self_test._collected("tsm", b"\5" * 32, offline=True)
     assert claims["tee"] == "snp"
     assert "hardware_id" not in claims
     assert "report_data" not in claims

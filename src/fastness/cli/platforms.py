@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--self-test", action="store_true", help="run what can be run here, and write a report to send back")
     add("--report", metavar="FILE", default=REPORT, help=f"where the self-test writes it ({REPORT})")
     add("--platform", choices=PLATFORMS, action="append", help="launch on this one; again for more (every ready one)")
+    add("--report-data", metavar="HEX", help="what this machine's own evidence is to hold (fresh bytes)")
     add("--offline", action="store_true", help="do not fetch missing collateral from the vendors")
     add("--image", metavar="IMAGE", default="", help="keep image: folder or digest (default: last built)")
     add("--firmware", metavar="FILE", default="", help="OVMF, or an IGVM file, of a keep's machine")

@@ -103,6 +103,7 @@ class Record:
 
 def run(options: argparse.Namespace) -> int:
     """Tests, writes the report; 0 if nothing that was tried failed, 7 otherwise."""
+    from fastness.cli.verify import hexadecimal
     from fastness.host.launch.guard import Guard
     from fastness.host.launch.qemu import Settings
     from fastness.host.survey import survey
@@ -112,7 +113,8 @@ def run(options: argparse.Namespace) -> int:
     ).checked()
     say("survey")
     found = survey(settings=settings)
-    own = _own(offline=options.offline)
+    data = hexadecimal("--report-data", options.report_data) or secrets.token_bytes(32)
+    own = _own(data, offline=options.offline)
     records = {item.name: _platform(item, settings, options) for item in found}
     report = {
         "schema": SCHEMA,
@@ -121,6 +123,7 @@ def run(options: argparse.Namespace) -> int:
         "machine": machine(),
         "image": _image(settings),
         "survey": [_needs(item) for item in found],
+        "report_data": data.hex(),
         "own_evidence": own.to_json(),
         "platforms": {name: record.to_json() for name, record in records.items()},
     }
@@ -160,8 +163,8 @@ def _needs(item: Platform) -> dict[str, Any]:
     return {"name": item.name, "ready": item.ready, "needs": rows}
 
 
-def _own(*, offline: bool) -> Record:
-    """Evidence of the machine that this runs on, by each interface that it has."""
+def _own(data: bytes, *, offline: bool) -> Record:
+    """Evidence over ``data`` of the machine that this runs on, by each interface that it has."""
     from fastness import devices
 
     say("this machine's own evidence")
@@ -172,7 +175,7 @@ def _own(*, offline: bool) -> Record:
     for name in names:
         since = time.monotonic()
         try:
-            record.claims = _collected(name, offline=offline)
+            record.claims = _collected(name, data, offline=offline)
         except (MissingCollateral, NotGenuine) as error:
             # whose root a TPM's maker is, only its owner can say
             outcome = "skipped" if name == "tpm" or isinstance(error, MissingCollateral) else "failed"
@@ -184,11 +187,10 @@ def _own(*, offline: bool) -> Record:
     return record
 
 
-def _collected(name: str, *, offline: bool) -> Mapping[str, Any]:
-    """Claims of fresh evidence by the interface ``name``; raises what verification raises."""
+def _collected(name: str, nonce: bytes, *, offline: bool) -> Mapping[str, Any]:
+    """Claims of evidence over ``nonce`` by the interface ``name``; raises what verification raises."""
     from fastness import attestation, devices
 
-    nonce = secrets.token_bytes(32)
     quote = devices.collect(nonce, name)
     with tempfile.TemporaryDirectory(prefix="fastness-self-test-") as folder:
         first = "quote" if quote.tee == "tpm" else quote.tee

@@ -40,7 +40,7 @@ class Registers:
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """Leaf 0x8000001F (AMD 24594, volume 3, E.4.17): place of the C-bit, address bits that encryption takes."""
+    """Leaf 0x8000001F (AMD 24594, volume 3, E.4.17): place of the C-bit, address bits that the host gives up."""
 
     c_bit: int
     reduced: int

@@ -25,7 +25,9 @@ AMD_FIRMWARE = (
 )  # fmt: skip
 """Where distributions put edk2's AmdSevX64, which checks kernel, initrd and command line. Debian has none."""
 
-QEMU_IGVM = (10, 1)
+REDUCED = 1
+"""Address bits that a guest gives up for encryption: one, whatever the host itself gives up (EBX 11:6 of the leaf). So
+QEMU answers too (target/i386/sev.c, ``sev_get_capabilities``)."""
 
 
 @dataclass(frozen=True, slots=True)

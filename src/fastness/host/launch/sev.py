@@ -100,7 +100,7 @@ class Launcher(Confidential):
         guard.armoured(chosen.session, SESSION_SIZE, "--session")
         return ",".join([
             "sev-guest", "id=guard", f"cbitpos={facts.encryption.c_bit}",
-            f"reduced-phys-bits={facts.encryption.reduced}", f"policy=0x{self._policy(debug=facts.image.debug):x}",
+            f"reduced-phys-bits={confidential.REDUCED}", f"policy=0x{self._policy(debug=facts.image.debug):x}",
             "kernel-hashes=on", f"dh-cert-file={qemu.value(chosen.dh_certificate)}",
             f"session-file={qemu.value(chosen.session)}",
         ])  # fmt: skip

@@ -82,7 +82,7 @@ class Launcher(Confidential):
             raise UsageError(f"policy 0x{policy:x} lets the host read the guest", where="--policy", hint="clear bit 19")
         words = [
             "sev-snp-guest", "id=guard", f"cbitpos={facts.encryption.c_bit}",
-            f"reduced-phys-bits={facts.encryption.reduced}", f"policy=0x{policy:x}",
+            f"reduced-phys-bits={confidential.REDUCED}", f"policy=0x{policy:x}",
             f"kernel-hashes={'off' if facts.is_igvm else 'on'}",
         ]  # fmt: skip
         if chosen.host_data:
