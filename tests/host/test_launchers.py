@@ -265,6 +265,13 @@ def test_a_machine_with_all_of_it_lacks_nothing(milan: Machine, tmp_path: Path) 
     assert missing(snp.Launcher(Settings(firmware=str(sealed(tmp_path))), milan).needs()) == {}
 
 
+def test_vsock_wants_the_hosts_end_of_it(milan: Machine, tmp_path: Path) -> None:
+    chosen = Settings(firmware=firmware_file(tmp_path), channel="vsock")
+    assert missing(snp.Launcher(chosen, milan).needs()) == {"/dev/vhost-vsock": "absent"}
+    (tmp_path / "root/dev/vhost-vsock").touch()
+    assert missing(snp.Launcher(chosen, milan).needs()) == {}
+
+
 def sealed(folder: Path) -> Path:
     place = folder / "keep.igvm"
     place.write_bytes(b"IGVM" + bytes(20))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import Home
-from fastness.cli import self_test
+from fastness.cli import expected, self_test
 from fastness.cli.main import main
 from fastness.errors import NotGenuine
 from fastness.host import machine as facts
@@ -77,7 +77,7 @@ def test_the_report_of_what_runs_here(home: Path, capsys: pytest.CaptureFixture[
 def test_a_measurement_that_is_another_fails_the_test(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(self_test.EXPECTED, "nil", lambda *_: [{"launch": ("00" * 48,)}])
+    monkeypatch.setitem(expected.COMPUTED, "nil", lambda *_: [{"launch": ("00" * 48,)}])
     place = home / "report.json"
     assert main(["platforms", "--self-test", "--platform", "nil", "--offline", "--report", str(place)]) == 7
     said = capsys.readouterr().err

@@ -18,13 +18,14 @@ import platform as system
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastness import __version__
+from fastness.cli import expected
 from fastness.cli.words import emit, paint, printable, say
 from fastness.errors import FastnessError, KeepFailed, MissingCollateral, NotGenuine, UsageError
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from fastness.host.launch import Launcher
     from fastness.host.launch.qemu import Settings
     from fastness.host.survey import Platform
-    from fastness.image.measure import Row
     from fastness.pki.anchors import Anchors
     from fastness.tenant.deliver import Attested
 
@@ -300,7 +300,7 @@ async def _work(attested: Attested) -> None:
 def _compare(name: str, settings: Settings, claims: Claims, record: Record) -> None:
     """Whether the machine reports what was computed from the image beforehand."""
     try:
-        rows = EXPECTED[name](name, settings)
+        rows = expected.COMPUTED[name](name, settings)
     except FastnessError as error:
         record.add("measurement", "skipped", _words(error))
         return
@@ -309,45 +309,6 @@ def _compare(name: str, settings: Settings, claims: Claims, record: Record) -> N
             record.add("measurement", "passed", f"as computed: {', '.join(sorted(row))}")
             return
     record.add("measurement", "failed", f"none of {len(rows)} values computed from the image is what it reports")
-
-
-def _of_process(name: str, settings: Settings) -> list[Mapping[str, tuple[str, ...]]]:
-    from fastness.workload import tcb
-
-    del name, settings
-    return [{"launch": (tcb.launch_digest().hex(),)}]
-
-
-def _of_image(name: str, settings: Settings) -> list[Mapping[str, tuple[str, ...]]]:
-    from importlib import import_module
-
-    from fastness.host.launch import qemu
-    from fastness.host.launch.snp import CPU
-    from fastness.image.measure import Machine, Parts
-    from fastness.image.store import load
-
-    image = load(settings.image)
-    parts = Parts(image.kernel.read_bytes(), image.initrd.read_bytes(), image.cmdline, b"", image.eif.read_bytes())
-    host = Machine(
-        _firmware(name, settings), settings.vcpus, settings.guard.cpu or CPU, settings.memory,
-        qemu.program().version if name != "nitro" else (10, 0),
-    )  # fmt: skip
-    module = import_module(f"fastness.image.measure.{'tpm' if name == 'vm' else name}")
-    rows: tuple[Row, ...] = module.rows(parts, host)
-    return [row.measurements for row in rows]
-
-
-def _firmware(name: str, settings: Settings) -> bytes:
-    from fastness.host.launch.snp import Launcher as Snp
-    from fastness.host.launch.tdx import Launcher as Tdx
-
-    chosen = {"snp": Snp, "tdx": Tdx}.get(name)
-    return b"" if chosen is None else chosen(settings).firmware().read_bytes()
-
-
-EXPECTED: dict[str, Callable[[str, Settings], list[Mapping[str, tuple[str, ...]]]]] = {
-    "nil": _of_process, "vm": _of_image, "snp": _of_image, "tdx": _of_image, "nitro": _of_image,
-}  # fmt: skip
 
 
 def _words(error: FastnessError) -> str:

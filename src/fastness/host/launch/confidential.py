@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,7 +54,7 @@ class Port:
     monitor: int = 0
 
 
-class Confidential:
+class Confidential(ABC):
     """Starts machines that their host cannot read."""
 
     name = ""
@@ -68,13 +69,13 @@ class Confidential:
             )
         self._machine = machine or Machine()
 
+    @abstractmethod
     def needs(self) -> tuple[Need, ...]:
         """What this platform needs of the machine, in the order in which it is mended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self, facts: Facts, port: Port) -> list[str]:
         """QEMU's command line."""
-        raise NotImplementedError
 
     def anchors(self) -> tuple[Root, ...]:
         """None: evidence leads to the vendor's roots."""
@@ -113,6 +114,12 @@ class Confidential:
             raise KeepFailed(error.what, where=error.where, hint=sev.REMEDY) from None
         kernel_hashes(place)
         return place
+
+    def reach(self) -> tuple[Need, ...]:
+        """What the channel needs of the machine."""
+        if self._settings.channel == "serial":
+            return ()
+        return (self._machine.device("/dev/vhost-vsock", "load vhost_vsock, or --channel serial"),)
 
     def firmware_need(self) -> Need:
         """The same as a need."""

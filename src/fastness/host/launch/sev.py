@@ -70,6 +70,7 @@ class Launcher(Confidential):
             here.device("/dev/kvm", "switch on virtualisation, load kvm_amd, and let this user open /dev/kvm"),
             confidential.qemu_of(QEMU, "sev-guest"),
             self.firmware_need(),
+            *self.reach(),
         )
 
     def command(self, facts: Facts, port: Port) -> list[str]:

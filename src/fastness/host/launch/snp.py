@@ -45,6 +45,7 @@ class Launcher(Confidential):
             here.guests("snp"),
             confidential.qemu_of(version, item),
             self.firmware_need(),
+            *self.reach(),
         )
 
     def _igvm(self) -> bool:

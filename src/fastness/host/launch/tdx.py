@@ -39,6 +39,7 @@ class Launcher(Confidential):
             here.guests("tdx"),
             confidential.qemu_of((10, 1), "tdx-guest"),
             self.firmware_need(),
+            *self.reach(),
             self._quotes(),
         )
 
