@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ctypes
 import json
 import re
 import shutil
 import socket
+import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +219,27 @@ def test_the_c_bit_is_read_from_its_leaf() -> None:
     without = {cpuid.EXTENDED: Registers(0x80000023, 0, 0, 0), cpuid.MEMORY_ENCRYPTION: Registers(1, 51, 0, 0)}
     assert Machine(leaf=without.__getitem__).encryption() is None  # SME alone
     assert Machine(leaf=lambda _: None).encryption() is None
+
+
+def test_the_firmware_tells_its_version_in_twelve_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """struct sev_issue_cmd and struct sev_user_data_status as Linux packs them."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/sev").touch()
+    asked = []
+
+    def ioctl(_: int, request: int, argument: bytearray, change: bool) -> int:
+        command, address, error = struct.unpack("<IQI", argument)
+        asked.append((request, command, error, change))
+        ctypes.memmove(address, bytes((1, 55, 1)) + b"\xff" * 4 + bytes((21,)) + b"\xee" * 4, 12)
+        return 0
+
+    monkeypatch.setattr(machine.fcntl, "ioctl", ioctl)
+    assert machine.platform_status(tmp_path / "dev/sev") == (1, 55, 21)
+    assert asked == [(0xC0105300, 1, 0, True)]
+    need = Machine(tmp_path).sev_firmware((1, 51))
+    assert (need.there, need.seen) == (True, "API 1.55, build 21")
+    monkeypatch.setattr(machine.fcntl, "ioctl", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    assert Machine(tmp_path).sev_firmware((1, 51)).seen == "/dev/sev: input/output error"
 
 
 def root(folder: Path, files: dict[str, str]) -> Path:
