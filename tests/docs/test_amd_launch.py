@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from fastness.forge import sev as forge
 from fastness.forge import snp
 from fastness.forge.sev_firmware import Firmware
+from fastness.host.launch import sev as host_side
 from fastness.tee import Collateral, sev
 from fastness.tee.sev import launch, secret
 from fastness.tee.snp import identity
@@ -36,6 +38,11 @@ def test_the_launch_of_the_page() -> None:
     exec(BLOCKS[0], names)
     found = secret.entries(firmware.secret(guests[0], names["header"], names["data"]))
     assert len(found[secret.KEEP]) == 32
+    exec(BLOCKS[1], names)  # the same packet, as the launcher takes it
+    assert host_side.packet(names["words"].encode()) == (
+        base64.b64encode(names["header"]).decode(),
+        base64.b64encode(names["data"]).decode(),
+    )
 
 
 def test_the_id_block_of_the_page() -> None:
@@ -43,7 +50,7 @@ def test_the_id_block_of_the_page() -> None:
         "digest": bytes(48), "owner_key": snp.owner_key("id"), "author_key": snp.owner_key("author"),
         "image_id": bytes(16),
     }  # fmt: skip
-    exec(BLOCKS[1], names)
+    exec(BLOCKS[2], names)
     assert identity.block(names["block"]).guest_svn == 3
     assert identity.authentication(names["proof"]).author is not None
 

@@ -24,7 +24,8 @@ certificate or public key, --anchors cca:FILE for one TEE only, --anchors nil fo
 [secrets] NAME = { env = "VARIABLE" }. Secrets are sealed to the attested keep; they never stand on a command line.""",
     "platforms": """\
 nil is a sandboxed process with simulated evidence: it shows the flow and protects nothing. `fastness platforms` says
-what this machine offers besides, what is missing, and what to do about it. deploy never falls back to another one.""",
+what this machine offers besides, what is missing, and what to do about it; `fastness platforms --self-test` runs what
+can be run here (docs/self-test.md). deploy never falls back to another platform.""",
 }
 
 

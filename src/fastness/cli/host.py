@@ -36,6 +36,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="auto: KVM where it runs a guest"
     )
+    serve.add_argument("--channel", choices=("serial", "vsock"), default="serial", help="how its machine is reached")
+    guard = serve.add_argument_group("confidential machines", "what does not belong to the platform is refused")
+    for option, metavar, text in GUARD:
+        kind = _number if option == "--policy" else str
+        guard.add_argument(option, metavar=metavar, type=kind, default=None if option == "--policy" else "", help=text)
     serve.add_argument("--max-keeps", metavar="N", type=int, default=8, help="how many may run at once (default 8)")
     serve.add_argument("--spare", metavar="N", type=int, default=1, help="how many to keep ready (default 1)")
     serve.add_argument("--boot-timeout", metavar="S", type=float, default=60, help="seconds a keep has to start")
@@ -45,6 +50,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     roots.add_argument("--platform", metavar="NAME", default="nil", help="the platform (default nil)")
     roots.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+GUARD = (
+    ("--cpu", "MODEL", "QEMU's model of the processor, which snp and sev measure"),
+    ("--policy", "N", "guest policy of snp or sev, for example 0x30000"),
+    ("--host-data", "HEX", "32 bytes that every snp report shows"),
+    ("--id-block", "FILE", "what the owner of an snp guest signed, 96 bytes"),
+    ("--id-auth", "FILE", "and with which keys, 4096 bytes"),
+    ("--mrconfigid", "HEX", "48 bytes that every tdx quote shows"),
+    ("--mrowner", "HEX", "48 bytes that every tdx quote shows"),
+    ("--mrownerconfig", "HEX", "48 bytes that every tdx quote shows"),
+    ("--quote-socket", "ADDR", "where tdx quotes are made: vsock:CID:PORT or unix:PATH (vsock:2:4050)"),
+    ("--dh-certificate", "FILE", "a tenant's certificate for one sev launch, base64"),
+    ("--session", "FILE", "and its session, base64"),
+    ("--exchange", "FOLDER", "where a sev launch puts its measurement and finds the secret"),
+)
+
+
+def _number(text: str) -> int:
+    return int(text, 0)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -109,11 +134,14 @@ def _settings(options: argparse.Namespace) -> object:
     """What an operator chose of a keep's machine; nothing where a keep is a process."""
     if options.platform == "nil":
         return None
+    from fastness.host.launch.guard import Guard
     from fastness.host.launch.qemu import Settings
 
+    guard = Guard(**{name: getattr(options, name) for name in (row[0][2:].replace("-", "_") for row in GUARD)})
     return Settings(
-        options.image, options.memory, options.vcpus, options.firmware, options.boot, options.accelerator
-    ).checked()
+        options.image, options.memory, options.vcpus, options.firmware, options.boot, options.accelerator,
+        options.channel, guard,
+    ).checked()  # fmt: skip
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -123,7 +151,7 @@ def _serve(options: argparse.Namespace) -> int:
     if options.max_keeps < 1 or options.spare < 0:
         raise UsageError("--max-keeps must be at least 1, --spare at least 0")
     launcher = load(options.platform, _settings(options))
-    launcher.anchors()
+    launcher.check()  # refused here and now, not at the first tenant's launch
     listening = _listen(options.listen)
     inventory = Inventory(
         launcher,

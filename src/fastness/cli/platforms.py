@@ -14,14 +14,34 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``platforms``."""
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    from fastness.host.launch import PLATFORMS
+
+    add = parser.add_argument
+    add("--json", action="store_true", help="one JSON document on stdout")
+    add("--self-test", action="store_true", help="run what can be run here, and write a report to send back")
+    add("--report", metavar="FILE", default=REPORT, help=f"where the self-test writes it ({REPORT})")
+    add("--platform", choices=PLATFORMS, action="append", help="launch on this one; again for more (every ready one)")
+    add("--report-data", metavar="HEX", help="what this machine's own evidence is to hold (fresh bytes)")
+    add("--offline", action="store_true", help="do not fetch missing collateral from the vendors")
+    add("--image", metavar="IMAGE", default="", help="keep image: folder or digest (default: last built)")
+    add("--firmware", metavar="FILE", default="", help="OVMF, or an IGVM file, of a keep's machine")
+    add("--cpu", metavar="MODEL", default="", help="QEMU's model of the processor, which snp and sev measure")
+    add("--vcpus", metavar="N", type=int, default=1, help="of a keep's machine (default 1)")
+
+
+REPORT = "fastness-self-test.json"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Shows every platform; 0 whatever there is."""
+    """Shows every platform; 0 whatever there is. The self-test has codes of its own."""
+    if options.self_test:
+        from fastness.cli import self_test
+
+        return self_test.run(options)
+    from fastness.host.launch.qemu import Settings
     from fastness.host.survey import survey
 
-    found = survey()
+    found = survey(settings=Settings(options.image, firmware=options.firmware, vcpus=options.vcpus).checked())
     if options.json:
         emit({"schema": "fastness/platforms/v1", "platforms": [_row(item) for item in found]})
         return 0

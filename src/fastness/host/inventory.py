@@ -152,7 +152,10 @@ class Inventory:
 
     async def _fill(self) -> None:
         while not self._closing and len(self._warm) < self._spare:
-            keep = await self._launcher.launch()
+            try:
+                keep = await self._launcher.launch()
+            except FastnessError:  # told to the next tenant who asks for a keep
+                return
             try:
                 await keep.ready(self._boot_timeout)
             except FastnessError:

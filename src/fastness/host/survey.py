@@ -1,29 +1,26 @@
 """What this machine offers to keeps: for each platform what is there, what is missing, and what to do about it.
 
-Facts are read from the kernel; nothing is started or changed. A platform is ``ready`` when all it
-needs is there *and* this version of Fastness can launch it.
+Facts are read from the kernel, the processor and the firmware; the one thing started is a machine that tries KVM, for a
+bounded time, once for each boot of the host. A platform is ``ready`` when all it needs is there *and* this version of
+Fastness can launch it.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
-from fastness.host.launch import PLATFORMS
+from fastness.errors import KeepFailed, UsageError
+from fastness.host.launch import PLATFORMS, kvm, qemu
+from fastness.host.launch.nitro import Launcher as Nitro
+from fastness.host.launch.qemu import Settings
+from fastness.host.launch.sev import Launcher as Sev
+from fastness.host.launch.sgx import Launcher as Sgx
+from fastness.host.launch.snp import Launcher as Snp
+from fastness.host.launch.tdx import Launcher as Tdx
+from fastness.host.machine import Machine, Need, met
+from fastness.image.store import load
 from fastness.sandbox.kernel import Feature
 from fastness.sandbox.probe import probe
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """One thing a platform needs: whether it is there, what was seen, and what would mend it."""
-
-    name: str
-    there: bool
-    seen: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,78 +40,23 @@ class Platform:
         return self.launcher and all(need.there for need in self.needs)
 
 
-class Machine:
-    """Reads facts below ``root``, so that a test can give another one."""
-
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
-
-    def text(self, path: str) -> str:
-        """The content of a small kernel file, or nothing."""
-        try:
-            return (self._root / path).read_text("utf-8", "replace").strip()
-        except OSError:
-            return ""
-
-    def flags(self) -> frozenset[str]:
-        """CPU flags as the kernel lists them."""
-        for line in self.text("proc/cpuinfo").splitlines():
-            if line.startswith(("flags", "Features")):
-                return frozenset(line.partition(":")[2].split())
-        return frozenset()
-
-    def flag(self, name: str, what: str) -> Need:
-        """A CPU flag."""
-        there = name in self.flags()
-        return Need(
-            f"cpu flag {name}", there, what if there else "absent", "" if there else "use a machine that has it"
-        )
-
-    def parameter(self, module: str, name: str) -> Need:
-        """A boolean module parameter that must be on."""
-        value = self.text(f"sys/module/{module}/parameters/{name}")
-        there = value in ("Y", "1")
-        remedy = "" if there else f"load {module} with {name}=1, and switch it on in the firmware's settings"
-        return Need(f"{module}.{name}", there, value or "not loaded", remedy)
-
-    def device(self, path: str, remedy: str) -> Need:
-        """A device that this user may open for reading and writing."""
-        place = self._root / path.lstrip("/")
-        if not place.exists():
-            return Need(path, False, "absent", remedy)
-        allowed = os.access(place, os.R_OK | os.W_OK)
-        return Need(
-            path, allowed, "there" if allowed else "permission denied", "" if allowed else f"allow this user: {path}"
-        )
-
-    def program(self, name: str, package: str) -> Need:
-        """A program on the search path."""
-        found = shutil.which(name)
-        return Need(name, found is not None, found or "absent", "" if found else f"apt-get install -y {package}")
-
-
-def survey(machine: Machine | None = None) -> tuple[Platform, ...]:
-    """Every platform, on this machine."""
-    here = machine or Machine()
-    kvm = here.device("/dev/kvm", "switch on virtualisation, load kvm, and let this user open /dev/kvm")
-    qemu = here.program("qemu-system-x86_64", "qemu-system-x86")
-    swtpm = here.program("swtpm", "swtpm")
-    features = probe()
+def survey(machine: Machine | None = None, settings: Settings | None = None) -> tuple[Platform, ...]:
+    """Every platform, on this machine, for keeps of ``settings``."""
+    here, chosen = machine or Machine(), settings or Settings()
+    image, tried = _image(chosen), _kvm(chosen)
+    guests = (tried, image)
     rows = (
-        ("nil", "a sandboxed process; SIMULATED evidence", False, (), features),
-        ("vm", "the measured image in QEMU with a vTPM of this host", False, (qemu, swtpm), ()),
-        ("snp", "AMD SEV-SNP confidential VM", True,
-         (here.flag("sev_snp", "SEV-SNP"), here.parameter("kvm_amd", "sev_snp"), _sev(here), kvm, qemu), ()),
-        ("sev", "AMD SEV or SEV-ES VM", True,
-         (here.flag("sev", "SEV"), here.parameter("kvm_amd", "sev"), _sev(here), kvm, qemu), ()),
-        ("tdx", "Intel TDX trust domain", True,
-         (here.flag("tdx_host_platform", "TDX"), here.parameter("kvm_intel", "tdx"), kvm, qemu), ()),
-        ("sgx", "Intel SGX enclave under Gramine", True,
-         (here.flag("sgx", "SGX"), here.device("/dev/sgx_enclave", "switch SGX on in the firmware's settings"),
-          here.program("gramine-sgx", "gramine (from its own repository)")), ()),
-        ("nitro", "AWS Nitro enclave", True,
-         (here.device("/dev/nitro_enclaves", "run on an EC2 instance with enclaves switched on"),
-          here.program("nitro-cli", "aws-nitro-enclaves-cli")), ()),
+        ("nil", "a sandboxed process; SIMULATED evidence", False, (), probe()),
+        ("vm", "the measured image in QEMU with a vTPM of this host", False,
+         (here.program(qemu.PROGRAM, "apt-get install -y qemu-system-x86"),
+          here.program("swtpm", "apt-get install -y swtpm"),
+          here.program("swtpm_setup", "apt-get install -y swtpm-tools"), image), ()),
+        ("snp", "AMD SEV-SNP confidential VM", True, (*Snp(chosen, here).needs(), *guests), ()),
+        ("sev", "AMD SEV-ES VM, launched for one tenant's session; a keep in it has no evidence of its own", True,
+         (*Sev(chosen, here).needs(), *guests), ()),
+        ("tdx", "Intel TDX trust domain", True, (*Tdx(chosen, here).needs(), *guests), ()),
+        ("sgx", "Intel SGX enclave under Gramine", True, Sgx(chosen, here).needs(), ()),
+        ("nitro", "AWS Nitro enclave", True, (*Nitro(chosen, here).needs(), image), ()),
     )  # fmt: skip
     return tuple(
         Platform(name, text, protects, name in PLATFORMS, tuple(needs), tuple(found))
@@ -122,5 +64,23 @@ def survey(machine: Machine | None = None) -> tuple[Platform, ...]:
     )
 
 
-def _sev(here: Machine) -> Need:
-    return here.device("/dev/sev", "load the ccp driver, and let this user open /dev/sev")
+def _image(settings: Settings) -> Need:
+    try:
+        image = load(settings.image)
+    except UsageError as error:
+        return Need("keep image", False, error.what, error.hint)
+    return Need("keep image", True, f"{image.digest[:16]}{', a debug build' if image.debug else ''}")
+
+
+def _kvm(settings: Settings) -> Need:
+    """KVM, found out by running the keep's own kernel under it where there is an image."""
+    name = "KVM runs a guest"
+    remedy = "run on the machine itself, or one whose hypervisor nests; let this user open /dev/kvm"
+    try:
+        program, image = qemu.program(), load(settings.image)
+    except KeepFailed as error:
+        return Need(name, False, f"not tried: {error.what}", error.hint)
+    except UsageError as error:
+        return Need(name, False, f"not tried: {error.what}", error.hint)
+    trouble = kvm.trouble(program, image.kernel, image.initrd)
+    return met(name, not trouble, trouble or "yes, the keep's own kernel", remedy)

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 
 from fastness.errors import UsageError
 
-PLATFORMS = ("nil", "vm")
+PLATFORMS = ("nil", "vm", "snp", "tdx", "sev", "nitro", "sgx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,14 @@ class Launcher(Protocol):
     """A platform's way to start keeps."""
 
     name: str
+
+    def check(self) -> None:
+        """Returns if a keep could be launched here.
+
+        Raises:
+            KeepFailed: it could not: what is missing, and what would mend it.
+            UsageError: what was chosen cannot be.
+        """
 
     async def launch(self, *, debug: bool = False) -> Running:
         """Starts a keep."""

@@ -171,6 +171,10 @@ class Launcher:
         """The software root's public key."""
         return (Root(LABEL, self._root.public_key),)
 
+    def check(self) -> None:
+        """A process can be started anywhere; the software root is made if there is none."""
+        self.anchors()
+
     async def launch(self, *, debug: bool = False) -> NilKeep:
         """Starts a keep process and a task that answers its requests for evidence."""
         return self.adopt(spawn(self.name, debug=debug))

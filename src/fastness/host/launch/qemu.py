@@ -14,11 +14,13 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastness.errors import KeepFailed, ProtocolError, UsageError
+from fastness.host.launch.guard import Guard
+from fastness.host.launch.vsock import Vsock
 from fastness.streams.link import Link
 
 PROGRAM = "qemu-system-x86_64"
@@ -41,6 +43,8 @@ class Settings:
         firmware: OVMF file, empty for the distribution's.
         boot: ``direct`` (kernel, initramfs and command line by the firmware) or ``uki``.
         accelerator: ``kvm``, ``tcg``, or ``auto``: KVM when it runs a guest here, told otherwise.
+        channel: ``serial`` (one virtio-serial port, many streams) or ``vsock``.
+        guard: what confidential machines are told besides.
     """
 
     image: str = ""
@@ -49,6 +53,8 @@ class Settings:
     firmware: str = ""
     boot: str = "direct"
     accelerator: str = "auto"
+    channel: str = "serial"
+    guard: Guard = field(default_factory=Guard)
 
     def checked(self) -> Settings:
         """These settings, if they can be.
@@ -62,6 +68,8 @@ class Settings:
             raise UsageError(f"a machine has 1 to 255 processors, not {self.vcpus}", where="vcpus")
         if self.boot not in ("direct", "uki") or self.accelerator not in ("auto", "kvm", "tcg"):
             raise UsageError("boot is direct or uki; accelerator auto, kvm or tcg")
+        if self.channel not in ("serial", "vsock"):
+            raise UsageError(f"a channel is serial or vsock, not {self.channel}", where="channel")
         return self
 
 
@@ -89,16 +97,22 @@ def program() -> Program:
     return Program(path, (int(match[1]), int(match[2])))
 
 
-def firmware(wish: str) -> Path:
-    """The firmware file that was wished for, or the distribution's.
+def objects(found: Program) -> frozenset[str]:
+    """Names of the objects that this QEMU was built with."""
+    said = subprocess.run([found.path, "-object", "help"], capture_output=True, text=True, timeout=20, check=False)
+    return frozenset(line.strip() for line in said.stdout.splitlines() if line.startswith("  "))
+
+
+def firmware(wish: str, places: Sequence[str] = FIRMWARE) -> Path:
+    """The firmware file that was wished for, or the first of ``places`` that is there.
 
     Raises:
         KeepFailed: there is none.
     """
-    for place in (wish,) if wish else FIRMWARE:
+    for place in (wish,) if wish else places:
         if Path(place).is_file():
             return Path(place)
-    raise KeepFailed("no OVMF firmware is here", where=wish or FIRMWARE[0], hint="apt-get install -y ovmf")
+    raise KeepFailed("no OVMF firmware is here", where=wish or places[0], hint="apt-get install -y ovmf")
 
 
 def processor(found: Program, accelerator: str) -> str:
@@ -108,15 +122,33 @@ def processor(found: Program, accelerator: str) -> str:
     return "max" if found.version >= (8, 0) else "max,-cx16"
 
 
-def common(found: Program, settings: Settings, accelerator: str, channel: int) -> list[str]:
-    """The part of the command line that is the same on every platform; ``channel`` is the descriptor of the port."""
+def value(text: object) -> str:
+    """``text`` as the value of a QEMU option, where a comma would end it."""
+    return str(text).replace(",", ",,")
+
+
+def common(
+    found: Program, settings: Settings, accelerator: str, channel: int, *, cpu: str = "", cid: int = 0
+) -> list[str]:
+    """The part of the command line that is the same on every platform.
+
+    Args:
+        found, settings: QEMU and the machine.
+        accelerator: ``kvm`` or ``tcg``.
+        channel: descriptor of the port.
+        cpu: the processor's model where it is measured; otherwise what the accelerator has.
+        cid: number of the machine on vsock, which then is its channel and there is no port.
+    """
+    port = [
+        "-chardev", f"socket,id=channel,fd={channel}", "-device", "virtio-serial-pci",
+        "-device", f"virtserialport,chardev=channel,name={SERIAL_NAME}",
+    ]  # fmt: skip
     return [
         found.path, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        "-accel", accelerator, "-cpu", processor(found, accelerator),
+        "-accel", accelerator, "-cpu", cpu or processor(found, accelerator),
         "-smp", str(settings.vcpus), "-m", str(settings.memory), "-serial", "stdio",
-        "-chardev", f"socket,id=channel,fd={channel}",
-        "-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=channel,name={SERIAL_NAME}",
+        *(["-device", f"vhost-vsock-pci,guest-cid={cid}"] if cid else port),
     ]  # fmt: skip
 
 
@@ -126,12 +158,16 @@ class Guest:
     Args:
         command: QEMU's command line.
         inherited: descriptors it is given.
-        channel: our end of the port.
+        channel: our end of the port, or the machine's vsock.
         cleanup: called once it is gone.
     """
 
     def __init__(
-        self, command: list[str], inherited: tuple[int, ...], channel: socket.socket, cleanup: Callable[[], None]
+        self,
+        command: list[str],
+        inherited: tuple[int, ...],
+        channel: socket.socket | Vsock,
+        cleanup: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._cleanup = cleanup
@@ -147,7 +183,11 @@ class Guest:
             cleanup()
             raise KeepFailed(f"cannot start {command[0]}: {error.strerror}") from None
         self.pid = self._process.pid
-        self._link = Link(channel.detach(), guest=False, on_hello=self._hello.set)
+        self._link: Link | Vsock
+        if isinstance(channel, Vsock):
+            self._link = channel
+        else:
+            self._link = Link(channel.detach(), guest=False, on_hello=self._hello.set)
         self._carrying = asyncio.create_task(self._carry())
         self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._reap)
@@ -157,7 +197,7 @@ class Guest:
 
     async def _carry(self) -> None:
         try:
-            await self._link.run()
+            await (self._link.run(self._hello.set) if isinstance(self._link, Vsock) else self._link.run())
         except ProtocolError as error:
             # a keep's machine that breaks the rules is none of ours any more
             self._words += f"\n{error.what}".encode()
@@ -187,10 +227,14 @@ class Guest:
         self._loop.call_later(1, self._carrying.cancel)
 
     def _conclude(self, status: int) -> None:
-        """A machine that took its leave ended as its keep did; one that did not was cut off."""
+        """A machine that took its leave ended as its keep did; one that did not was cut off.
+
+        Over vsock there is no leave: QEMU's own status has to do, and only the tenant's channel tells more.
+        """
         self._cleanup()
+        unsaid = status if isinstance(self._link, Vsock) else status or 1
         if not self._gone.done():
-            self._gone.set_result(self._link.goodbye if self._link.goodbye is not None else status or 1)
+            self._gone.set_result(unsaid if self._link.goodbye is None else self._link.goodbye)
 
     @property
     def alive(self) -> bool:
@@ -228,8 +272,10 @@ class Guest:
         return await asyncio.shield(self._gone)
 
     async def stop(self, grace: float) -> None:
-        """Hangs up, which ends the keep; kills the machine after ``grace`` seconds."""
+        """Hangs up, which ends the keep (over vsock there is nothing to hang up); kills after ``grace`` seconds."""
         self._carrying.cancel()
+        if isinstance(self._link, Vsock):
+            grace = 0
         try:
             await asyncio.wait_for(self.ended(), grace)
         except TimeoutError:

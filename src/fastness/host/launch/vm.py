@@ -14,7 +14,7 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 
-from fastness.errors import KeepFailed
+from fastness.errors import KeepFailed, UsageError
 from fastness.host.launch import Root, kvm, qemu, swtpm
 from fastness.host.launch.qemu import Guest, Program, Settings
 from fastness.image.store import Image, load
@@ -27,6 +27,9 @@ class Launcher:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = (settings or Settings()).checked()
+        self._settings.guard.only(self.name, frozenset())
+        if self._settings.channel != "serial":
+            raise UsageError("vm is reached by its serial port", where="--channel", hint="--channel serial")
 
     @cached_property
     def _image(self) -> Image:
@@ -49,6 +52,11 @@ class Launcher:
     def anchors(self) -> tuple[Root, ...]:
         """The certificate of this host's TPM authority."""
         return (Root("CERTIFICATE", swtpm.authority()),)
+
+    def check(self) -> None:
+        """An image, QEMU, a firmware, and an authority for TPMs."""
+        self.command(0, 0)
+        self.anchors()
 
     async def launch(self, *, debug: bool = False) -> Guest:
         """Starts a machine. Whether it is a debug build is the image's to say."""
