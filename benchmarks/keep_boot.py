@@ -81,7 +81,7 @@ def floor(launcher: vm.Launcher) -> float:
     image, program = launcher._image, launcher._program
     accelerator = launcher._accelerator
     command = [program.path, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", accelerator,
-               "-cpu", qemu.processor(program, accelerator), "-m", "512", "-serial", "stdio", "-kernel",
+               "-cpu", qemu.processor(program, accelerator), "-smp", "2", "-m", "512", "-serial", "stdio", "-kernel",
                str(image.kernel), "-initrd", str(image.initrd), "-append", image.cmdline]  # fmt: skip
     start = time.perf_counter()
     subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=180, check=False)
@@ -96,9 +96,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     ways = {
-        "kernel": Unmeasured(qemu.Settings(options.image, accelerator=options.accelerator)),
-        "direct": vm.Launcher(qemu.Settings(options.image, accelerator=options.accelerator)),
-        "uki": vm.Launcher(qemu.Settings(options.image, accelerator=options.accelerator, boot="uki")),
+        "kernel": Unmeasured(qemu.Settings(options.image, vcpus=2, accelerator=options.accelerator)),
+        "direct": vm.Launcher(qemu.Settings(options.image, vcpus=2, accelerator=options.accelerator)),
+        "uki": vm.Launcher(qemu.Settings(options.image, vcpus=2, accelerator=options.accelerator, boot="uki")),
     }
     base = statistics.median(floor(ways["kernel"]) for _ in range(options.runs))
     print(f"{'floor: kernel and root, no TPM':<32} {base:6.2f} s")

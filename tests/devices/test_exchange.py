@@ -20,7 +20,10 @@ from fastness.wire import cbor
 class Holder:
     """A device that remembers what it was asked."""
 
-    def __init__(self) -> None:
+    platform, debug = "vm", False
+
+    def __init__(self, tee: str = "tpm") -> None:
+        self.tee = tee
         self.extended: list[bytes] = []
         self.time = 0
 
@@ -61,7 +64,8 @@ def served(holder: Holder) -> Iterator[socket.socket]:
 def test_each_request_reaches_the_holder_and_comes_back() -> None:
     holder = Holder()
     with served(holder) as sock:
-        device = Remote("tpm", sock)
+        device = Remote(sock)
+        assert (device.platform, device.tee, device.debug) == ("vm", "tpm", False)
         event = log.Event(log.WORKLOAD, b"\1" * 32)
         assert device.quote(b"r" * 64) == Quote("tpm", b"quote over " + b"r" * 64, (("ak", b"key"),))
         device.extend(event)
@@ -73,12 +77,12 @@ def test_each_request_reaches_the_holder_and_comes_back() -> None:
 
 def test_a_refusal_of_the_holder_is_told_in_its_words() -> None:
     with served(Holder()) as sock, pytest.raises(KeepFailed, match="no such time"):
-        Remote("tpm", sock).set_time(1)
+        Remote(sock).set_time(1)
 
 
 def test_evidence_of_another_tee_than_this_keeps_is_refused() -> None:
-    with served(Holder()) as sock, pytest.raises(KeepFailed, match="answers with 'tpm'"):
-        Remote("snp", sock).quote(bytes(64))
+    with served(Holder("snp")) as sock, pytest.raises(KeepFailed, match="answers with 'tpm'"):
+        Remote(sock).quote(bytes(64))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +139,16 @@ def test_an_answer_out_of_form_is_a_keep_that_failed(answer: bytes, words: str) 
     theirs.shutdown(socket.SHUT_WR)
     with pytest.raises(KeepFailed, match=words):
         Client(ours, 2).quote(bytes(64))
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("body", [b"\xff", cbor.encode(["vm", "tpm"]), cbor.encode(["vm", "tpm", 1]), cbor.encode({})])
+def test_a_greeting_out_of_form_is_a_keep_that_failed(body: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(framed(body))
+    with pytest.raises(KeepFailed, match="greeting"):
+        Remote(ours)
     ours.close()
     theirs.close()
 

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs a workload in a local keep; its exit code."""
     from fastness.host.launch.spawn import spawn
 
-    spawned = spawn("nil")  # the keep boots while we load and read what it will run
+    spawned = spawn()  # the keep boots while we load and read what it will run
     try:
         import asyncio
 

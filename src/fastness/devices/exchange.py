@@ -7,6 +7,7 @@ The keep itself holds no device: on ``nil`` the launcher answers, in a machine o
 == ========= ============================================ =======================================================
 op name      body                                         answer
 == ========= ============================================ =======================================================
+H  hello     empty                                        CBOR [platform, tee, debug]
 Q  quote     report_data (64 bytes)                       CBOR [tee, evidence, [[kind, bytes] …]]
 E  extend    measured event: length ‖ kind ‖ digest       empty, once it is in the runtime register
 A  activate  CBOR [credential, encrypted secret]          the secret (TPM2_ActivateCredential)
@@ -36,6 +37,7 @@ MAX_PARTS = 32
 class Op(Enum):
     """What is asked for."""
 
+    HELLO = b"H"
     QUOTE = b"Q"
     EXTEND = b"E"
     ACTIVATE = b"A"
@@ -43,7 +45,11 @@ class Op(Enum):
 
 
 class Holder(Protocol):
-    """Whoever holds the device."""
+    """Whoever holds the device: on which platform, with evidence of which TEE, for a debug build or not."""
+
+    platform: str
+    tee: str
+    debug: bool
 
     def quote(self, report_data: bytes) -> Quote:
         """Evidence over 64 bytes of ``report_data`` and over everything extended so far."""
@@ -88,6 +94,8 @@ def _framed(status: int, body: bytes) -> bytes:
 
 
 def _perform(op: bytes, body: bytes, holder: Holder) -> bytes:
+    if op == Op.HELLO.value and not body:
+        return cbor.encode([holder.platform, holder.tee, holder.debug])
     if op == Op.QUOTE.value and len(body) == REPORT_DATA_SIZE:
         quote = holder.quote(body)
         return cbor.encode([quote.tee, quote.evidence, [list(part) for part in quote.endorsements]])
@@ -120,12 +128,22 @@ class Client:
         sock.settimeout(timeout)
         self._sock = sock
 
-    def quote(self, report_data: bytes) -> Quote:
-        """Evidence over ``report_data``.
+    def hello(self) -> tuple[str, str, bool]:
+        """(platform, TEE of its evidence, debug) of the machine this runs on.
 
         Raises:
             KeepFailed: as every method here: the holder went away, stalls, refuses, or answers out of form.
         """
+        try:
+            value = cbor.decode(self._ask(Op.HELLO, b""), canonical=True)
+        except MalformedEvidence as error:
+            raise KeepFailed(f"the device's greeting cannot be read: {error.what}") from None
+        if not isinstance(value, list) or [type(item) for item in value] != [str, str, bool]:
+            raise KeepFailed("the device's greeting is none")
+        return value[0][:32], value[1][:32], value[2]
+
+    def quote(self, report_data: bytes) -> Quote:
+        """Evidence over ``report_data``."""
         body = self._ask(Op.QUOTE, report_data)
         try:
             value = cbor.decode(body, canonical=True)

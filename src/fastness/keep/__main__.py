@@ -7,7 +7,6 @@ loads any more.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import socket
@@ -23,20 +22,19 @@ CONNECT, TERMINATE, READY = b"C", b"T", b"R"
 
 
 def main(argv: list[str]) -> None:
-    """Runs a keep until its work is done; never returns."""
-    parser = argparse.ArgumentParser(prog="fastness-keep")
-    parser.add_argument("--control", type=int, required=True)
-    parser.add_argument("--device", type=int, required=True)
-    parser.add_argument("--platform", required=True)
-    parser.add_argument("--tee", required=True)
-    parser.add_argument("--debug", action="store_true")
-    parser.add_argument("--flagged", default="", help="log of a compromised keep, events in hexadecimal, by commas")
-    options = parser.parse_args(argv)
-    isolated = confine.isolate(keep=(0, 1, 2, options.control, options.device))
-    asyncio.run(_serve(options, isolated))
+    """Runs a keep until its work is done; never returns.
+
+    Args:
+        argv: the descriptors of ``control`` and ``device``; then, for the successor of a compromised keep, that keep's
+            measured events in hexadecimal. Everything else the device's holder says when it is asked.
+    """
+    control, device = int(argv[0]), int(argv[1])
+    flagged = tuple(bytes.fromhex(item) for item in argv[2:])
+    isolated = confine.isolate(keep=(0, 1, 2, control, device))
+    asyncio.run(_serve(control, device, flagged, isolated))
 
 
-async def _serve(options: argparse.Namespace, isolated: confine.Isolated) -> None:
+async def _serve(control_end: int, device_end: int, flagged: tuple[bytes, ...], isolated: confine.Isolated) -> None:
     # imported after isolation, which must happen in a process with one thread, and before the doors close
     import concurrent.futures.thread  # noqa: F401 - asyncio.to_thread loads it on first use, which would be too late
 
@@ -46,11 +44,11 @@ async def _serve(options: argparse.Namespace, isolated: confine.Isolated) -> Non
     from fastness.keep.protocol import Service
     from fastness.seal import log
 
-    control = socket.socket(fileno=options.control)
+    control = socket.socket(fileno=control_end)
     control.setblocking(False)
-    device = Remote(options.tee, socket.socket(fileno=options.device))
-    flagged = tuple(log.parse_measured(bytes.fromhex(item)) for item in options.flagged.split(",") if item)
-    keep = Keep(options.platform, device, debug=options.debug, flagged=flagged)
+    device = Remote(socket.socket(fileno=device_end))
+    events = tuple(map(log.parse_measured, flagged))
+    keep = Keep(device.platform, device, debug=device.debug, flagged=events)
     integrity = Integrity()
     confined = confine.lock_down(isolated)
     with integrity.growing():

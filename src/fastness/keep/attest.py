@@ -43,9 +43,9 @@ class Remote:
     of form.
     """
 
-    def __init__(self, tee: str, sock: socket.socket) -> None:
-        self.tee = tee
+    def __init__(self, sock: socket.socket) -> None:
         self._client = Client(sock, DEVICE_TIMEOUT)
+        self.platform, self.tee, self.debug = self._client.hello()
 
     def quote(self, report_data: bytes) -> Quote:
         """Evidence of this platform."""

@@ -23,8 +23,9 @@ PLATFORMS = {"tpm": "vm"}
 class Hardware:
     """The best source of evidence here, and PCR 15 where that source is a TPM."""
 
-    def __init__(self, name: str, tee: str) -> None:
+    def __init__(self, name: str, tee: str, *, debug: bool) -> None:
         self._name = name
+        self.debug = debug
         self.tee = tee
         self.platform = PLATFORMS.get(tee, tee)
         self.measured: list[bytes] = []
@@ -53,8 +54,8 @@ class Hardware:
         time.clock_settime_ns(time.CLOCK_REALTIME, milliseconds * 1_000_000)
 
 
-def find() -> Hardware:
-    """What this machine offers, best first.
+def find(*, debug: bool) -> Hardware:
+    """What this machine offers, best first, to a build that is for debugging or not.
 
     Raises:
         KeepFailed: nothing: a keep that cannot prove itself does not start.
@@ -64,4 +65,4 @@ def find() -> Hardware:
         raise KeepFailed("this machine offers no evidence: no TEE driver, and no TPM")
     name = found[0]
     # which TEE speaks through configfs-tsm is known only from an answer
-    return Hardware(name, devices.load(name).quote(bytes(devices.REPORT_DATA_SIZE), ROOT).tee)
+    return Hardware(name, devices.load(name).quote(bytes(devices.REPORT_DATA_SIZE), ROOT).tee, debug=debug)

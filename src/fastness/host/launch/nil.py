@@ -30,15 +30,17 @@ COMPROMISED = 13
 class Chip:
     """What stands in a chip's place: a register that only grows, and the software root's signature over it."""
 
+    platform, tee = "nil", "nil"
+
     def __init__(self, root: Callable[[], SoftwareRoot], *, debug: bool) -> None:
         self._root = root
-        self._debug = debug
+        self.debug = debug
         self._register = bytes(48)
         self.measured: list[bytes] = []
 
     def quote(self, report_data: bytes) -> Quote:
         """Simulated evidence over the measurement of what was launched."""
-        evidence = self._root().sign(report_data, tcb.launch_digest(), self._register, debug=self._debug)
+        evidence = self._root().sign(report_data, tcb.launch_digest(), self._register, debug=self.debug)
         return Quote("nil", evidence)
 
     def extend(self, measured: bytes) -> None:
@@ -88,7 +90,7 @@ class NilKeep:
         self._answering.cancel()
         if status == COMPROMISED and not self._succeeded:
             self._succeeded = True
-            self._take(spawn("nil", debug=self._debug, flagged=tuple(self._chip.measured)))
+            self._take(spawn(debug=self._debug, flagged=tuple(self._chip.measured)))
         elif not self._gone.done():
             self._gone.set_result(status)
 
@@ -177,7 +179,7 @@ class Launcher:
 
     async def launch(self, *, debug: bool = False) -> NilKeep:
         """Starts a keep process and a task that answers its requests for evidence."""
-        return self.adopt(spawn(self.name, debug=debug))
+        return self.adopt(spawn(debug=debug))
 
     def adopt(self, spawned: Spawned) -> NilKeep:
         """Takes charge of a keep process that was started already."""

@@ -29,8 +29,8 @@ class Spawned:
     debug: bool
 
 
-def spawn(platform: str, *, debug: bool = False, flagged: tuple[bytes, ...] = ()) -> Spawned:
-    """Starts a keep process for ``platform``; ``flagged`` is the measured log of a compromised one that it succeeds.
+def spawn(*, debug: bool = False, flagged: tuple[bytes, ...] = ()) -> Spawned:
+    """Starts a keep process; ``flagged`` is the measured log of a compromised one that it succeeds.
 
     Raises:
         KeepFailed: the kernel would not start it.
@@ -39,13 +39,11 @@ def spawn(platform: str, *, debug: bool = False, flagged: tuple[bytes, ...] = ()
     device, keep_device = socket.socketpair()
     words, keep_words = os.pipe()
     inherited = (keep_control.fileno(), keep_device.fileno())
-    arguments = ["--control", str(inherited[0]), "--device", str(inherited[1]), "--platform", platform, "--tee", "nil"]
-    if flagged:
-        arguments += ["--flagged", ",".join(item.hex() for item in flagged)]
+    arguments = [str(inherited[0]), str(inherited[1]), *(item.hex() for item in flagged)]
     command = [sys.executable, "-I", "-c", _BOOT, str(Path(__file__).resolve().parents[3]), *arguments]
     try:
         process = subprocess.Popen(
-            command + (["--debug"] if debug else []),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=keep_words,
