@@ -25,7 +25,7 @@ from fastness.host.launch.qemu import Guest, Settings
 from fastness.host.launch.qmp import Monitor
 from fastness.host.launch.vsock import Vsock
 from fastness.host.machine import Machine
-from fastness.keep import init
+from fastness.keep import supervise
 from fastness.tee import Collateral
 from fastness.tee import sev as tee
 from fastness.tee.sev import launch, secret, session
@@ -368,8 +368,8 @@ def test_an_enclave_tells_its_parent_that_it_has_booted(monkeypatch: pytest.Monk
         def recv(self, size: int) -> bytes:
             raise TimeoutError
 
-    monkeypatch.setattr(init.socket, "socket", Socket)
-    init._tell_parent()
+    monkeypatch.setattr(supervise.socket, "socket", Socket)
+    supervise._tell_parent()
     assert said == [(socket.AF_VSOCK, socket.SOCK_STREAM), (3, 9000), b"\xb7", "closed"]
 
 

@@ -5,7 +5,6 @@ Built from the cache of inputs, or from the archives where they can be reached; 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -18,11 +17,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from fastness.errors import UsageError
-from fastness.image import archives, build, contents, cpio, fetch, lock, pe, uki
+from fastness.image import archives, build, contents, cpio, lock, pe, uki
 from fastness.image.cache import Cache, home
 from fastness.image.store import Image
 from fastness.workload import tcb
+from images import keep_image
 
 PROJECT = Path(__file__).resolve().parents[2]
 QEMU = shutil.which("qemu-system-x86_64")
@@ -68,16 +67,7 @@ libc.reboot(0x4321FEDC)
 
 @pytest.fixture(scope="session")
 def image() -> Image:
-    pinned, cache = lock.read(), Cache(home() / "inputs")
-    home().mkdir(parents=True, exist_ok=True)
-    with (home() / ".tests").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # tests run in several processes; one builds
-        try:
-            build.compressor(pinned)
-            fetch.fetch(pinned, cache, lambda _: None)
-        except UsageError as error:
-            pytest.skip(f"the image's inputs are not to be had: {error.what}")
-        return build.build(lambda _: None)
+    return keep_image()
 
 
 @pytest.fixture(scope="session")

@@ -108,9 +108,9 @@ def run(options: argparse.Namespace) -> int:
     from fastness.host.launch.qemu import Settings
     from fastness.host.survey import survey
 
-    settings = Settings(
-        options.image, firmware=options.firmware, vcpus=options.vcpus, guard=Guard(cpu=options.cpu)
-    ).checked()
+    # one image for launch, comparison and report, whatever is built meanwhile
+    image, guard = _image(options.image), Guard(cpu=options.cpu)
+    settings = Settings(image or options.image, firmware=options.firmware, vcpus=options.vcpus, guard=guard).checked()
     say("survey")
     found = survey(settings=settings)
     data = hexadecimal("--report-data", options.report_data) or secrets.token_bytes(32)
@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
         "fastness": __version__,
         "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "machine": machine(),
-        "image": _image(settings),
+        "image": image,
         "survey": [_needs(item) for item in found],
         "report_data": data.hex(),
         "own_evidence": own.to_json(),
@@ -149,11 +149,11 @@ def machine(root: Path = Path("/")) -> dict[str, object]:
     return found | {name.replace(" ", "_"): value for name, value in pairs if name in wanted}
 
 
-def _image(settings: Settings) -> str | None:
+def _image(name: str) -> str | None:
     from fastness.image.store import load
 
     try:
-        return load(settings.image).digest
+        return load(name).digest
     except UsageError:
         return None
 
@@ -242,6 +242,8 @@ async def _try(name: str, settings: Settings, record: Record, *, offline: bool) 
         record.add(step, "failed", "no end in sight", since)
     except FastnessError as error:
         record.add(step, "failed", _words(error), since)
+    except OSError as error:  # a broken connection is a finding too; what was found before must not be lost
+        record.add(step, "failed", (error.strerror or "the connection broke").lower(), since)
     finally:
         if running is not None:
             await running.stop(2)

@@ -40,6 +40,15 @@ class Platform:
         return self.launcher and all(need.there for need in self.needs)
 
 
+def _firmware(settings: Settings) -> Need:
+    """An OVMF that measures what it starts."""
+    try:
+        place = qemu.firmware(settings.firmware)
+    except KeepFailed as error:
+        return Need("OVMF", False, error.what, error.hint)
+    return Need("OVMF", True, str(place))
+
+
 def survey(machine: Machine | None = None, settings: Settings | None = None) -> tuple[Platform, ...]:
     """Every platform, on this machine, for keeps of ``settings``."""
     here, chosen = machine or Machine(), settings or Settings()
@@ -50,7 +59,7 @@ def survey(machine: Machine | None = None, settings: Settings | None = None) -> 
         ("vm", "the measured image in QEMU with a vTPM of this host", False,
          (here.program(qemu.PROGRAM, "apt-get install -y qemu-system-x86"),
           here.program("swtpm", "apt-get install -y swtpm"),
-          here.program("swtpm_setup", "apt-get install -y swtpm-tools"), image), ()),
+          here.program("swtpm_setup", "apt-get install -y swtpm-tools"), _firmware(chosen), image), ()),
         ("snp", "AMD SEV-SNP confidential VM", True, (*Snp(chosen, here).needs(), *guests), ()),
         ("sev", "AMD SEV-ES VM, launched for one tenant's session; a keep in it has no evidence of its own", True,
          (*Sev(chosen, here).needs(), *guests), ()),

@@ -7,15 +7,21 @@ and ends. What came of it is remembered for this boot of the host, this QEMU and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from fastness.host.launch.qemu import Program
 
 PATIENCE = 10.0
 """Seconds a guest has; it needs about one where KVM works."""
+
+WORKS, FAILS = "it works", "it fails: "
+RETRY = 600.0
+"""Seconds after which a failure is looked into again: a module may be loaded by then, or the load be gone."""
 
 SIGN = b"this machine offers no evidence"
 DEVICE = Path("/dev/kvm")
@@ -28,17 +34,35 @@ def trouble(program: Program, kernel: Path, initrd: Path) -> str:
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return "/dev/kvm may not be opened by this user"
     place = _memory(program, kernel, initrd)
-    try:
-        return place.read_text("utf-8")
-    except OSError:
-        pass
+    remembered = _recall(place)
+    if remembered is not None:
+        return remembered
     found = _try(program, kernel, initrd)
+    _keep(place, found)
+    return found
+
+
+def _recall(place: Path) -> str | None:
+    """What is remembered: that it works, for this boot of the host; that it does not, for ten minutes."""
+    try:
+        text, age = place.read_text("utf-8"), time.time() - place.stat().st_mtime
+    except OSError:
+        return None
+    if text == WORKS:
+        return ""
+    return text.removeprefix(FAILS) if text.startswith(FAILS) and 0 <= age < RETRY else None
+
+
+def _keep(place: Path, found: str) -> None:
+    """Whole or not at all: half a word must not read as success."""
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(found, "utf-8")
+        temporary.write_text(FAILS + found if found else WORKS, "utf-8")
+        temporary.replace(place)
     except OSError:
-        return found
-    return found
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _memory(program: Program, kernel: Path, initrd: Path) -> Path:
@@ -66,7 +90,8 @@ def _try(program: Program, kernel: Path, initrd: Path) -> str:
         said, _ = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that cannot be killed is left to the kernel
+            process.communicate(timeout=PATIENCE)
         return f"a guest hangs: it said nothing of use within {PATIENCE:g} s"
     if SIGN in said:
         return ""

@@ -60,6 +60,8 @@ class Launcher(Confidential):
         settings, image = self._settings, facts.image
         if settings.boot != "direct":
             raise UsageError("snp boots the image's parts, or an IGVM file", where="--boot", hint="--boot direct")
+        if facts.is_igvm and settings.vcpus != 1:
+            raise UsageError("an IGVM file is measured for one processor", where="--vcpus", hint="--vcpus 1")
         cpu = settings.guard.cpu or CPU
         command = qemu.common(facts.program, settings, "kvm", port.handle, cpu=cpu, cid=port.cid)
         command += ["-object", f"memory-backend-memfd,id=ram,size={settings.memory}M,share=on"]
