@@ -58,6 +58,16 @@ def test_a_keep_that_would_be_refused_now_is_told_with_the_rule_and_left_alone(s
     assert running(stand) == 1
 
 
+def test_what_a_new_policy_would_refuse_of_what_runs_is_told_beforehand(stand: Home) -> None:
+    keep = deployed(stand, "spin")
+    planned = stand.do("policy", "plan", stand.path / "stricter.toml")
+    assert planned.code == 1
+    assert planned.out.decode().startswith(f"accept -> refuse  {keep}  policy.rule.no-simulation")
+    assert stand.do("policy", "plan", stand.path / "good.toml").code == 0
+    assert stand.do("keep", "stop", keep).code == 0
+    assert stand.do("policy", "plan", stand.path / "good.toml").code == 2
+
+
 def test_enforcing_tells_the_workload_first_and_ends_within_its_grace(stand: Home) -> None:
     keep = deployed(stand, "patient", "--config", stand.path / "grace.toml")
     done = stand.do("keep", "status", keep, "--policy", stand.path / "stricter.toml", "--enforce", "--json")

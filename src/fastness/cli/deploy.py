@@ -118,6 +118,7 @@ async def _detach(attested: Attested, prepared: Prepared, options: argparse.Name
     except BaseException:
         records.forget(keep)
         raise
+    records.remember(keep, attested.decision.verdict.to_json())
     say(f"running in keep {keep}; its owner token is in {place}")
     print(keep)
 

@@ -37,7 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     plan = commands.add_parser("plan", help="what a policy would refuse or accept of what is on record")
     plan.add_argument("policy", metavar="NAME|FILE")
     for each in (attempt, diff, plan):
-        each.add_argument("records", metavar="RECORDS", nargs="+", help="output of `verify --json`, or JSON lines; -")
+        each.add_argument(
+            "records",
+            metavar="PATH",
+            nargs="*" if each is plan else "+",
+            help="evidence: files and folders; or `verify --json`, JSON lines; -"
+            + (" (default: the keeps that run detached from here)" if each is plan else ""),
+        )
+        each.add_argument("--anchors", metavar="FILE", action="append", default=[], help="further roots, for evidence")
         each.add_argument("--at", metavar="TIME", help="the time to judge at, ISO 8601 (now)")
     for each in (check, show, attempt, diff, plan):
         each.add_argument("--owners", metavar="FILE", help="the policy must be signed by enough of these keys")
@@ -127,7 +134,7 @@ def _try(options: argparse.Namespace) -> int:
     from fastness.appraise import policy, records
 
     chosen, at, rows, worst = policy.load(options.policy, options.owners), _when(options.at), [], 0
-    for item in _records(options.records):
+    for item in judged(options):
         verdict = records.judge(item, chosen, at=at, measured=False)
         worst = max(worst, int(not verdict.accepted))
         if options.json:
@@ -169,9 +176,7 @@ def _plan(options: argparse.Namespace) -> int:
     chosen = policy.load(options.policy, options.owners)
     old = policy.load(options.old, options.owners) if options.command == "diff" else None
     tally = _Tally()
-    changes = records.plan(
-        _records(options.records), chosen, at=_when(options.at), old=old, measured=old is None, tell=tally
-    )
+    changes = records.plan(judged(options), chosen, at=_when(options.at), old=old, measured=old is None, tell=tally)
     if options.json:
         _stream(chosen, changes, tally, options.command)
     else:
@@ -202,6 +207,43 @@ def _stream(policy: Policy, changes: Iterator[Change], tally: _Tally, command: s
     tally.end()
     summary = {"records": tally.total, **tally.moves, "decided_by": tally.by}
     sys.stdout.write(f'], "summary": {json.dumps(summary)}}}\n')
+
+
+def judged(options: argparse.Namespace) -> Iterator[Record]:
+    """What the paths hold: records as they stand; evidence, told apart by content, verified with what lies beside it.
+
+    Nothing is fetched: collateral that is not among the inputs or in the cache is missing.
+    """
+    from fastness.appraise import records
+    from fastness.tenant import records as tenants
+
+    paths = options.records or [str(place) for place in tenants.verdicts()]
+    if not paths:
+        raise UsageError("no keep of yours is on record", hint="name evidence or records, or fastness deploy --detach")
+    kept = [path for path in paths if path == "-" or _is_record(path)]
+    raw = [path for path in paths if path not in kept]
+    if raw:
+        from fastness.attestation import verify_all
+
+        for result in verify_all(*raw, at=_when(options.at), anchors=options.anchors, offline=True):
+            yield records.record({**result.to_json(), "id": result.source}, result.source)
+    yield from _records(kept)
+
+
+def _is_record(path: str) -> bool:
+    """Whether a file is of JSON that tells of claims; a file that is not there is for the reader of records to miss."""
+    from pathlib import Path
+
+    place = Path(path)
+    if place.is_dir():
+        return False
+    try:
+        with place.open("rb") as file:
+            head = file.read(1 << 16).lstrip()
+    except OSError:
+        return True
+    told = any(word in head for word in (b"fastness/verdict", b'"claims"', b'"genuine"'))
+    return not head or (head[:1] in (b"{", b"[") and told)
 
 
 def _records(paths: list[str]) -> Iterator[Record]:

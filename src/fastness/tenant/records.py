@@ -10,6 +10,7 @@ import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fastness.errors import UsageError
 
@@ -75,6 +76,23 @@ def read(keep: str) -> Record | None:
         raise UsageError("the record of this keep is damaged", where=str(place), hint="remove the file") from None
 
 
+def remember(keep: str, verdict: dict[str, Any]) -> None:
+    """Keeps the verdict that ``keep`` was accepted on, for `policy plan`; a full disk loses it and nothing else."""
+    place = folder() / "verdicts" / f"{keep}.json"
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary.write_text(json.dumps({**verdict, "id": keep}) + "\n", "utf-8")
+        temporary.replace(place)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def verdicts() -> tuple[Path, ...]:
+    """The files of :func:`remember`, one for each keep that this tenant runs."""
+    return tuple(sorted((folder() / "verdicts").glob("*.json")))
+
+
 def names() -> tuple[str, ...]:
     """The keeps on record, by id."""
     return tuple(sorted(place.stem for place in folder().glob("*.json") if place.stem.isalnum()))
@@ -84,3 +102,4 @@ def forget(keep: str) -> None:
     """Removes the record of ``keep``, if there is one."""
     if keep.isalnum():
         (folder() / f"{keep}.json").unlink(missing_ok=True)
+        (folder() / "verdicts" / f"{keep}.json").unlink(missing_ok=True)
