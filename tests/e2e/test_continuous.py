@@ -58,6 +58,14 @@ def test_a_keep_that_would_be_refused_now_is_told_with_the_rule_and_left_alone(s
     assert running(stand) == 1
 
 
+def test_a_policy_that_never_asks_for_what_runs_refuses_it_and_may_end_it_by_word(stand: Home) -> None:
+    keep = deployed(stand, "patient", "--config", stand.path / "grace.toml")
+    told = stand.do("keep", "status", keep, "--policy", "default")
+    assert told.code == 1, told.err
+    done = stand.do("keep", "status", keep, "--policy", "default", "--enforce", "--json")
+    assert json.loads(done.out)["how"] == "its workload was told and has ended"
+
+
 def test_what_a_new_policy_would_refuse_of_what_runs_is_told_beforehand(stand: Home) -> None:
     keep = deployed(stand, "spin")
     planned = stand.do("policy", "plan", stand.path / "stricter.toml")

@@ -106,6 +106,8 @@ def test_a_workload_goes_on_alone_is_found_in_the_register_and_is_stopped(stand:
     assert runs(pid)
     assert stand.do("keep", "stop", keep).code == 0
     assert eventually(lambda: not runs(pid))
+    listed = json.loads(stand.do("keep", "list", "--host", stand.url, "--json").out)
+    assert next(item["state"] for item in listed["keeps"] if item["id"] == keep) == "ended"
 
 
 def altered(image: Image, folder: Path, what: str) -> Image:

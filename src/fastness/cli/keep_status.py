@@ -47,6 +47,7 @@ async def challenge(options: argparse.Namespace, name: str, *, offline: bool) ->
     from fastness import tee as tees
     from fastness.appraise import policy
     from fastness.cli import delivery
+    from fastness.collateral import anchors_file
     from fastness.collateral.supply import Supply
     from fastness.tenant import records
     from fastness.tenant.remote import Host
@@ -58,6 +59,7 @@ async def challenge(options: argparse.Namespace, name: str, *, offline: bool) ->
     wishes = delivery.Wishes(chosen, delivery.roots(chosen, named), supply=Supply(offline=offline))
     if record is not None:  # ours: what it has is judged, not only what the policy of today would ask for
         wishes.accepts = frozenset(tees.NAMES)
+        wishes.anchors += anchors_file.nil()
     try:
         return await delivery.attest(await host.channel(name), wishes), record
     finally:

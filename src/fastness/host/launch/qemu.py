@@ -173,6 +173,7 @@ class Guest:
         self._cleanup = cleanup
         self._words = b""
         self._gone: asyncio.Future[int] = self._loop.create_future()
+        self._stopping = False
         self._hello = asyncio.Event()
         try:
             self._process = subprocess.Popen(
@@ -227,12 +228,12 @@ class Guest:
         self._loop.call_later(1, self._carrying.cancel)
 
     def _conclude(self, status: int) -> None:
-        """A machine that took its leave ended as its keep did; one that did not was cut off.
+        """A machine that took its leave ended as its keep did, one told to end ended well; others were cut off.
 
         Over vsock there is no leave: QEMU's own status has to do, and only the tenant's channel tells more.
         """
         self._cleanup()
-        unsaid = status if isinstance(self._link, Vsock) else status or 1
+        unsaid = 0 if self._stopping else status if isinstance(self._link, Vsock) else status or 1
         if not self._gone.done():
             self._gone.set_result(unsaid if self._link.goodbye is None else self._link.goodbye)
 
@@ -273,6 +274,7 @@ class Guest:
 
     async def stop(self, grace: float) -> None:
         """Hangs up, which ends the keep (over vsock there is nothing to hang up); kills after ``grace`` seconds."""
+        self._stopping = True
         self._carrying.cancel()
         if isinstance(self._link, Vsock):
             grace = 0

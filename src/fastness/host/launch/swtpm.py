@@ -47,7 +47,7 @@ def manufacture(state: Path) -> None:
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     tool = shutil.which("swtpm_localca") or "/usr/bin/swtpm_localca"
     for name, text in CONFIGURATION.items():
-        (place / name).write_text(text.format(place=place, tool=tool))
+        _settle(place / name, text.format(place=place, tool=tool))
     command = [
         _program("swtpm_setup", "swtpm-tools"), "--tpm2", "--tpmstate", str(state), "--create-ek-cert",
         "--config", str(place / "setup.conf"), "--pcr-banks", "sha256", "--not-overwrite",
@@ -59,6 +59,15 @@ def manufacture(state: Path) -> None:
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).strip().splitlines()
         raise KeepFailed("swtpm_setup failed", where=lines[-1][:300] if lines else "", hint="see swtpm_setup(8)")
+
+
+def _settle(path: Path, text: str) -> None:
+    """Writes a file unless it is there: another keep may be made from it at this moment."""
+    if path.is_file() and path.read_text() == text:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def authority() -> bytes:
