@@ -51,13 +51,14 @@ async def _serve(control_end: int, device_end: int, flagged: tuple[bytes, ...], 
     keep = Keep(device.platform, device, debug=device.debug, flagged=events)
     integrity = Integrity()
     confined = confine.lock_down(isolated)
-    with integrity.growing():
-        service = Service(keep, confined.root, _leave, integrity)
+    service = Service(keep, confined.root, _leave, integrity)
+    knowing = asyncio.create_task(asyncio.to_thread(integrity.know))  # the first challenge waits for it
     watching = asyncio.create_task(service.watch())
     asyncio.get_running_loop().add_reader(control, _admit, control, service)
     control.send(READY)
     # from here on nothing reaches the host in clear: a traceback could carry what the workload was given
     os.dup2(sys.__stdout__.fileno() if sys.__stdout__ else 1, 2)
+    await knowing
     await watching
 
 
