@@ -43,7 +43,8 @@ def _cbor(head: bytes) -> tuple[str, ...]:
     if head[1:3] == b"\x01\x6f":  # our own TPM blob: {1: text of 15, …}
         return ("tpm",)
     if head[:1] == b"\x84" or head[:2] == b"\xd2\x84":
-        return ("nitro", "nil")
+        # COSE_Sign1 (RFC 9052): AWS signs with ES384, a software root with ES256, and the header begins with that
+        return ("nil", "nitro") if b"\xa1\x01\x26" in head else ("nitro", "nil")
     if head[:3] == b"\xd9\x01\x8f" or head[:3] == b"\xd9\x03\x8b":  # CCA collection: tags 399 and 907
         return ("cca",)
     return ()
