@@ -80,6 +80,39 @@ def test_elf_needed() -> None:
         elf.linked(b"#!/bin/sh")
 
 
+def _library_with_symbols() -> bytes:
+    """A library, then a symbol table, then the table of sections that names it."""
+    bare = synthetic.library(("libc.so.6",), "libx.so.1", "")
+    symbols = b"S" * 48
+    header = list(elf.HEADER.unpack_from(bare))
+    header[6], header[11], header[12], header[13] = len(bare) + len(symbols), elf.SECTION.size, 2, 1
+    rows = [bytes(elf.SECTION.size), elf.SECTION.pack(0, elf.SYMBOLS, 0, 0, len(bare), len(symbols), 0, 0, 8, 24)]
+    return elf.HEADER.pack(*header) + bare[elf.HEADER.size :] + symbols + b"".join(rows)
+
+
+def test_what_no_loader_reads_is_cut_off() -> None:
+    data = _library_with_symbols()
+    cut = elf.loaded(data)
+    assert cut == synthetic.library(("libc.so.6",), "libx.so.1", "")
+    assert elf.linked(cut) == elf.linked(data)
+    assert elf.loaded(cut) == cut
+
+
+def test_a_library_without_symbols_stays_as_it_is() -> None:
+    data = Path("/bin/ls").read_bytes() if Path("/bin/ls").exists() else synthetic.library((), "", "")
+    assert elf.loaded(data) == data
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_library_with_a_changed_byte_is_cut_or_refused(at: int, value: int) -> None:
+    data = bytearray(_library_with_symbols())
+    data[at % len(data)] = value
+    try:
+        assert len(elf.loaded(bytes(data))) <= len(data)
+    except Malformed:
+        return
+
+
 @pytest.mark.skipif(not shutil.which("readelf"), reason="readelf is not here")
 def test_elf_agrees_with_readelf() -> None:
     path = next(path for path in (Path("/bin/ls"), Path("/bin/cat")) if path.exists())

@@ -141,3 +141,36 @@ def test_a_check_waits_for_a_measurement_that_runs(name: str) -> None:
     """)
         == "True"
     )
+
+
+@pytest.mark.parametrize("way", ["_gmac", "_blake"])
+def test_either_way_of_tagging_notices_one_bit_and_the_place(way: str) -> None:
+    words = told(f"""
+        from fastness.keep.integrity import Range, _Tags
+        tags, other = _Tags(), _Tags()
+        tags._way = tags.{way}
+        other._way = other.{way}
+        space = page(mmap.PROT_READ | mmap.PROT_WRITE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(space))
+        item = Range(start, start + 4096, "r-xp", "")
+        before = tags.of(item)
+        print(tags.of(item) == before, other.of(item) == before)
+        space[4095] = 1
+        print(tags.of(item) == before)
+        space[4095] = 0
+        print(tags.of(item) == before, tags.of(Range(start, start + 2048, "r-xp", "")) == before)
+    """).splitlines()
+    assert words == ["True False", "False", "True False"]
+
+
+def test_a_check_before_anything_is_known_waits_for_the_first_measurement() -> None:
+    words = told("""
+        import threading
+        fresh = Integrity()
+        thread = threading.Thread(target=lambda: print(repr(fresh.check())))
+        thread.start(); thread.join(0.2)
+        print(thread.is_alive())
+        fresh.know()
+        thread.join(10)
+    """).splitlines()
+    assert words == ["True", "''"]

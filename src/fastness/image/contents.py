@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fastness.errors import Malformed
-from fastness.image import archives, cpio, ingredients, modules, python
+from fastness.image import archives, cpio, elf, ingredients, modules, python
 from fastness.image.archives import Files
 from fastness.image.cache import Cache
 from fastness.image.ingredients import Part
@@ -91,7 +91,7 @@ def _python(
             if path.endswith(".py"):
                 sources.append(python.Source(f"{OURS}/{path}", data, name, stays=True))
             else:
-                machine.append(cpio.file(f"{OURS}/{path}", data, name))
+                machine.append(cpio.file(f"{OURS}/{path}", elf.loaded(data) if elf.is_elf(data) else data, name))
     for row in tcb.files():
         data = (tcb.package_folder().parent / row.name).read_bytes()
         sources.append(python.Source(f"{OURS}/{row.name}", data, "fastness", stays=True))

@@ -17,6 +17,8 @@ DYNAMIC = struct.Struct("<QQ")
 IDENT = b"\x7fELF\x02\x01"
 LOAD, DYNAMIC_SEGMENT, INTERPRETER = 1, 2, 3
 END, NEEDED, STRINGS, SONAME = 0, 1, 5, 14
+SYMBOLS = 2
+"""SHT_SYMTAB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def linked(data: bytes) -> Linked:
     """
     try:
         return _linked(data)
-    except (struct.error, ValueError, StopIteration) as error:
+    except (struct.error, OverflowError, ValueError, StopIteration) as error:
         raise Malformed(f"not an ELF file that can be read: {error}") from None
 
 
@@ -53,10 +55,47 @@ def modinfo(data: bytes) -> dict[str, str]:
     """
     try:
         text = _section(data, b".modinfo")
-    except (struct.error, ValueError, StopIteration) as error:
+    except (struct.error, OverflowError, ValueError, StopIteration) as error:
         raise Malformed(f"not a kernel module that can be read: {error}") from None
     rows = [row.decode("utf-8", "replace") for row in text.split(b"\0") if b"=" in row]
     return dict(row.split("=", 1) for row in rows)
+
+
+def loaded(data: bytes) -> bytes:
+    """``data`` as far as its segments reach, when a symbol table lies behind them; otherwise ``data`` as it is.
+
+    No loader reads sections: symbol tables are for debuggers and linkers, are not mapped, and are a fifth of a large
+    library. The header says that there are no sections any more, and nothing else changes.
+
+    Raises:
+        Malformed: it is no ELF file, or an offset leaves it.
+    """
+    try:
+        header = HEADER.unpack_from(data)
+        if not is_elf(data) or not any(kind == SYMBOLS for kind in _sections(data, 1)):
+            return data
+        end = max(offset + size for offset, size in _reach(data))
+        if end > len(data) or header[6] < end:
+            raise ValueError("a segment leaves the file, or sections lie within one")
+    except (struct.error, OverflowError, ValueError) as error:
+        raise Malformed(f"not an ELF file that can be read: {error}") from None
+    bare = HEADER.pack(*header[:6], 0, *header[7:12], 0, 0)
+    return bare + data[HEADER.size : end]
+
+
+def _reach(data: bytes) -> list[tuple[int, int]]:
+    """(offset, size in the file) of the header, the table of segments, and every segment."""
+    header = HEADER.unpack_from(data)
+    start, each, count = header[5], header[9], header[10]
+    segments = [SEGMENT.unpack_from(data, start + each * index) for index in range(count)]
+    return [(0, HEADER.size), (start, each * count), *((item[2], item[5]) for item in segments)]
+
+
+def _sections(data: bytes, field: int) -> list[int]:
+    """One field of every row of the table of sections."""
+    header = HEADER.unpack_from(data)
+    start, each, count = header[6], header[11], header[12]
+    return [SECTION.unpack_from(data, start + each * index)[field] for index in range(count)]
 
 
 def _linked(data: bytes) -> Linked:

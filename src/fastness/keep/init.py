@@ -11,6 +11,7 @@ There is no other process. When the keep's process ends, the machine ends.
 
 from __future__ import annotations
 
+import asyncio  # noqa: F401 - both processes need it: imported before they part
 import sys
 import traceback
 
@@ -26,7 +27,7 @@ def main() -> None:
     status = FAILED
     try:
         machine.mount()
-        keep = process.start()  # it imports while drivers load
+        keep = process.branch()  # it imports while drivers load
         from fastness.keep import hardware, supervise
 
         machine.load_drivers()

@@ -85,9 +85,11 @@ class Integrity:
     def check(self) -> str:
         """What has changed since code was last added, in words; empty when nothing has.
 
-        Waits until something is known: a keep that does not know its own code yet has no answer.
+        Waits for the first measurement when that is not over yet, and is answered by it.
         """
-        self._known.wait()
+        if not self._known.is_set():
+            self._known.wait()
+            return ""
         with self._lock:
             return self._changed(self._ranges(), also_new=not self._growing) or self._bytecode()
 
