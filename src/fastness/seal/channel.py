@@ -153,7 +153,11 @@ class Channel:
                 raise ProtocolError(f"TLS failed: {_reason(error)}") from None
 
     def receive(self) -> bytes:
-        """Everything that can be decrypted by now; sets ``closed`` at the peer's close_notify.
+        """The :meth:`records` as one; raises the same."""
+        return b"".join(self.records())
+
+    def records(self) -> list[bytes]:
+        """Everything that can be decrypted by now, as it came; sets ``closed`` at the peer's close_notify.
 
         Raises:
             ProtocolError: a record does not authenticate.
@@ -168,7 +172,7 @@ class Channel:
                 self.closed = True
             except SSL.Error as error:
                 raise ProtocolError(f"TLS failed: {_reason(error)}") from None
-        return b"".join(parts)
+        return parts
 
     def close(self) -> None:
         """Queues a close_notify."""

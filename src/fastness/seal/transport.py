@@ -78,13 +78,14 @@ class Transport:
         try:
             async with asyncio.timeout(timeout):
                 while (message := self.reader.next()) is None:
-                    data = self.channel.receive()
-                    if data:
+                    records = self.channel.records()  # put together once, when a message is whole
+                    for data in records:
                         self.reader.feed(data)
-                    elif self.channel.closed:
+                    if records:
+                        continue
+                    if self.channel.closed:
                         raise Closed(clean=self.reader.idle)
-                    else:
-                        await self._fill()
+                    await self._fill()
                 return message
         except TimeoutError:
             names = " or ".join(kind.name.lower() for kind in allowed)
