@@ -13,8 +13,9 @@ from fastness.forge import snp
 from fastness.forge.sev_firmware import Firmware
 from fastness.host.launch import sev as host_side
 from fastness.tee import Collateral, sev
-from fastness.tee.sev import launch, secret
+from fastness.tee.sev import launch
 from fastness.tee.snp import identity
+from fastness.wire import injected
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "amd-launch.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -36,8 +37,8 @@ def test_the_launch_of_the_page() -> None:
         "host": host,
     }
     exec(BLOCKS[0], names)
-    found = secret.entries(firmware.secret(guests[0], names["header"], names["data"]))
-    assert len(found[secret.KEEP]) == 32
+    found = injected.entries(firmware.secret(guests[0], names["header"], names["data"]))
+    assert len(found[injected.KEEP]) == 32
     exec(BLOCKS[1], names)  # the same packet, as the launcher takes it
     assert host_side.packet(names["words"].encode()) == (
         base64.b64encode(names["header"]).decode(),

@@ -19,15 +19,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import firmware
 from fastness.errors import KeepFailed, UsageError
+from fastness.forge import sev as sev_forge
 from fastness.host import cpuid, machine
 from fastness.host.cpuid import Encryption, Registers
-from fastness.host.launch import PLATFORMS, confidential, kvm, load, qemu, sev, sgx, snp, tdx
+from fastness.host.launch import PLATFORMS, Session, confidential, kvm, load, qemu, sev, sgx, snp, tdx
 from fastness.host.launch.confidential import Facts, Port
 from fastness.host.launch.guard import Guard
 from fastness.host.launch.qemu import Program, Settings
 from fastness.host.machine import Machine, Need
 from fastness.host.survey import survey
 from fastness.image.store import Image
+from fastness.tee import sev as tee_sev
 from fastness.tee.snp import identity
 
 AMD = Encryption(51, 5)
@@ -135,19 +137,12 @@ def test_tdx_by_the_letter(image: Image) -> None:
             tdx.quotes(wrong)
 
 
-@pytest.fixture
-def tenant(tmp_path: Path) -> Guard:
-    (tmp_path / "godh").write_bytes(base64.b64encode(bytes(2084)))
-    (tmp_path / "session").write_bytes(base64.b64encode(bytes(128)) + b"\n")
-    return Guard(dh_certificate=str(tmp_path / "godh"), session=str(tmp_path / "session"), exchange=str(tmp_path))
-
-
-def test_sev_by_the_letter(image: Image, tenant: Guard) -> None:
-    command = sev.Launcher(Settings(guard=tenant)).command(facts(image), Port(9, 0, 11))
+def test_sev_by_the_letter(image: Image) -> None:
+    command = sev.Launcher(Settings()).command(facts(image), Port(9, 0, 11, 12, 13))
     guest = "sev-guest,id=guard,cbitpos=51,reduced-phys-bits=1,policy=0x7,kernel-hashes=on"
     assert command == [
         *HEAD, "-cpu", "EPYC-v4", "-smp", "1", "-m", "512", "-serial", "stdio", *SERIAL,
-        "-object", f"{guest},dh-cert-file={tenant.dh_certificate},session-file={tenant.session}",
+        "-object", f"{guest},dh-cert-file=/dev/fd/12,session-file=/dev/fd/13",
         "-machine", "q35,confidential-guest-support=guard",
         "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/fw/OVMF.fd", *parts(image),
         "-S", "-chardev", "socket,id=monitor,fd=11", "-mon", "chardev=monitor,mode=control",
@@ -155,17 +150,32 @@ def test_sev_by_the_letter(image: Image, tenant: Guard) -> None:
 
 
 @pytest.mark.parametrize("policy", [0x3, 0x6, 0x47, 1 << 32 | 7])
-def test_sev_without_es_or_with_debugging_is_refused(image: Image, tenant: Guard, policy: int) -> None:
+def test_sev_without_es_or_with_debugging_is_refused(image: Image, policy: int) -> None:
     with pytest.raises(UsageError, match="not for SEV-ES without debugging"):
-        sev.Launcher(Settings(guard=replace(tenant, policy=policy))).guest(facts(image))
+        sev.Launcher(Settings(guard=Guard(policy=policy))).guest(facts(image), Port())
 
 
-def test_sev_wants_a_tenants_session_whole(image: Image, tenant: Guard) -> None:
-    with pytest.raises(UsageError, match="proves nothing"):
-        sev.Launcher().guest(facts(image))
-    Path(tenant.session).write_bytes(base64.b64encode(bytes(127)))
-    with pytest.raises(UsageError, match="need 128 bytes in base64, have 127"):
-        sev.Launcher(Settings(guard=tenant)).guest(facts(image))
+def test_sev_wants_a_tenant_and_the_platforms_certificates(tmp_path: Path) -> None:
+    forged = sev_forge.make({})
+    evidence = tee_sev.parse(forged.evidence)
+    whole = b"".join(getattr(evidence, name).raw for name in ("pdh", "pek", "oca", "cek", "ask", "ark"))
+    place = tmp_path / "chain"
+    with pytest.raises(UsageError, match="proves nothing") as unattended:
+        asyncio.run(sev.Launcher().launch())
+    assert "deploy --platform sev" in unattended.value.hint
+    with pytest.raises(UsageError, match="session has a certificate of 2084 bytes"):
+        asyncio.run(sev.Launcher().stand(Session(bytes(2084), bytes(127))))
+    with pytest.raises(UsageError, match="certificates of this platform") as missing:
+        sev.Launcher()._chain()
+    assert "sevctl export --full" in missing.value.hint
+    launcher = sev.Launcher(Settings(guard=Guard(chain=str(place))))
+    for data, lacking in ((None, "ark, ask, cek, pdh, pek"), (whole[:-1], "ark"), (whole[2084:], "pdh")):
+        if data is not None:
+            place.write_bytes(data)
+        with pytest.raises(UsageError, match=f"no {lacking}"):
+            launcher._chain()
+    place.write_bytes(whole)
+    assert launcher._chain() == whole
 
 
 @pytest.mark.parametrize("name", ["vm", "snp", "tdx", "sev", "nitro", "sgx"])
@@ -396,19 +406,18 @@ def test_sgx_knows_how_and_refuses(image: Image, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("name", "item"), [("snp", "sev-snp-guest"), ("tdx", "tdx-guest"), ("sev", "sev-guest")])
-def test_qemu_itself_understands_every_option(
-    name: str, item: str, image: Image, tenant: Guard, tmp_path: Path
-) -> None:
+def test_qemu_itself_understands_every_option(name: str, item: str, image: Image, tmp_path: Path) -> None:
     """Without the silicon it refuses the machine; it must not be for a word of the command line."""
     if shutil.which(qemu.PROGRAM) is None or item not in qemu.objects(found := qemu.program()):
         pytest.skip(f"no QEMU with {item} is installed")
-    chosen = {"snp": Guard(host_data="ab" * 32), "tdx": Guard(mrconfigid="ab" * 48), "sev": tenant}[name]
+    chosen = {"snp": Guard(host_data="ab" * 32), "tdx": Guard(mrconfigid="ab" * 48), "sev": Guard()}[name]
     launcher = load(name, Settings(guard=chosen))
     here, monitor = socket.socketpair(), socket.socketpair()
-    port = Port(here[1].fileno(), 0, monitor[1].fileno())
+    blobs = [sev._handle(bytes(size)) for size in (2084, 128)]
+    port = Port(here[1].fileno(), 0, monitor[1].fileno(), *blobs)
     (tmp_path / "OVMF.fd").write_bytes(firmware.make())
     command = launcher.command(facts(image, program=found, firmware=tmp_path / "OVMF.fd"), port)  # type: ignore[attr-defined]
-    given = (here[1].fileno(), monitor[1].fileno())
+    given = (here[1].fileno(), monitor[1].fileno(), *blobs)
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, pass_fds=given)
     for end in (*here, *monitor):
         end.close()

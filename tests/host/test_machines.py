@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 import os
 import shutil
@@ -16,9 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from fastness.errors import KeepFailed
-from fastness.forge import sev as forge
-from fastness.forge.sev_firmware import Firmware
+from fastness.errors import KeepFailed, UsageError
 from fastness.host.inventory import Inventory
 from fastness.host.launch import nitro, qemu, sev, vsock
 from fastness.host.launch.qemu import Guest, Settings
@@ -26,9 +23,7 @@ from fastness.host.launch.qmp import Monitor
 from fastness.host.launch.vsock import Vsock
 from fastness.host.machine import Machine
 from fastness.keep import supervise
-from fastness.tee import Collateral
-from fastness.tee import sev as tee
-from fastness.tee.sev import launch, secret, session
+from fastness.tee.sev import launch
 from host.test_launchers import made, missing, root
 
 
@@ -154,19 +149,26 @@ def monitored(emulator: Emulator, work: Callable[[Monitor], Awaitable[None]]) ->
     asyncio.run(both())
 
 
-def test_a_launch_is_measured_given_its_secret_and_let_go(tmp_path: Path) -> None:
-    header, data = (base64.b64encode(bytes(size)).decode() for size in (52, 64))
-    (tmp_path / sev.SECRET).write_text(json.dumps({"header": header, "data": data}))
-    emulator = Emulator(TOLD)
-    monitored(emulator, lambda monitor: sev.hand_over(monitor, tmp_path))
-    assert emulator.heard == [
-        ("qmp_capabilities", None), ("query-sev", None), ("query-sev-launch-measure", None),
-        ("sev-inject-launch-secret", {"packet-header": header, "secret": data}), ("cont", None),
-    ]  # fmt: skip
-    found = launch.measurement((tmp_path / sev.MEASUREMENT).read_bytes())
+HEADER, DATA = (base64.b64encode(bytes(size)).decode() for size in (52, 64))
+
+
+async def stands(monitor: Monitor) -> None:
+    """What the launcher does with a monitor, but for the machine behind it."""
+    await monitor.greet()
+    standing = sev.Standing(None, await sev.measured(monitor), "", monitor)  # type: ignore[arg-type]
+    found = launch.measurement(standing.measurement)
     assert (found.api, found.build, found.policy) == ((1, 55), 21, 7)
     assert (found.measurement, found.mnonce) == (BLOB[:32], BLOB[32:])
-    assert not (tmp_path / sev.SECRET).exists()
+    await standing.inject(HEADER, DATA)
+
+
+def test_a_launch_is_measured_given_its_secret_and_let_go() -> None:
+    emulator = Emulator(TOLD)
+    monitored(emulator, stands)
+    assert emulator.heard == [
+        ("qmp_capabilities", None), ("query-sev", None), ("query-sev-launch-measure", None),
+        ("sev-inject-launch-secret", {"packet-header": HEADER, "secret": DATA}), ("cont", None),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -178,63 +180,19 @@ def test_a_launch_is_measured_given_its_secret_and_let_go(tmp_path: Path) -> Non
         ({"sev-inject-launch-secret": "bad packet"}, "QEMU refuses sev-inject-launch-secret"),
     ],
 )
-def test_a_launch_that_goes_wrong_is_not_let_go(tmp_path: Path, change: dict[str, Any], told: str) -> None:
-    header, data = (base64.b64encode(bytes(size)).decode() for size in (52, 16))
-    (tmp_path / sev.SECRET).write_text(json.dumps({"header": header, "data": data}))
+def test_a_launch_that_goes_wrong_is_not_let_go(change: dict[str, Any], told: str) -> None:
     emulator = Emulator(TOLD | change)
     with pytest.raises(KeepFailed, match=told):
-        monitored(emulator, lambda monitor: sev.hand_over(monitor, tmp_path))
+        monitored(emulator, stands)
     assert "cont" not in [command for command, _ in emulator.heard]
 
 
-def test_tenant_host_and_firmware_agree_from_session_to_secret(tmp_path: Path) -> None:
-    """The whole exchange with a firmware in software: only the guest that was measured gets the tenant's secret."""
-    forged = forge.make({})
-    chip = Firmware(forge.ec_key("pdh"))
-    platform = tee.verify(tee.parse(forged.evidence), Collateral(), forged.anchors, at=forged.at)
-    made_for = session.start(platform, 0x7)
-    guest = chip.start(made_for.godh, made_for.blob, 0x7)
-    chip.update(guest, b"firmware and hashes")
-    record = launch.Record(
-        hashlib.sha256(made_for.pdh).digest(), 0x7, made_for.keys.tek, made_for.keys.tik,
-        (hashlib.sha256(b"firmware and hashes").digest(),),
-    )  # fmt: skip
-    emulator = Emulator(TOLD | {
-        "query-sev": {"api-major": chip.api[0], "api-minor": chip.api[1], "build-id": chip.build, "policy": 0x7},
-        "query-sev-launch-measure": {"data": base64.b64encode(chip.measure(guest)).decode()},
-    })  # fmt: skip
-
-    async def tenant() -> None:
-        while not (tmp_path / sev.MEASUREMENT).exists():
-            await asyncio.sleep(0.01)
-        told = launch.measurement((tmp_path / sev.MEASUREMENT).read_bytes())
-        header, data = secret.packet(record, told, {secret.KEEP: b"thirty-two bytes of a fresh key "})
-        words = {"header": base64.b64encode(header).decode(), "data": base64.b64encode(data).decode()}
-        sev.write(tmp_path / sev.SECRET, json.dumps(words).encode())
-
-    async def both(monitor: Monitor) -> None:
-        await asyncio.gather(sev.hand_over(monitor, tmp_path), tenant())
-
-    monitored(emulator, both)
-    assert [command for command, _ in emulator.heard][-2:] == ["sev-inject-launch-secret", "cont"]
-    given = emulator.heard[-2][1]
-    found = chip.secret(guest, base64.b64decode(given["packet-header"]), base64.b64decode(given["secret"]))
-    assert secret.entries(found)[secret.KEEP] == b"thirty-two bytes of a fresh key "
-
-
-def test_a_tenant_that_sends_no_secret_has_no_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sev, "PATIENCE", 0.4)
-    emulator = Emulator(TOLD)
-    with pytest.raises(KeepFailed, match="no secret came"):
-        monitored(emulator, lambda monitor: sev.hand_over(monitor, tmp_path))
-    assert (tmp_path / sev.MEASUREMENT).exists()
-    assert "cont" not in [command for command, _ in emulator.heard]
-
-
-@pytest.mark.parametrize("words", [b"", b"[]", b'{"header": "AAAA", "data": "AAAA"}', b"[" * 9000])
-def test_what_is_no_packet_is_not_passed_on(words: bytes) -> None:
-    with pytest.raises(KeepFailed, match="no packet"):
-        sev.packet(words)
+@pytest.mark.parametrize(
+    ("header", "data"), [("", ""), ("AAAA", "AAAA"), (HEADER, ""), (HEADER, "AAAA"), (HEADER, "*"), (DATA, DATA)]
+)
+def test_what_is_no_packet_is_not_passed_on(header: str, data: str) -> None:
+    with pytest.raises(UsageError, match="no packet"):
+        sev.checked(header, data)
 
 
 @pytest.mark.parametrize("words", [b"", b"nonsense\n", b"[1]\n", b'{"QMP": {}}\n{"neither": 1}\n', b"x" * 70000])

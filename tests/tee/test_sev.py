@@ -90,7 +90,7 @@ def test_one_lie_one_check(lie: str, check: str) -> None:
 
 
 CHECKS = {"sev.root", "sev.ask", "sev.cek", "sev.pek", "sev.oca", "sev.pdh", "sev.report"} | {
-    "sev.launch-keys", "sev.launch", "sev.launch-policy",
+    "sev.launch-keys", "sev.launch", "sev.launch-policy", "sev.proof",
 }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_without_cek_or_pek_there_is_no_evidence() -> None:
 
 
 EVIDENCE = forge.make({"guest": {}})
-LAUNCHED = forge.make({"launch": {}})
+LAUNCHED = forge.make({"report_data": "0b" * 64})
 
 
 def test_truncation_and_single_byte_changes() -> None:
@@ -171,6 +171,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 def test_show() -> None:
-    assert [name for name, *_ in sev.show(sev.parse(EVIDENCE.evidence))] == list(layout.PARTS[:-1])
+    assert [name for name, *_ in sev.show(sev.parse(EVIDENCE.evidence))] == list(layout.PARTS[:-2])
     rows = {name: meaning for name, _, _, meaning in sev.show(sev.parse(LAUNCHED.evidence))}
     assert "firmware 0.24 build 15, policy 0x7" in rows["launch"]
+    assert rows["proof"].endswith("0b" * 64)

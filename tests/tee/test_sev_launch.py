@@ -10,7 +10,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,13 +30,14 @@ from fastness.pki import anchors as pins
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral, sev
 from fastness.tee.sev import launch, secret, session
-from fastness.tee.sev.evidence import sev_certificate
+from fastness.tee.sev.evidence import sev_certificate, split
+from fastness.wire import injected
 
 ES = 0x7
 PARTS = Parts(b"a kernel", b"an initramfs", "quiet")
 OVMF = ovmf.read(made_firmware.make())
 DIGEST = measure.launch_digest(OVMF, PARTS, vcpus=2, cpu=vmsa.processor("EPYC-Milan"))
-SECRETS = {secret.KEEP: b"k" * 32}
+SECRETS = {injected.KEEP: b"k" * 32}
 
 
 def platform(**spec: Any) -> Any:
@@ -113,7 +113,7 @@ def test_launch_measure_inject() -> None:
     assert len(header) == secret.HEADER_SIZE
     assert b"k" * 32 not in data
     found = FIRMWARE.secret(guest, header, data)
-    assert secret.entries(found) == SECRETS
+    assert injected.entries(found) == SECRETS
     FIRMWARE.finish(guest)
     with pytest.raises(Refused):
         FIRMWARE.secret(guest, header, data)
@@ -302,7 +302,7 @@ def test_a_packet_is_for_one_launch_and_cannot_be_altered() -> None:
     for target, head, body in lies:
         with pytest.raises(Refused):
             FIRMWARE.secret(target, head, body)
-    assert secret.entries(FIRMWARE.secret(guest, header, data)) == SECRETS
+    assert injected.entries(FIRMWARE.secret(guest, header, data)) == SECRETS
 
 
 def test_firmware_keeps_to_its_states() -> None:
@@ -336,35 +336,35 @@ def test_a_session_needs_a_pdh_on_p384() -> None:
 
 
 def test_tables() -> None:
-    several = {secret.KEEP: b"", UUID(int=7): b"x" * 99}
-    whole = secret.table(several)
+    several = {injected.KEEP: b"", bytes(15) + b"\7": b"x" * 99}
+    whole = injected.table(several)
     assert len(whole) % 16 == 0
-    assert secret.entries(whole) == several
-    for bad in ({}, {secret.KEEP: bytes(secret.MAX_TABLE)}):
+    assert injected.entries(whole) == several
+    for bad in ({}, {injected.KEEP: bytes(injected.MAX_TABLE)}):
         with pytest.raises(UsageError):
-            secret.table(bad)
+            injected.table(bad)
     size = 20 + 20
     for data in (
         b"",
         bytes(32),
         whole[:30],
         whole[:15] + b"\1" + whole[16:],
-        secret.TABLE.bytes_le + bytes(16),
+        injected.TABLE + bytes(16),
         whole[:16] + b"\xff\xff\0\0" + whole[20:],
         whole[:36] + b"\x01\0\0\0" + whole[40:],
         whole[:36] + b"\xff\0\0\0" + whole[40:],
         whole[:-1] + b"\1",
-        secret.TABLE.bytes_le + (size + 20).to_bytes(4, "little") + 2 * (secret.KEEP.bytes_le + b"\x14\0\0\0"),
+        injected.TABLE + (size + 20).to_bytes(4, "little") + 2 * (injected.KEEP + b"\x14\0\0\0"),
     ):
         with pytest.raises(MalformedEvidence):
-            secret.entries(data)
+            injected.entries(data)
 
 
 @given(st.binary(max_size=200))
 def test_any_table(data: bytes) -> None:
-    for whole in (data, secret.TABLE.bytes_le + data):
+    for whole in (data, injected.TABLE + data):
         try:
-            secret.entries(whole)
+            injected.entries(whole)
         except MalformedEvidence:
             continue
 
@@ -448,3 +448,49 @@ def test_other_bytes_are_malformed(data: bytes) -> None:
     for read in (launch.measurement, launch.record):
         with pytest.raises(MalformedEvidence):
             read(data)
+
+
+# proofs by the injected secret
+
+
+def test_a_proof_speaks_for_the_guest_that_was_measured() -> None:
+    forged = forge.make({"report_data": "0c" * 64})
+    found = sev.verify(sev.parse(forged.evidence), Collateral(), forged.anchors, at=forged.at)
+    claims = sev.claims(found)
+    assert claims.report_data == "0c" * 64
+    span = claims.spans["report_data"]
+    assert forged.evidence[span.offset : span.offset + span.size] == b"\x0c" * 64
+    assert claims.extra["speaks_of"] == "guest"
+
+
+def test_a_proof_needs_the_launch_and_the_secret() -> None:
+    forged = forge.make({"report_data": "0c" * 64, "without": "launch"})
+    with pytest.raises(MissingCollateral, match="launch measurement"):
+        sev.verify(sev.parse(forged.evidence), Collateral(), forged.anchors, at=forged.at)
+    forged = forge.make({"report_data": "0c" * 64})
+    record = launch.record(bytes(forged.anchors.items[1].secret))
+    assert launch.record(record.encode()) == record
+    bare = launch.Record(record.pdh, record.policy, record.tek, record.tik, record.digests)
+    assert launch.record(bare.encode()) == bare
+    forgetful = Anchors((forged.anchors.items[0], forged.anchors.items[1]._replace(secret=pins.Secret(bare.encode()))))
+    with pytest.raises(MissingCollateral, match="secret that the guest was given"):
+        sev.verify(sev.parse(forged.evidence), Collateral(), forgetful, at=forged.at)
+
+
+def test_every_bit_of_a_proof_counts() -> None:
+    forged = forge.make({"report_data": "0c" * 64})
+    start = sev.parse(forged.evidence).offsets["proof"]
+    for index in range(start, start + injected.PROOF_SIZE):
+        altered = forged.evidence[:index] + bytes((forged.evidence[index] ^ 1,)) + forged.evidence[index + 1 :]
+        with pytest.raises((NotGenuine, MalformedEvidence)) as error:
+            sev.verify(sev.parse(altered), Collateral(), forged.anchors, at=forged.at)
+        assert getattr(error.value, "check", "sev.proof") == "sev.proof"
+
+
+def test_certificates_one_after_the_other() -> None:
+    evidence = sev.parse(forge.make({}).evidence)
+    pieces = [(name, getattr(evidence, name).raw) for name in ("pdh", "pek", "oca", "cek", "ask", "ark")]
+    whole = b"".join(data for _, data in pieces)
+    assert split(whole) == pieces
+    for bad in (b"", whole[:-1], whole + b"\0", whole * 2, b"\0" + whole):
+        assert split(bad) == []

@@ -14,10 +14,10 @@ import judged
 import pytest
 
 from fastness import devices
-from fastness.devices import gramine, nsm, sev_guest, tpm, tsm
+from fastness.devices import gramine, nsm, sev_guest, sev_secret, tpm, tsm
 from fastness.devices.failure import DeviceError
 from fastness.errors import UsageError
-from fastness.wire import cbor
+from fastness.wire import cbor, injected
 
 DATA = bytes(range(64))
 
@@ -206,3 +206,80 @@ def test_tpm_refuses(tmp_path):
             tpm.quote(DATA, tmp_path, transmit=lambda _, reply=reply: reply)
     with pytest.raises(DeviceError):
         tpm.quote(DATA, tmp_path)
+
+
+KEY = bytes(range(32))
+
+
+def injected_secrets(root: Path, *lines: str, table: bytes, at: int = 0x80C000) -> None:
+    """Memory and the kernel's list of it, as after a launch with ``table`` at an address."""
+    for name in ("dev", "proc"):
+        (root / name).mkdir(exist_ok=True)
+    (root / sev_secret.RANGES).write_text("".join(f"{line}\n" for line in lines))
+    with (root / sev_secret.MEMORY).open("wb") as memory:
+        memory.truncate(1 << 25)
+        memory.seek(at)
+        memory.write(table)
+
+
+LAYOUT = ("00000000-00000fff : Reserved", "00001000-007fffff : System RAM", "0080c000-0080cfff : Reserved",
+          "  0080c000-0080cfff : something inside", "0080d000-1fffffff : System RAM")  # fmt: skip
+
+
+def test_a_secret_in_reserved_memory(tmp_path):
+    injected_secrets(tmp_path, *LAYOUT, table=injected.table({bytes(16): b"another's", injected.KEEP: KEY}))
+    assert devices.find(tmp_path) == ("sev_secret",)
+    found = devices.collect(DATA, root=tmp_path)
+    assert (found.tee, found.endorsements) == ("sev", ())
+    assert found.evidence == injected.prove(KEY, DATA)
+    assert injected.proves(KEY, found.evidence)
+    assert not injected.proves(bytes(32), found.evidence)
+
+
+def test_a_secret_by_the_kernels_driver_comes_first(tmp_path):
+    injected_secrets(tmp_path, *LAYOUT, table=injected.table({injected.KEEP: bytes(32)}))
+    (tmp_path / sev_secret.PLACE).parent.mkdir(parents=True)
+    (tmp_path / sev_secret.PLACE).write_bytes(KEY)
+    assert injected.proves(KEY, devices.collect(DATA, root=tmp_path).evidence)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0080c000-0080cfff : System RAM",  # the guest's own memory
+        "000f0000-000fffff : Reserved",  # legacy firmware
+        "b0000000-bfffffff : Reserved",  # a window to devices: reading may do something
+        "  0080c000-0080cfff : Reserved",  # within another's
+    ],
+)
+def test_only_memory_that_firmware_reserved_is_looked_at(tmp_path, line):
+    start = int(line.split("-")[0], 16)
+    injected_secrets(tmp_path, line, table=injected.table({injected.KEEP: KEY}), at=min(start, 1 << 24))
+    assert devices.find(tmp_path) == ()
+    with pytest.raises(DeviceError, match="no secret was injected") as error:
+        sev_secret.quote(DATA, tmp_path)
+    assert "deploy --platform sev" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (injected.table({bytes(16): KEY}), "0 bytes, not 32"),
+        (injected.table({injected.KEEP: KEY[:31]}), "31 bytes, not 32"),
+        (injected.TABLE + b"\xff\xff\xff\xff", "damaged"),
+        (injected.TABLE + bytes(12), "damaged"),
+        (injected.table({injected.KEEP: KEY}).replace(injected.KEEP + b"\x34", injected.KEEP + b"\x99"), "damaged"),
+    ],
+)
+def test_damaged_secrets_prove_nothing(tmp_path, table, told):
+    injected_secrets(tmp_path, *LAYOUT, table=table)
+    with pytest.raises(DeviceError, match=told):
+        devices.collect(DATA, "sev_secret", tmp_path)
+
+
+def test_a_kernel_that_lets_nobody_look(tmp_path):
+    injected_secrets(tmp_path, *LAYOUT, table=b"")
+    (tmp_path / sev_secret.MEMORY).unlink()
+    assert not sev_secret.present(tmp_path)
+    with pytest.raises(DeviceError, match="failed"):
+        sev_secret.quote(DATA, tmp_path)

@@ -31,6 +31,7 @@ from fastness.tenant.deliver import Attested, Delivery, Ending, Refused, Stages
 if TYPE_CHECKING:
     import argparse
 
+    from fastness.tenant.launch import Launched
     from fastness.tenant.prepare import Prepared
 
 MOVED = 100
@@ -52,8 +53,14 @@ class Wishes:
     accepts: frozenset[str] | None = None
     supply: Supply | None = None
     collateral: Collateral | None = None
+    known: tuple[bytes, ...] = ()
     announce: Callable[[Attested], None] = lambda _: None
     stages: Stages = field(default_factory=Stages)
+
+    def remember(self, launched: Launched) -> None:
+        """Judges by what is known of a launch that was attended, too."""
+        self.known = launched.sources
+        self.anchors += launched.anchors()
 
 
 def prepared(options: argparse.Namespace) -> Prepared:
@@ -89,6 +96,7 @@ async def attest(sock: socket.socket, wishes: Wishes) -> Attested:
             supply=wishes.supply,
             collateral=wishes.collateral,
             accepts=wishes.accepts,
+            known=wishes.known,
         )
     except Refused as refusal:
         record(refusal.verdict, wishes.verdict)

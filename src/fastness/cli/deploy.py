@@ -15,7 +15,11 @@ from fastness.errors import KeepFailed
 
 if TYPE_CHECKING:
     from fastness.tenant.deliver import Attested
+    from fastness.tenant.launch import Launched
     from fastness.tenant.prepare import Prepared
+
+ATTENDED = "sev"
+"""The platform whose keeps have no evidence unless their tenant attends the launch."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +53,7 @@ async def _run(options: argparse.Namespace) -> int:
     from fastness.collateral.supply import Supply
     from fastness.errors import FastnessError
     from fastness.tenant.deliver import Refused
+    from fastness.tenant.launch import launch
     from fastness.tenant.remote import Host
 
     chosen = policy.load(options.policy, options.owners)
@@ -62,10 +67,16 @@ async def _run(options: argparse.Namespace) -> int:
         announce=lambda attested: say(summary(attested)),
     )
     host = Host(options.host)
-    keep = await host.launch(options.platform)
-    wishes.stages.mark("keep launched")
-    kept = False
+    begun: list[str] = []
+    kept, launched = False, None
     try:
+        if options.platform == ATTENDED:
+            keep, launched = await launch(host, wishes.anchors, at=datetime.now(UTC), kept=begun.append)
+            wishes.remember(launched)
+        else:
+            keep = await host.launch(options.platform)
+            begun.append(keep)
+        wishes.stages.mark("keep launched")
         sock = await host.channel(keep)
         wishes.stages.mark("channel")
         try:
@@ -75,7 +86,7 @@ async def _run(options: argparse.Namespace) -> int:
         finally:
             host.close()
         if options.detach:
-            await _detach(attested, prepared, options, keep)
+            await _detach(attested, prepared, options, keep, launched)
             kept, code = True, 0
         else:
             code = await delivery.carry_out(attested, prepared, wishes)
@@ -84,14 +95,16 @@ async def _run(options: argparse.Namespace) -> int:
             delivery.timings(wishes.stages)
         return code
     finally:
-        if not kept:  # whatever happened, no keep of ours stays behind
+        if begun and not kept:  # whatever happened, no keep of ours stays behind
             with contextlib.suppress(FastnessError, OSError):
                 last = Host(options.host)
-                await asyncio.shield(asyncio.wait_for(last.stop(keep), 5))
+                await asyncio.shield(asyncio.wait_for(last.stop(begun[0]), 5))
                 last.close()
 
 
-async def _detach(attested: Attested, prepared: Prepared, options: argparse.Namespace, keep: str) -> None:
+async def _detach(
+    attested: Attested, prepared: Prepared, options: argparse.Namespace, keep: str, launched: Launched | None
+) -> None:
     """Delivers a workload that outlives this command, and remembers how to reach it."""
     from fastness.tenant import records
     from fastness.tenant.deliver import Delivery, Ending, Stages
@@ -108,6 +121,7 @@ async def _detach(attested: Attested, prepared: Prepared, options: argparse.Name
             release.digest.hex(),
             now,
             prepared.owner.hex(),
+            launched.encode() if launched is not None else "",
         )
     )
     try:

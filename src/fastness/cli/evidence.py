@@ -31,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true", help="one JSON document on stdout")
     collect = commands.add_parser("collect", help="this machine's own evidence")
     collect.add_argument("--report-data", metavar="HEX", default="", help="up to 64 bytes to put into it")
-    collect.add_argument("--device", metavar="NAME", help="tsm, sev_guest, nsm, gramine or tpm (default: what is here)")
+    collect.add_argument(
+        "--device", metavar="NAME", help="tsm, sev_guest, nsm, gramine, sev_secret or tpm (default: what is here)"
+    )
     collect.add_argument("--root", metavar="FOLDER", default="/", help="where the file system starts")
     collect.add_argument(
         "--output", metavar="FOLDER", help="write the files here; without it one JSON bundle on stdout"

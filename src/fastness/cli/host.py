@@ -62,9 +62,7 @@ GUARD = (
     ("--mrowner", "HEX", "48 bytes that every tdx quote shows"),
     ("--mrownerconfig", "HEX", "48 bytes that every tdx quote shows"),
     ("--quote-socket", "ADDR", "where tdx quotes are made: vsock:CID:PORT or unix:PATH (vsock:2:4050)"),
-    ("--dh-certificate", "FILE", "a tenant's certificate for one sev launch, base64"),
-    ("--session", "FILE", "and its session, base64"),
-    ("--exchange", "FOLDER", "where a sev launch puts its measurement and finds the secret"),
+    ("--chain", "FILE", "certificates of this sev platform, as `sevctl export --full` writes them"),
 )
 
 

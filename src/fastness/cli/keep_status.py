@@ -50,6 +50,7 @@ async def challenge(options: argparse.Namespace, name: str, *, offline: bool) ->
     from fastness.collateral import anchors_file
     from fastness.collateral.supply import Supply
     from fastness.tenant import records
+    from fastness.tenant.launch import decode
     from fastness.tenant.remote import Host
 
     record = records.read(name)
@@ -60,6 +61,8 @@ async def challenge(options: argparse.Namespace, name: str, *, offline: bool) ->
     if record is not None:  # ours: what it has is judged, not only what the policy of today would ask for
         wishes.accepts = frozenset(tees.NAMES)
         wishes.anchors += anchors_file.nil()
+        if record.launched:
+            wishes.remember(decode(record.launched))
     try:
         return await delivery.attest(await host.channel(name), wishes), record
     finally:

@@ -53,7 +53,7 @@ WORKLOAD = bytes.fromhex(
 """A WASI preview 1 command that writes :data:`WORDS` to its standard output with one fd_write, and ends."""
 
 UNTRIED = {
-    "sev": "a launch is for one tenant's session and a keep in it has no evidence of its own: docs/amd-launch.md",
+    "sev": "a launch needs a tenant: try `fastness host serve --platform sev`, then `fastness deploy --platform sev`",
 }
 """Platforms that the test leaves alone though they may be ready, and why."""
 

@@ -20,7 +20,7 @@ EK_CERTIFICATE = bytes.fromhex("060567810508 01")
 """DER of 2.23.133.8.1, tcg-kp-EKCertificate: the usage of EK certificates (TCG EK credential profile 2.5, 3.5.16)."""
 
 _NEEDED = {"tpm": ("quote", "signature", "ak", "pcrs")}
-_OF_A_GUEST = frozenset({"report", "launch"})
+_OF_A_GUEST = frozenset({"report", "launch", "proof"})
 """Parts of SEV evidence that speak of a guest, and of nobody without the platform's chain."""
 
 _HCL_TDX = 4

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from fastness.errors import UsageError
 
-NAMES = ("tsm", "sev_guest", "nsm", "gramine", "tpm")
+NAMES = ("tsm", "sev_guest", "nsm", "gramine", "sev_secret", "tpm")
 """Best first: configfs-tsm speaks for every confidential VM of a recent kernel."""
 
 REPORT_DATA_SIZE = 64
@@ -67,6 +67,7 @@ def collect(report_data: bytes, name: str | None = None, root: Path = Path("/"))
     if chosen is None:
         raise UsageError(
             "this machine offers no evidence",
-            hint="looked for configfs-tsm, /dev/sev-guest, /dev/nsm, Gramine's /dev/attestation, /dev/tpmrm0",
+            hint="looked for configfs-tsm, /dev/sev-guest, /dev/nsm, Gramine's /dev/attestation, a SEV guest's "
+            "injected secret, /dev/tpmrm0",
         )
     return load(chosen).quote(report_data.ljust(REPORT_DATA_SIZE, b"\0"), root)

@@ -1,15 +1,18 @@
 """Forged SEV platforms and guests under a fake AMD.
 
 Keys of a spec, all optional: ``guest`` (a report with these keys: ``policy``, ``launch_digest``, ``mnonce``),
-``launch`` (a launch by the software firmware: ``policy``, ``contents``, ``digests`` the tenant accepts), ``without``
-(a part to leave out), ``large`` (keys of 4096 bits and on P-384, SHA-384, as since Rome), and ``lie``: a key of
-:data:`LIES`. A lie is one edit; all above it is signed again.
+``launch`` (a launch by the software firmware: ``policy``, ``contents``, ``digests`` the tenant accepts),
+``report_data`` (of a proof by the secret injected at the launch), ``without`` (a part to leave out), ``large`` (keys
+of 4096 bits and on P-384, SHA-384, as since Rome), and ``lie``: a key of :data:`LIES`. A lie is one edit; all above it
+is signed again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -25,6 +28,7 @@ from fastness.pki.keys import fingerprint
 from fastness.tee import Collateral
 from fastness.tee.sev import assemble, endorse, launch, layout, parse, session, verify
 from fastness.tee.sev.evidence import amd_certificate
+from fastness.wire import injected
 
 Spec = Mapping[str, Any]
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -37,6 +41,7 @@ LIES = {name: f"sev.{name}" for name in ("root", "ask", "cek", "pek", "oca", "pd
     "launch-version": "sev.launch",
     "launch-policy": "sev.launch-policy",
     "launch-firmware": "sev.launch-policy",
+    "proof": "sev.proof",
 }
 """Lie to the one check that stands between it and acceptance: that certificate is signed by a stranger's key."""
 
@@ -145,8 +150,13 @@ def make(spec: Spec) -> Forged:
     pinned = endorse.public_key(amd_certificate(_amd("ark", ark, prefix), "ark"))
     pin = Anchor("sev", "fake ARK", fingerprint(pinned), "forge", "rome", simulated=True)
     anchors = Anchors((pin,))
-    if "launch" in spec or lie.startswith("launch"):
+    proves = "report_data" in spec or lie == "proof"
+    if "launch" in spec or lie.startswith("launch") or proves:
         parts["launch"], record = _launch(spec, parts, anchors)
+        if proves:
+            record = replace(record, key=os.urandom(injected.KEY_SIZE))
+            data = bytes.fromhex(spec.get("report_data", "0b" * 64))
+            parts["proof"] = injected.prove(record.key if lie != "proof" else bytes(injected.KEY_SIZE), data)
         anchors += Anchors((Anchor("sev", "launch keys", record.pdh.hex(), secret=Secret(record.encode())),))
     if lie == "launch-report":
         parts["report"] = _report({"launch_digest": "5e" * 32}, pek)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastness.errors import FastnessError, RemoteError
-from fastness.host.launch import Launcher, Running
+from fastness.host.launch import Attended, Launcher, Running, Session, Standing
 from fastness.host.relay import Traffic
+
+PATIENCE = 300.0
+"""Seconds that a tenant has to check a measurement and give its secret."""
 
 MAX_REMEMBERED = 256
 """How many ended keeps are remembered for ``keep list``."""
@@ -29,10 +33,14 @@ class Entry:
     traffic: Traffic = field(default_factory=Traffic)
     connections: int = 0
     status: int | None = None
+    standing: Standing | None = None
+    """Where it waits for its tenant's secret before its first instruction."""
 
     def to_json(self) -> dict[str, object]:
         """For the host's API: what an operator may know."""
         state = "running" if self.status is None else "ended" if self.status == 0 else "died"
+        if self.standing is not None and self.status is None:
+            state = "waiting"
         return {
             "id": self.id,
             "platform": self.platform,
@@ -93,6 +101,54 @@ class Inventory:
             RemoteError: the host is full.
             KeepFailed: it did not start.
         """
+        with self._room():
+            started = self._ready_one() or await self._launcher.launch()
+            await started.ready(self._boot_timeout)
+        entry = self._enter(Entry(secrets.token_hex(8), self.platform, started))
+        self._spawn(self._refill())
+        return entry
+
+    def describe(self) -> dict[str, object]:
+        """What a tenant has to know of the platform before a launch."""
+        more = self._launcher.platform() if isinstance(self._launcher, Attended) else {}
+        return {"platform": self.platform, **more}
+
+    async def attend(self, session: Session) -> Entry:
+        """A keep that was measured, and waits for its tenant's secret; it is ended where none comes in time.
+
+        Raises:
+            RemoteError: the host is full, or its platform has no such launches.
+            KeepFailed, UsageError: it did not start.
+        """
+        if not isinstance(self._launcher, Attended):
+            raise RemoteError(f"a keep on {self.platform} takes no session", hint="launch it without one")
+        with self._room():
+            standing = await self._launcher.stand(session)
+        entry = self._enter(Entry(secrets.token_hex(8), self.platform, standing.running, standing=standing))
+        self._spawn(self._impatient(entry))
+        return entry
+
+    async def inject(self, entry: Entry, header: str, data: str) -> None:
+        """Gives a waiting keep its secret; returns when it takes connections. One that fails is ended.
+
+        Raises:
+            RemoteError: it waits for none.
+            KeepFailed, UsageError: the secret was refused, or it did not start.
+        """
+        standing, entry.standing = entry.standing, None
+        if standing is None:
+            raise RemoteError(f"keep {entry.id} waits for no secret", hint="a secret is given once")
+        try:
+            await standing.inject(header, data)
+            await entry.running.ready(self._boot_timeout)
+        except BaseException:
+            standing.close()
+            await entry.running.stop(0)
+            raise
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        """Counts a launch while it lasts; refuses it where the host is full."""
         running = sum(entry.status is None for entry in self._entries.values())
         if self._closing or running + self._launching >= self._limit:
             raise RemoteError(
@@ -101,15 +157,19 @@ class Inventory:
             )
         self._launching += 1
         try:
-            started = self._ready_one() or await self._launcher.launch()
-            await started.ready(self._boot_timeout)
+            yield
         finally:
             self._launching -= 1
-        entry = Entry(secrets.token_hex(8), self.platform, started)
+
+    def _enter(self, entry: Entry) -> Entry:
         self._entries[entry.id] = entry
         self._spawn(self._watch(entry))
-        self._spawn(self._refill())
         return entry
+
+    async def _impatient(self, entry: Entry) -> None:
+        await asyncio.sleep(PATIENCE)
+        if entry.standing is not None:
+            await self.stop(entry)
 
     async def stop(self, entry: Entry) -> None:
         """Ends a keep."""
@@ -135,6 +195,8 @@ class Inventory:
 
     async def _watch(self, entry: Entry) -> None:
         entry.status = await entry.running.ended()
+        if entry.standing is not None:
+            entry.standing.close()
         ended = [name for name, item in self._entries.items() if item.status is not None]
         for name in ended[: max(0, len(ended) - MAX_REMEMBERED)]:
             del self._entries[name]

@@ -1,9 +1,12 @@
-"""The host's interface: HTTP/1.1 (parsed by h11), five requests, and an upgrade to a relayed connection.
+"""The host's interface: HTTP/1.1 (parsed by h11), seven requests, and an upgrade to a relayed connection.
 
 =======  ===========================  ==============================================================
 GET      /v1/capacity                 platform, limit, running, free
+GET      /v1/platform                 what keeps run on; for sev, its certificates and policy
 GET      /v1/keeps                    what runs and what ended
-POST     /v1/keeps                    a new keep: 201 and its id; 503 when full
+POST     /v1/keeps                    a new keep: 201 and its id; 503 when full. With a ``session`` (sev): it stands
+                                      before its first instruction, and the answer has its ``measurement``
+POST     /v1/keeps/ID/secret          ``header`` and ``data`` for a keep that stands: it runs
 DELETE   /v1/keeps/ID                 ends a keep
 GET      /v1/keeps/ID/channel         ``Upgrade: fastness-keep``: 101, then the keep's bytes, unread
 =======  ===========================  ==============================================================
@@ -15,6 +18,7 @@ reaches it can end keeps (they can never read them). Listen where only tenants r
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import socket
@@ -25,6 +29,7 @@ import h11
 
 from fastness.errors import FastnessError, KeepFailed, RemoteError
 from fastness.host.inventory import Entry, Inventory
+from fastness.host.launch import Session
 from fastness.host.relay import relay
 
 MAX_CONNECTIONS = 512
@@ -128,11 +133,15 @@ class Server:
                 return 200, inventory.capacity()
             case "GET", ["v1", "keeps"]:
                 return 200, {"keeps": [entry.to_json() for entry in inventory.list()]}
+            case "GET", ["v1", "platform"]:
+                return 200, inventory.describe()
             case "POST", ["v1", "keeps"]:
-                self._platform(body)
-                entry = await inventory.launch()
-                made.append(entry)
-                return 201, entry.to_json()
+                return await self._launch(_wish(body), made)
+            case "POST", ["v1", "keeps", name, "secret"]:
+                packet = _wish(body)
+                entry = self._find(name)
+                await inventory.inject(entry, str(packet.get("header")), str(packet.get("data")))
+                return 200, entry.to_json()
             case "GET", ["v1", "keeps", name]:
                 return 200, self._find(name).to_json()
             case "DELETE", ["v1", "keeps", name]:
@@ -143,17 +152,23 @@ class Server:
                 raise Problem(405, f"{method} {path} is not offered")
         raise Problem(404, f"nothing is at {path}", "this host speaks /v1/keeps and /v1/capacity")
 
-    def _platform(self, body: bytes) -> None:
-        """Refuses a platform this host does not run: never another one in its place."""
-        try:
-            wish = json.loads(body or b"{}")
-            wanted = wish.get("platform") or self._inventory.platform
-        except (ValueError, AttributeError):
-            raise Problem(400, "the body must be a JSON object") from None
+    async def _launch(self, wish: dict[str, Any], made: list[Entry]) -> tuple[int, Any]:
+        """A keep of the platform that was wished for: never another one in its place."""
+        wanted = wish.get("platform") or self._inventory.platform
         if wanted != self._inventory.platform:
             raise Problem(
                 409, f"this host runs {self._inventory.platform!r}, not {wanted!r}", "deploy to a host that runs it"
             )
+        if "session" not in wish:
+            entry = await self._inventory.launch()
+            made.append(entry)
+            return 201, entry.to_json()
+        entry = await self._inventory.attend(_session(wish["session"]))
+        made.append(entry)
+        told = entry.standing
+        if told is None:
+            raise Problem(410, "the keep has ended before its tenant could look at it")
+        return 201, {**entry.to_json(), "measurement": told.measurement.decode(), "digest": told.digest}
 
     def _find(self, name: str) -> Any:
         try:
@@ -167,6 +182,8 @@ class Server:
             raise Problem(426, "a channel needs `Upgrade: fastness-keep`")
         if entry.status is not None:
             raise Problem(410, f"keep {name} has ended", "see `fastness keep list`")
+        if entry.standing is not None:
+            raise Problem(409, f"keep {name} waits for its tenant's secret", f"POST /v1/keeps/{name}/secret")
         keep = entry.running.connect()
         headers = [("Upgrade", UPGRADE.decode()), ("Connection", "Upgrade")]
         data = http.send(h11.InformationalResponse(status_code=101, headers=headers))
@@ -177,6 +194,25 @@ class Server:
         finally:
             entry.connections -= 1
             keep.close()
+
+
+def _wish(body: bytes) -> dict[str, Any]:
+    try:
+        wish = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        wish = None
+    if not isinstance(wish, dict):
+        raise Problem(400, "the body must be a JSON object")
+    return wish
+
+
+def _session(value: Any) -> Session:
+    """``{"certificate": base64, "blob": base64}``."""
+    try:
+        parts = [base64.b64decode(value[name], validate=True) for name in ("certificate", "blob")]
+    except (ValueError, KeyError, TypeError):
+        raise Problem(400, "no session of a launch", '{"certificate": base64, "blob": base64}') from None
+    return Session(*parts)
 
 
 async def _next_request(http: h11.Connection, sock: socket.socket) -> tuple[h11.Request | None, bytes]:

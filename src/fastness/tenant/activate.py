@@ -65,8 +65,13 @@ def remembered(activated: Activated | None) -> Collateral:
     return Collateral(documents=(Document("tpm-activation", activated.transcript, "this conversation"),))
 
 
-def sources(statement: Statement, activated: Activated | None) -> tuple[bytes, ...]:
-    """The evidence of ``statement`` and what came with it, as verification takes them."""
+def sources(statement: Statement, activated: Activated | None, known: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
+    """The evidence of ``statement`` and what came with it, as verification takes them.
+
+    ``known`` is what a tenant learnt when it attended the launch of a SEV guest. The guest has but its proof to add.
+    """
+    if statement.tee == "sev":
+        return (statement.evidence, *known)
     if statement.tee != "tpm":
         return (statement.evidence, *(data for _, data in statement.endorsements))
     from fastness.tee.tpm import assemble

@@ -60,6 +60,7 @@ def decide(
     activated: Activated | None = None,
     supply: Supply | None = None,
     collateral: Collateral | None = None,
+    known: tuple[bytes, ...] = (),
 ) -> Decision:
     """The verdict on ``statement``; ``signed`` and ``signature`` are its transcript's.
 
@@ -67,6 +68,7 @@ def decide(
         activated: what became of a credential made for the keep's TPM, where it has one.
         supply: where collateral comes from that the keep did not bring.
         collateral: what the tenant has of it.
+        known: what it learnt of the keep when it attended its launch.
 
     Raises:
         NotGenuine: steps 2 to 5; the check says which.
@@ -77,7 +79,7 @@ def decide(
     if statement.tee not in challenge.accepts:
         raise ProtocolError(f"the keep answered with {statement.tee[:32]!r} evidence, which was not asked for")
     # (2)
-    sources = activate.sources(statement, activated)
+    sources = activate.sources(statement, activated, known)
     question = Question(at, policy=policy, anchors=anchors, supply=supply)
     found = examine(sources, statement.tee, question, activate.remembered(activated) + (collateral or Collateral()))
     claims = found.layers[0]

@@ -92,11 +92,13 @@ async def challenge(
     supply: Supply | None = None,
     collateral: Collateral | None = None,
     accepts: frozenset[str] | None = None,
+    known: tuple[bytes, ...] = (),
 ) -> Attested:
     """Challenges the keep behind ``transport`` and decides.
 
     ``collateral`` is what the tenant has of the vendors already, ``supply`` where the rest comes from. ``accepts`` asks
-    for other types of evidence than those the policy could accept.
+    for other types of evidence than those the policy could accept. ``known`` is what the tenant learnt of the keep at
+    its launch.
 
     Raises:
         Refused: the policy says no (or accepts no evidence of the type the keep has).
@@ -132,6 +134,7 @@ async def challenge(
         activated=activated,
         supply=supply,
         collateral=collateral,
+        known=known,
     )
     stages.mark("verdict")
     info = binding.release_info(asked_bytes, statement_bytes, signature)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastness.errors import UsageError
+from fastness.tenant.launch import decode
 
 MAX_RECORD = 64 * 1024
 
@@ -28,6 +29,8 @@ class Record:
     workload: str
     started: str
     owner: str = field(repr=False)
+    launched: str = field(repr=False, default="")
+    """What is known of a launch that was attended (:mod:`fastness.tenant.launch`)."""
 
 
 def folder() -> Path:
@@ -71,6 +74,8 @@ def read(keep: str) -> Record | None:
         value = json.loads(place.read_text("utf-8"))
         record = Record(**{**value, "anchors": tuple(value["anchors"])})
         bytes.fromhex(record.owner)
+        if record.launched:
+            decode(record.launched)
         return record
     except (OSError, ValueError, TypeError, KeyError):
         raise UsageError("the record of this keep is damaged", where=str(place), hint="remove the file") from None

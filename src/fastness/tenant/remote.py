@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +19,7 @@ ANSWER_TIMEOUT = 60.0
 """Seconds a host has to answer; launching a virtual machine takes some."""
 
 MAX_ANSWER = 4 * 1024 * 1024
+DIGEST_SIZE, MAX_MEASUREMENT = 32, 4096
 DEFAULT_PORT = 7300
 
 
@@ -30,6 +33,16 @@ def address(url: str) -> tuple[str, int]:
     if parts.scheme != "http" or not parts.hostname or not port or parts.path.strip("/") or parts.username:
         raise UsageError(f"not a host's address: {url!r}", hint=f"http://NAME:PORT, port {DEFAULT_PORT} by default")
     return parts.hostname, port
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """A keep that waits for its tenant's secret: its id, what the firmware measured, and the launch digest that the
+    host says it has (32 bytes)."""
+
+    keep: str
+    measurement: bytes
+    digest: bytes
 
 
 class Host:
@@ -142,6 +155,28 @@ class Host:
         """A new keep; its id."""
         wish = {"platform": platform} if platform else {}
         return _identifier(_object((await self._request("POST", "/v1/keeps", wish))[1]).get("id"))
+
+    async def platform(self) -> dict[str, Any]:
+        """What the host says of its platform."""
+        return _object((await self._request("GET", "/v1/platform"))[1])
+
+    async def attend(self, certificate: bytes, blob: bytes) -> Stands:
+        """A new keep for a session of SEV, measured and not running."""
+        words = {name: base64.b64encode(item).decode() for name, item in (("certificate", certificate), ("blob", blob))}
+        answer = _object((await self._request("POST", "/v1/keeps", {"platform": "sev", "session": words}))[1])
+        keep = _identifier(answer.get("id"))
+        try:
+            digest = bytes.fromhex(str(answer.get("digest")))
+        except ValueError:
+            digest = b""
+        if len(digest) != DIGEST_SIZE:
+            raise RemoteError("the host tells no launch digest of the guest it started")
+        return Stands(keep, str(answer.get("measurement"))[:MAX_MEASUREMENT].encode(), digest)
+
+    async def inject(self, keep: str, header: bytes, data: bytes) -> None:
+        """Gives a keep that waits its secret; returns when it runs."""
+        words = {name: base64.b64encode(item).decode() for name, item in (("header", header), ("data", data))}
+        await self._request("POST", f"/v1/keeps/{_identifier(keep)}/secret", words)
 
     async def stop(self, keep: str) -> None:
         """Ends a keep."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from fastness.errors import UsageError
 
@@ -60,6 +60,39 @@ class Launcher(Protocol):
 
     def anchors(self) -> tuple[Root, ...]:
         """Local roots that this platform's evidence leads to; empty where a silicon vendor's does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a tenant makes for one launch of SEV: its certificate (2084 bytes) and the wrapped keys (128 bytes)."""
+
+    certificate: bytes
+    blob: bytes
+
+
+class Standing(Protocol):
+    """A keep that was measured, stands before its first instruction, and waits for its tenant's secret."""
+
+    running: Running
+    measurement: bytes
+    digest: str
+
+    async def inject(self, header: str, data: str) -> None:
+        """Gives it the secret, header and data in base64, and lets it run."""
+
+    def close(self) -> None:
+        """Gives up what is held for it."""
+
+
+@runtime_checkable
+class Attended(Protocol):
+    """A platform whose keeps cannot prove themselves unless a tenant attends their launch."""
+
+    def platform(self) -> dict[str, object]:
+        """What a tenant has to know of this platform before."""
+
+    async def stand(self, session: Session) -> Standing:
+        """Starts a keep for ``session``, up to its measurement."""
 
 
 def load(name: str, settings: object = None) -> Launcher:

@@ -47,11 +47,16 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """The channel as QEMU gets it: a descriptor of ours, or a number on vsock. ``monitor`` is a descriptor, or 0."""
+    """The channel as QEMU gets it: a descriptor of ours, or a number on vsock.
+
+    ``monitor``, ``certificate`` and ``session`` are descriptors for a launch that a tenant attends, or 0.
+    """
 
     handle: int = 0
     cid: int = 0
     monitor: int = 0
+    certificate: int = 0
+    session: int = 0
 
 
 class Confidential(ABC):
@@ -135,15 +140,16 @@ class Confidential(ABC):
             raise KeepFailed("this image is no debug build", hint="fastness image build --debug")
         return self.start()
 
-    def start(self, monitor: int = 0) -> Guest:
-        """A machine that boots, or with a ``monitor`` waits for its word."""
-        inherited = (monitor,) if monitor else ()
+    def start(self, monitor: int = 0, certificate: int = 0, session: int = 0) -> Guest:
+        """A machine that boots, or with a ``monitor`` waits for its word; for the rest see :class:`Port`."""
+        attended = (monitor, certificate, session)
+        inherited = tuple(handle for handle in attended if handle)
         if self._settings.channel == "vsock":
             channel = vsock.Vsock(vsock.fresh())
-            return Guest(self.command(self._facts, Port(0, channel.cid, monitor)), inherited, channel, lambda: None)
+            return Guest(self.command(self._facts, Port(0, channel.cid, *attended)), inherited, channel, lambda: None)
         ours, theirs = socket.socketpair()
         try:
-            command = self.command(self._facts, Port(theirs.fileno(), 0, monitor))
+            command = self.command(self._facts, Port(theirs.fileno(), 0, *attended))
             return Guest(command, (theirs.fileno(), *inherited), ours, lambda: None)
         except BaseException:
             ours.close()

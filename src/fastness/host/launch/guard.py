@@ -27,8 +27,7 @@ class Guard:
         id_block, id_auth: files that a guest's owner signed (``docs/amd-launch.md``), 96 and 4096 bytes.
         mrconfigid, mrowner, mrownerconfig: 48 bytes each in hexadecimal that every TDX quote shows.
         quote_socket: where TDX quotes are generated: ``vsock:CID:PORT`` or ``unix:PATH``.
-        dh_certificate, session: files of a tenant for one SEV launch, 2084 and 128 bytes in base64.
-        exchange: folder where a SEV launch puts its measurement, and waits for the tenant's secret.
+        chain: file of a SEV platform's certificates, one after the other.
     """
 
     cpu: str = ""
@@ -40,9 +39,7 @@ class Guard:
     mrowner: str = ""
     mrownerconfig: str = ""
     quote_socket: str = ""
-    dh_certificate: str = ""
-    session: str = ""
-    exchange: str = ""
+    chain: str = ""
 
     def only(self, platform: str, taken: frozenset[str]) -> Guard:
         """This, if ``platform`` knows all that was chosen, and it has the right form.
@@ -92,19 +89,3 @@ def content(path: str, sizes: tuple[int, ...], option: str) -> bytes:
     if len(data) not in sizes:
         raise UsageError(f"need {' or '.join(map(str, sizes))} bytes, have {len(data)}", where=path, hint=option)
     return data
-
-
-def armoured(path: str, size: int, option: str) -> None:
-    """Refuses a file that does not hold ``size`` bytes in base64.
-
-    Raises:
-        UsageError: it does not, or cannot be read.
-    """
-    try:
-        data = base64.b64decode(Path(path).read_bytes()[:MAX_FILE], validate=False)
-    except OSError as error:
-        raise UsageError(f"cannot be read: {(error.strerror or '').lower()}", where=path, hint=option) from None
-    except ValueError:
-        data = b""
-    if len(data) != size:
-        raise UsageError(f"need {size} bytes in base64, have {len(data)}", where=path, hint=option)

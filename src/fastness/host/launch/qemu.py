@@ -255,9 +255,10 @@ class Guest:
             hello.cancel()
         if not self._hello.is_set():
             what = "was not ready within {timeout:g} s" if self.alive else "died while it started"
-            raise KeepFailed(f"the keep's machine {what.format(timeout=timeout)}", where=self._last_words())
+            raise KeepFailed(f"the keep's machine {what.format(timeout=timeout)}", where=self.last_words())
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Why it ended, as far as the console says."""
         text = self._words.decode("utf-8", "replace").strip()
         told = [line.strip() for line in text.splitlines() if line.strip()]
         return next((line for line in reversed(told) if line.startswith("error:")), told[-1] if told else "")[-300:]

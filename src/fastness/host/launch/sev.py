@@ -1,34 +1,37 @@
-"""Platform ``sev``: the image in an AMD SEV-ES machine, whose tenant checks the launch and gives the first secret.
+"""Platform ``sev``: the image in an AMD SEV-ES machine, whose tenant attends the launch and gives it its first secret.
 
-Nothing is started for nobody: without a tenant's session a launch proves nothing, so there is no launch without
-one, and a session serves one. Between host and tenant lies a folder (``--exchange``)::
+Nothing is started for nobody: without a tenant's session a launch proves nothing, so there is no launch without one::
 
-    session, dh certificate ─▶ QEMU, stopped before its first instruction
-    measurement.json        ◀─ LAUNCH_MEASURE (fastness/sev-measurement/v1)
-    secret.json             ─▶ {"header", "data"}, base64: LAUNCH_SECRET, then the machine runs
+    session, certificate ─▶ QEMU, stopped before its first instruction
+    measurement          ◀─ LAUNCH_MEASURE (fastness/sev-measurement/v1)
+    header, data         ─▶ LAUNCH_SECRET, then the machine runs
+
+Session and certificate are handed over as descriptors; no file of a tenant's lies on the host.
 
 Sources: QEMU ``qapi/qom.json`` (SevGuestProperties), ``qapi/misc-i386.json`` (``query-sev``,
-``query-sev-launch-measure``, ``sev-inject-launch-secret``); AMD 55766. The tenant's side is in ``docs/amd-launch.md``.
+``query-sev-launch-measure``, ``sev-inject-launch-secret``); AMD 55766. What a tenant does is in ``docs/amd-launch.md``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
-import secrets
 import socket
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fastness.errors import KeepFailed, MalformedEvidence, UsageError
-from fastness.host.launch import confidential, guard, qemu
+from fastness.host.launch import Session, confidential, qemu
 from fastness.host.launch.confidential import Confidential, Facts, Port
 from fastness.host.launch.qemu import Guest
 from fastness.host.launch.qmp import Monitor
 from fastness.host.machine import Need
-from fastness.tee.sev import launch
+from fastness.image.measure import Parts, vmsa
+from fastness.image.measure import sev as measure
+from fastness.tee.sev import evidence, launch
 from fastness.tee.sev import layout as at
 
 POLICY = 0x7
@@ -42,21 +45,42 @@ CPU = "EPYC-v4"
 QEMU = (8, 1)
 """The first that knows this model."""
 
-GODH_SIZE, SESSION_SIZE = 2084, 128
-MEASUREMENT, SECRET = "measurement.json", "secret.json"
-PATIENCE = 300.0
-"""Seconds that a tenant has to check the measurement and send a secret."""
+CERTIFICATE_SIZE, SESSION_SIZE, HEADER_SIZE = 2084, 128, 52
 
-PAUSE = 0.2
-MAX_SECRET = 16 * 1024
+
+@dataclass(slots=True)
+class Standing:
+    """A guest that was measured and has not run. ``digest`` is what the host says of it, in hexadecimal."""
+
+    running: Guest
+    measurement: bytes
+    digest: str
+    monitor: Monitor
+
+    async def inject(self, header: str, data: str) -> None:
+        """Header and data of a packet, base64; then the guest runs, and the monitor is closed.
+
+        Raises:
+            UsageError: no packet.
+            KeepFailed: the firmware refused it.
+        """
+        checked(header, data)
+        try:
+            await self.monitor.do("sev-inject-launch-secret", **{"packet-header": header, "secret": data})
+            await self.monitor.do("cont")
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Closes the monitor: nothing can be asked of the machine any more."""
+        self.monitor.close()
 
 
 class Launcher(Confidential):
     """Starts ``sev`` machines, one for each session."""
 
     name = "sev"
-    takes = frozenset({"cpu", "policy", "dh_certificate", "session", "exchange"})
-    _used = False
+    takes = frozenset({"cpu", "policy", "chain"})
 
     def needs(self) -> tuple[Need, ...]:
         """Processor, kernel, firmware of both kinds, QEMU."""
@@ -81,29 +105,20 @@ class Launcher(Confidential):
         cpu = settings.guard.cpu or CPU
         return [
             *qemu.common(facts.program, settings, "kvm", port.handle, cpu=cpu, cid=port.cid),
-            "-object", self.guest(facts), "-machine", "q35,confidential-guest-support=guard",
+            "-object", self.guest(facts, port), "-machine", "q35,confidential-guest-support=guard",
             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={qemu.value(facts.firmware)}",
             "-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", image.cmdline,
             "-S", "-chardev", f"socket,id=monitor,fd={port.monitor}", "-mon", "chardev=monitor,mode=control",
         ]  # fmt: skip
 
-    def guest(self, facts: Facts) -> str:
+    def guest(self, facts: Facts, port: Port) -> str:
         """The object ``sev-guest``."""
-        chosen = self._settings.guard
         if facts.encryption is None:
             raise KeepFailed("the processor has no memory encryption", where="CPUID 0x8000001F")
-        if not (chosen.dh_certificate and chosen.session and chosen.exchange):
-            raise UsageError(
-                "a SEV launch without a tenant's session proves nothing to anybody",
-                hint="--dh-certificate FILE --session FILE --exchange FOLDER; docs/amd-launch.md",
-            )
-        guard.armoured(chosen.dh_certificate, GODH_SIZE, "--dh-certificate")
-        guard.armoured(chosen.session, SESSION_SIZE, "--session")
         return ",".join([
             "sev-guest", "id=guard", f"cbitpos={facts.encryption.c_bit}",
             f"reduced-phys-bits={confidential.REDUCED}", f"policy=0x{self._policy(debug=facts.image.debug):x}",
-            "kernel-hashes=on", f"dh-cert-file={qemu.value(chosen.dh_certificate)}",
-            f"session-file={qemu.value(chosen.session)}",
+            "kernel-hashes=on", f"dh-cert-file=/dev/fd/{port.certificate}", f"session-file=/dev/fd/{port.session}",
         ])  # fmt: skip
 
     def _policy(self, *, debug: bool) -> int:
@@ -115,42 +130,89 @@ class Launcher(Confidential):
             )
         return policy
 
+    def check(self) -> None:
+        """As every confidential platform's; and the platform's certificates can be read."""
+        super().check()
+        self._chain()
+
+    def _chain(self) -> bytes:
+        """The certificates of this platform, one after the other."""
+        place = self._settings.guard.chain
+        if not place:
+            raise UsageError(
+                "a tenant needs the certificates of this platform",
+                where="--chain",
+                hint="sevctl export --full FILE, then --chain FILE",
+            )
+        data = Path(place).read_bytes() if Path(place).is_file() else b""
+        kinds = {kind for kind, _ in evidence.split(data)}
+        if lacking := {"ark", "ask", "cek", "pek", "pdh"} - kinds:
+            raise UsageError(
+                f"no {', '.join(sorted(lacking))} among the certificates", where=place, hint="sevctl export --full FILE"
+            )
+        return data
+
+    def platform(self) -> dict[str, object]:
+        """For tenants: certificates in base64, and the policy that guests are launched with here."""
+        return {
+            "certificates": base64.b64encode(self._chain()).decode(),
+            "policy": self._policy(debug=self._facts.image.debug),
+        }
+
+    @cached_property
+    def _digest(self) -> str:
+        facts = self._facts
+        image = facts.image
+        parts = Parts(image.kernel.read_bytes(), image.initrd.read_bytes(), image.cmdline)
+        model = vmsa.processor(self._settings.guard.cpu or CPU)
+        firmware = confidential.read(facts.firmware)
+        return measure.launch_digest(firmware, parts, vcpus=self._settings.vcpus, cpu=model).hex()
+
     async def launch(self, *, debug: bool = False) -> Guest:
-        """A machine that its tenant has measured and given a secret, and that runs from now on.
+        """Never: see :meth:`stand`."""
+        raise UsageError(
+            "a SEV launch without a tenant's session proves nothing to anybody",
+            hint="fastness deploy --platform sev; a host keeps none of them ready (--spare 0)",
+        )
+
+    async def stand(self, session: Session) -> Standing:
+        """A machine for ``session`` that was measured, and stands before its first instruction.
 
         Raises:
-            KeepFailed: the session was used before, no secret came in time, or QEMU refused it.
+            UsageError: no session.
+            KeepFailed: QEMU or the firmware refused it.
         """
-        if self._used:
-            raise KeepFailed(
-                "this session served one launch already",
-                where="--session",
-                hint="ask the tenant for another; --spare 0",
-            )
+        if (len(session.certificate), len(session.blob)) != (CERTIFICATE_SIZE, SESSION_SIZE):
+            raise UsageError(f"a session has a certificate of {CERTIFICATE_SIZE} bytes and keys of {SESSION_SIZE}")
+        await asyncio.to_thread(self.check)
+        digest = await asyncio.to_thread(lambda: self._digest)
+        handles = [_handle(item) for item in (session.certificate, session.blob)]
         ours, theirs = socket.socketpair()
         monitor = Monitor(ours)
+        guest = None
         try:
-            await asyncio.to_thread(self.check)
-            self._used = True
-            guest = self.start(theirs.fileno())
-            try:
-                await hand_over(monitor, Path(self._settings.guard.exchange))
-            except BaseException:
+            guest = self.start(theirs.fileno(), *handles)
+            theirs.close()  # so that a QEMU that dies is a monitor that is gone
+            await monitor.greet()
+            return Standing(guest, await measured(monitor), digest, monitor)
+        except BaseException as error:
+            monitor.close()
+            if guest is not None:
                 await guest.stop(0)
-                raise
-            return guest
+                if isinstance(error, KeepFailed) and not error.where:
+                    error.where = guest.last_words()
+            raise
         finally:
             theirs.close()
-            monitor.close()
+            for handle in handles:
+                os.close(handle)
 
 
-async def hand_over(monitor: Monitor, exchange: Path) -> None:
-    """Measurement out, secret in, and the machine runs."""
-    await monitor.greet()
-    await asyncio.to_thread(write, exchange / MEASUREMENT, await measured(monitor))
-    header, data = await _secret(exchange / SECRET)
-    await monitor.do("sev-inject-launch-secret", **{"packet-header": header, "secret": data})
-    await monitor.do("cont")
+def _handle(data: bytes) -> int:
+    """A descriptor whose file holds ``data`` in base64, as QEMU reads it."""
+    handle = os.memfd_create("session")
+    os.write(handle, base64.b64encode(data))
+    return handle
 
 
 async def measured(monitor: Monitor) -> bytes:
@@ -175,45 +237,15 @@ def _small(state: dict[str, Any], name: str) -> int:
     return value
 
 
-async def _secret(place: Path) -> tuple[str, str]:
-    """Header and data of the tenant's packet, base64, once the file is there; it is removed."""
-    for _ in range(int(PATIENCE / PAUSE)):
-        try:
-            with place.open("rb") as file:
-                words = file.read(MAX_SECRET)
-        except FileNotFoundError:
-            await asyncio.sleep(PAUSE)
-            continue
-        place.unlink()
-        return packet(words)
-    raise KeepFailed(
-        f"no secret came within {PATIENCE:g} s", where=str(place), hint="the tenant did not accept the guest"
-    )
-
-
-def packet(words: bytes) -> tuple[str, str]:
-    """Header (52 bytes) and data (multiples of 16) of a packet, each in base64.
+def checked(header: str, data: str) -> None:
+    """Refuses what is no packet: header of 52 bytes, data of multiples of 16, each in base64.
 
     Raises:
-        KeepFailed: it is none.
+        UsageError: it is none.
     """
     try:
-        body = json.loads(words)
-        header, data = str(body["header"]), str(body["data"])
         sizes = [len(base64.b64decode(item, validate=True)) for item in (header, data)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        sizes, header, data = [0, 0], "", ""
-    if sizes[0] != 52 or not sizes[1] or sizes[1] % 16:
-        raise KeepFailed("no packet of LAUNCH_SECRET", where=SECRET, hint='{"header": base64, "data": base64}')
-    return header, data
-
-
-def write(place: Path, data: bytes) -> None:
-    """The whole of a file, or none of it."""
-    new = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-    try:
-        new.write_bytes(data)
-        os.replace(new, place)  # noqa: PTH105
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise KeepFailed(f"cannot be written: {(error.strerror or '').lower()}", where=str(place)) from None
+    except ValueError:
+        sizes = [0, 0]
+    if sizes[0] != HEADER_SIZE or not sizes[1] or sizes[1] % 16:
+        raise UsageError("no packet of LAUNCH_SECRET", hint='{"header": base64, "data": base64}')

@@ -9,6 +9,7 @@ from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims, Cpu
 from fastness.tee.sev import layout as at
 from fastness.tee.sev.verify import Proven
+from fastness.wire import injected
 from fastness.wire.hexdump import Span
 
 PRODUCTS = {"naples": (0x17, "EPYC 7001"), "rome": (0x17, "EPYC 7002"), "milan": (0x19, "EPYC 7003"),
@@ -49,18 +50,29 @@ def claims(genuine: Genuine[Proven]) -> Claims:
             "measurements.launch": Span("launch_digest", start + 0x10, 32),
             "debug": Span("policy", start + 0x30, 4),
         }
+    if evidence.proof is not None:
+        start = evidence.offsets["proof"] + len(injected.LABEL)
+        spans["report_data"] = Span("proof", start, injected.REPORT_DATA_SIZE)
     return Claims(
         tee="sev",
         cpu=Cpu("amd", family, None, None, line or None, product, "cek"),
         debug=None if guest is None else not guest.policy & 1,
         simulated=genuine.simulated,
         measurements=_measurements(genuine.evidence),
-        report_data=None if report is None else report.mnonce.hex(),
+        report_data=_report_data(genuine.evidence),
         hardware_id=hashlib.sha256(evidence.cek.point).hexdigest(),
         extra=extra,
         not_checked=NOT_CHECKED if guest is not None else (PLATFORM_ONLY, *NOT_CHECKED),
         spans=spans,
     )
+
+
+def _report_data(proven: Proven) -> str | None:
+    """What a proof is over; without one, the nonce of the report."""
+    proof, report = proven.evidence.proof, proven.evidence.report
+    if proof is not None:
+        return proof[len(injected.LABEL) : -32].hex()
+    return None if report is None else report.mnonce.hex()
 
 
 def _measurements(proven: Proven) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastness.errors import MalformedEvidence
 from fastness.tee.sev import launch
 from fastness.tee.sev import layout as at
-from fastness.wire import cbor
+from fastness.wire import cbor, injected
 from fastness.wire.cursor import Cursor
 
 MAX_SIZE = 32 * 1024
@@ -81,7 +81,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A platform's chain, and the report or launch of a guest if there is one; what is absent is None."""
+    """A platform's chain; of a guest, its report, its launch, and its proof by the secret it was given (118 bytes).
+
+    What is absent is None.
+    """
 
     raw: bytes
     ark: AmdCertificate | None
@@ -92,6 +95,7 @@ class Evidence:
     pdh: SevCertificate | None
     report: Report | None
     launch: launch.Measurement | None
+    proof: bytes | None
     offsets: Mapping[str, int]
 
 
@@ -110,7 +114,23 @@ def recognise_part(data: bytes) -> str | None:
         return "launch" if launch.MEASUREMENT.encode() in data else None
     if len(data) == at.REPORT_SIZE and data[0x34:0x38] == b"\x02\x10\0\0":
         return "report"
-    return None
+    return "proof" if injected.recognise(data) else None
+
+
+def split(data: bytes) -> list[tuple[str, bytes]]:
+    """(kind, certificate) of each of several that lie one after the other, as ``sevctl export --full`` writes them;
+    nothing where one of them is none, or something is left over."""
+    found: list[tuple[str, bytes]] = []
+    while data and len(found) < len(at.PARTS):
+        for size in (at.SEV_SIZE, *at.AMD_SIZES):
+            kind = recognise_part(data[:size]) if len(data) >= size else None
+            if kind is not None:
+                found.append((kind, data[:size]))
+                data = data[size:]
+                break
+        else:
+            return []
+    return [] if data else found
 
 
 def assemble(parts: Mapping[str, bytes]) -> bytes | None:
@@ -145,9 +165,12 @@ def parse(data: bytes) -> Evidence:
     amd = {name: amd_certificate(parts[name], name, offsets[name]) for name in ("ark", "ask") if name in parts}
     report = _report(parts["report"], offsets["report"]) if "report" in parts else None
     measured = launch.measurement(parts["launch"]) if "launch" in parts else None
+    proof = parts.get("proof")
+    if proof is not None and not injected.recognise(proof):
+        raise MalformedEvidence("proof", offsets["proof"], f"{injected.PROOF_SIZE} bytes of a proof", len(proof))
     return Evidence(
         data, amd.get("ark"), amd.get("ask"), sev["cek"], sev["pek"], sev.get("oca"), sev.get("pdh"), report, measured,
-        offsets,
+        proof, offsets,
     )  # fmt: skip
 
 
@@ -245,7 +268,9 @@ def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
         elif isinstance(part, launch.Measurement):
             api = f"{part.api[0]}.{part.api[1]} build {part.build}"
             meaning = f"launch measurement {part.measurement.hex()}, firmware {api}, policy 0x{part.policy:x}"
+        elif part is not None:
+            meaning = "proof by the injected secret over report_data " + part[len(injected.LABEL) : -32].hex()
         else:
             continue
-        rows.append((name, evidence.offsets[name], len(part.raw), meaning))
+        rows.append((name, evidence.offsets[name], len(getattr(part, "raw", part)), meaning))
     return rows

@@ -6,7 +6,8 @@ hexadecimal.
 
 ``fastness/sev-launch/v1``, the tenant's, **secret**, an anchor: ``pdh`` (SHA-256 of the platform's certificate the keys
 were wrapped for), ``policy``, ``tek`` and ``tik`` (16 bytes each), ``digests`` (launch digests it accepts, 32 bytes
-each). Whoever knows TIK can make up a measurement: among evidence such a record counts for nothing.
+each), and, once the guest was given one, ``key`` (32 bytes) by which it proves itself. Whoever knows TIK can make up a
+measurement: among evidence such a record counts for nothing.
 
 Source: AMD 55766, SEV API 0.24, section 6.5: HMAC-SHA-256 with TIK over 0x04 ‖ API major ‖ minor ‖ build ‖ policy
 (4 bytes, little endian) ‖ launch digest ‖ mnonce.
@@ -22,6 +23,7 @@ from typing import Any
 
 from fastness.errors import MalformedEvidence
 from fastness.tee.sev import layout as at
+from fastness.wire import injected
 
 MEASUREMENT, RECORD = "fastness/sev-measurement/v1", "fastness/sev-launch/v1"
 MAX_MEASUREMENT, MAX_RECORD = 2048, 64 * 1024
@@ -53,6 +55,7 @@ class Record:
     tek: bytes = field(repr=False)
     tik: bytes = field(repr=False)
     digests: tuple[bytes, ...]
+    key: bytes = field(repr=False, default=b"")
 
     def encode(self) -> bytes:
         """As the document that ``--anchors`` takes; for a file of mode 0600."""
@@ -60,6 +63,7 @@ class Record:
             RECORD,
             pdh=self.pdh.hex(), policy=self.policy, tek=self.tek.hex(), tik=self.tik.hex(),
             digests=[item.hex() for item in self.digests],
+            **({"key": self.key.hex()} if self.key else {}),
         )  # fmt: skip
 
 
@@ -100,13 +104,14 @@ def record(data: bytes) -> Record:
     Raises:
         MalformedEvidence: as for :func:`measurement`; no digest, or more than 256.
     """
-    body = _decode(data, RECORD, MAX_RECORD, {*_KEYS, "policy", "digests"})
+    body = _decode(data, RECORD, MAX_RECORD, {*_KEYS, "policy", "digests"}, frozenset({"key"}))
     values = {name: _bytes(body, name, size) for name, size in _KEYS.items()}
+    key = _bytes(body, "key", injected.KEY_SIZE) if "key" in body else b""
     digests = body["digests"]
     if not isinstance(digests, list) or not 1 <= len(digests) <= MAX_DIGESTS:
         raise MalformedEvidence("launch.digests", 0, f"1 to {MAX_DIGESTS} digests", type(digests).__name__)
     accepted = tuple(_bytes({"digests": item}, "digests", 32) for item in digests)
-    return Record(values["pdh"], _number(body, "policy", 32), values["tek"], values["tik"], accepted)
+    return Record(values["pdh"], _number(body, "policy", 32), values["tek"], values["tik"], accepted, key)
 
 
 def hmac_of(tik: bytes, api: tuple[int, int], build: int, policy: int, digest: bytes, mnonce: bytes) -> bytes:
@@ -145,7 +150,9 @@ def _encode(schema: str, **fields: Any) -> bytes:
     return json.dumps({"schema": schema, **fields}, indent=1).encode() + b"\n"
 
 
-def _decode(data: bytes, schema: str, limit: int, fields: set[str]) -> Mapping[str, Any]:
+def _decode(
+    data: bytes, schema: str, limit: int, fields: set[str], perhaps: frozenset[str] = frozenset()
+) -> Mapping[str, Any]:
     import json
 
     if len(data) > limit:
@@ -154,7 +161,7 @@ def _decode(data: bytes, schema: str, limit: int, fields: set[str]) -> Mapping[s
         body = json.loads(data.decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise MalformedEvidence("launch", 0, f"the JSON of {schema}", str(error)[:60]) from None
-    if not isinstance(body, dict) or body.get("schema") != schema or set(body) != {"schema", *fields}:
+    if not isinstance(body, dict) or body.get("schema") != schema or set(body) - perhaps != {"schema", *fields}:
         raise MalformedEvidence("launch", 0, f"the fields of {schema}", "others")
     return body
 

@@ -34,6 +34,6 @@ POLICY_BITS = {"nodbg": 0, "noks": 1, "es": 2, "nosend": 3, "domain": 4, "sev": 
 POLICY_RESERVED = 0xFFC0
 
 PROFILE = "fastness/sev/v1"
-PARTS = ("ark", "ask", "cek", "pek", "oca", "pdh", "report", "launch")
-"""Parts of our own container: canonical CBOR ``{1: profile, 2: ark, … 9: launch}``, absent parts left out. ``launch``
-is the host's document of :mod:`fastness.tee.sev.launch`."""
+PARTS = ("ark", "ask", "cek", "pek", "oca", "pdh", "report", "launch", "proof")
+"""Parts of our own container: canonical CBOR ``{1: profile, 2: ark, … 10: proof}``, absent parts left out. ``launch``
+is the host's document of :mod:`fastness.tee.sev.launch`, ``proof`` the guest's of :mod:`fastness.wire.injected`."""

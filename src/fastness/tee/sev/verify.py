@@ -10,11 +10,12 @@
 8. The launch measurement, where one is there, is by keys of the tenant that were wrapped for this very PDH.
 9. It is that of a guest whose launch digest the tenant accepts, and of no other guest than the report's.
 10. The guest has the policy the tenant asked for, and the firmware the version that policy asks for.
+11. The proof, where one is there, is by the secret that the tenant had injected into that very guest.
 
 What this proves: a genuine SEV platform, and with a report or a launch measurement, a guest it launched. What it does
 not: who owns the OCA, which firmware runs (its version is its own word), or freshness beyond the report's mnonce. A
-launch measurement speaks of the moment before the guest ran. SEV has no list of revocations, and no protection of the
-guest's memory against being altered.
+launch measurement speaks of the moment before the guest ran; a proof, of that guest when it had its report_data. SEV
+has no list of revocations, and no protection of the guest's memory against being altered.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from fastness.pki.anchors import Anchor, Anchors
 from fastness.tee import Collateral
 from fastness.tee.sev import endorse, launch
 from fastness.tee.sev.evidence import AmdCertificate, Evidence
+from fastness.wire import injected
 
 KDS = "https://developer.amd.com/wp-content/resources and https://kdsintf.amd.com/cek/id/"
 
@@ -58,8 +60,9 @@ def verify(
 
     Raises:
         NotGenuine: ``sev.root``, ``sev.ask``, ``sev.cek``, ``sev.pek``, ``sev.oca``, ``sev.pdh``, ``sev.report``,
-            ``sev.launch-keys``, ``sev.launch``, ``sev.launch-policy``.
-        MissingCollateral: ARK or ASK; for a launch measurement, the PDH or the tenant's keys.
+            ``sev.launch-keys``, ``sev.launch``, ``sev.launch-policy``, ``sev.proof``.
+        MissingCollateral: ARK or ASK; for a launch measurement, the PDH or the tenant's keys; for a proof, the launch
+            measurement or the injected secret.
     """
     try:
         anchor = _chain(evidence, anchors)
@@ -132,6 +135,7 @@ def _guest(evidence: Evidence) -> None:
 def _launch(evidence: Evidence, anchors: Anchors) -> tuple[bytes | None, tuple[Anchor, ...]]:
     measured, pdh = evidence.launch, evidence.pdh
     if measured is None:
+        _proof(evidence.proof, None)
         return None, ()
     # (8)
     held = [(item, launch.record(item.secret)) for item in anchors.of("sev") if item.secret]
@@ -156,7 +160,28 @@ def _launch(evidence: Evidence, anchors: Anchors) -> tuple[bytes | None, tuple[A
     if not launch.kept(known, measured):
         has = "policy 0x{:x} on firmware {}.{}".format(measured.policy, *measured.api)
         raise _lied("sev.launch-policy", f"the guest has {has}, asked was 0x{known.policy:x}")
+    # (11)
+    _proof(evidence.proof, known)
     return digest, (anchor,)
+
+
+def _proof(proof: bytes | None, known: launch.Record | None) -> None:
+    """``known`` is the record of the launch that was measured."""
+    if proof is None:
+        return
+    if known is None or not known.key:
+        raise MissingCollateral(
+            "the secret that the guest was given" if known else "the launch measurement",
+            check="sev.proof",
+            hint="name the record of the launch: --anchors sev:FILE" if known else "supply the host's document too",
+        )
+    if not injected.proves(known.key, proof):
+        raise NotGenuine(
+            "sev.proof",
+            "the proof is not by the secret that was injected into the measured guest",
+            where="proof",
+            hint="another machine answers in the place of the guest: use another host",
+        )
 
 
 def _lied(check: str, what: str) -> NotGenuine:
