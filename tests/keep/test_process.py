@@ -23,6 +23,11 @@ threading.Thread(target=_answer, args=(keep.device, Holder()), daemon=True).star
 keep.control.setblocking(True)
 keep.control.settimeout(60)
 print(keep.control.recv(1))
+import time
+for _ in range(200):  # it says that it is ready, and then falls silent
+    if os.readlink(f"/proc/{{keep.pid}}/fd/2") == os.devnull:
+        break
+    time.sleep(0.1)
 links = [os.readlink(f"/proc/{{keep.pid}}/fd/{{name}}") for name in os.listdir(f"/proc/{{keep.pid}}/fd")]
 print({leak!r} in links, [os.readlink(f"/proc/{{keep.pid}}/fd/{{number}}") for number in (0, 1, 2)])
 keep.control.send(b"T")
