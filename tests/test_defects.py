@@ -151,8 +151,10 @@ def test_b26_the_host_offers_exactly_the_requests_it_documents() -> None:
     documented = {line.split()[0] + line.split()[1] for line in (server.__doc__ or "").splitlines() if "/v1/" in line}
     assert documented == {
         "GET/v1/capacity",
+        "GET/v1/platform",
         "GET/v1/keeps",
         "POST/v1/keeps",
+        "POST/v1/keeps/ID/secret",
         "DELETE/v1/keeps/ID",
         "GET/v1/keeps/ID/channel",
     }

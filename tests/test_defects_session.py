@@ -316,6 +316,7 @@ def test_b26_the_hosts_router_offers_what_it_documents_and_none_of_it_is_worth_a
     assert routes() == {
         ("GET", "v1/capacity"), ("GET", "v1/keeps"), ("POST", "v1/keeps"), ("GET", "v1/keeps/*"),
         ("DELETE", "v1/keeps/*"), ("GET", "v1/keeps/*/channel"),
+        ("GET", "v1/platform"), ("POST", "v1/keeps/*/secret"),  # towards the keep, and for its firmware alone
     }  # fmt: skip
     from fastness.host.inventory import Entry
 
