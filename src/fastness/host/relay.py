@@ -42,10 +42,13 @@ async def relay(outside: socket.socket, keep: socket.socket, traffic: Traffic, f
     other = asyncio.create_task(_carry(keep, outside, traffic, inward=False))
     try:
         await asyncio.wait({one, other}, return_when=asyncio.FIRST_COMPLETED)
+        broken = one.exception() if one.done() and not one.cancelled() else None
+        if isinstance(broken, _HungUp):  # the keep, while it was written to: it may have said why
+            await asyncio.wait({other}, timeout=LINGER)
+        elif broken is None and not other.done():
+            await other
         if other.done():
             await asyncio.wait_for(_discard(outside, one), LINGER)
-        elif not _broken(one):
-            await other
     except (OSError, TimeoutError):
         pass
     finally:
@@ -67,8 +70,8 @@ async def _discard(outside: socket.socket, carrying: asyncio.Task[None]) -> None
         pass
 
 
-def _broken(task: asyncio.Task[None]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is not None
+class _HungUp(OSError):
+    """Who was written to is gone."""
 
 
 async def _carry(
@@ -84,8 +87,11 @@ async def _carry(
             fcntl.fcntl(giving, fcntl.F_SETPIPE_SZ, PIPE)
         while size := await _splice(source.fileno(), giving, CHUNK, waits_for=source, writing=False):
             traffic.add(size, inward=inward)
-            while size:
-                size -= await _splice(taking, sink.fileno(), size, waits_for=sink, writing=True)
+            try:
+                while size:
+                    size -= await _splice(taking, sink.fileno(), size, waits_for=sink, writing=True)
+            except OSError:
+                raise _HungUp from None
     finally:
         os.close(taking)
         os.close(giving)

@@ -1,0 +1,58 @@
+"""The relay: what a keep said last arrives, whatever was on its way to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from fastness.host.relay import Traffic, relay
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    other.setblocking(False)
+    return one, other
+
+
+async def heard(sock: socket.socket) -> bytes:
+    found = b""
+    while data := await asyncio.get_running_loop().sock_recv(sock, 1 << 16):
+        found += data
+    return found
+
+
+def test_the_last_words_of_a_keep_that_hangs_up_while_it_is_written_to() -> None:
+    async def once() -> None:
+        tenant, outside = pair()
+        inside, keep = pair()
+        outside.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # more steps than it takes to find out the other
+        words = bytes(range(256)) * 256
+        tenant.send(b"something it will never read")
+        keep.send(words)
+        keep.close()
+        relaying = asyncio.create_task(relay(outside, inside, Traffic()))
+        assert await asyncio.wait_for(heard(tenant), 10) == words
+        tenant.close()
+        await asyncio.wait_for(relaying, 10)
+
+    for _ in range(20):
+        asyncio.run(once())
+
+
+def test_a_tenant_that_is_gone_takes_its_keep_with_it() -> None:
+    async def once() -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        tenant = socket.create_connection(listening.getsockname())
+        outside, _ = listening.accept()
+        outside.setblocking(False)
+        inside, keep = pair()
+        relaying = asyncio.create_task(relay(outside, inside, Traffic()))
+        tenant.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, not an end
+        tenant.close()
+        assert await asyncio.wait_for(heard(keep), 3) == b""
+        keep.close()
+        await asyncio.wait_for(relaying, 3)
+        listening.close()
+
+    asyncio.run(once())
