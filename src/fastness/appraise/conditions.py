@@ -43,6 +43,10 @@ Answer = Callable[[Any, datetime, Mapping[str, Any]], bool]
 Tell = Callable[[Any, datetime, Mapping[str, Any]], str]
 
 
+FOREIGN = ("cel", "rego")
+"""What a condition in another language stands under (:mod:`fastness.appraise.adapters`)."""
+
+
 class Told(Enum):
     """What a condition says of claims."""
 
@@ -84,6 +88,12 @@ class Condition:
             return (Told.YES if self.matches(value, at, claims) else Told.NO), value
         except (TypeError, ValueError, OverflowError):
             return Told.UNKNOWN, value
+
+    def hint(self, told: Told) -> str:
+        """What to do about an answer that is not yes, in a rule that requires this."""
+        if told is Told.UNKNOWN:
+            return f"the evidence does not say {self.path}; use a TEE that does, or leave line {self.line} out"
+        return f"would be accepted if {self.path} were {self.text}, or with line {self.line} of the policy changed"
 
 
 _COMPARISON = re.compile(r"(>=|<=|!=|>|<)\s*(.+)")

@@ -16,7 +16,7 @@ from typing import Any
 
 from fastness import tee as tees
 from fastness.appraise import kinds, knowledge
-from fastness.appraise.conditions import Condition, Told
+from fastness.appraise.conditions import FOREIGN, Condition, Told
 from fastness.appraise.policy import Policy
 from fastness.appraise.rules import Rule
 from fastness.claims.finding import table
@@ -74,6 +74,8 @@ def _waivers(policy: Policy) -> Iterator[Remark]:
 def _fields(rule: Rule) -> Iterator[Remark]:
     for item in (*rule.when, *rule.require, *rule.unless):
         effect = "it refuses everything else that matches" if rule.effect == "refuse" else "it never holds"
+        if item.path in FOREIGN:
+            continue  # what is in it is for whoever wrote it
         if kinds.unknown(item):
             what = f"no TEE has {item.path!r}: {effect}"
             yield Remark("unknown-field", rule.id, item.line, what, "see the fields in docs/policy.md", item.file)
@@ -204,6 +206,8 @@ def _never(item: Condition, world: World) -> bool:
 
 def _free(item: Condition, world: World) -> bool:
     """Whether the world leaves this claim open."""
+    if item.path in FOREIGN:
+        return True
     top = item.path.partition(".")[0]
     if top == "cpu":
         return bool(world["cpu"]) and item.path in ("cpu.model", "cpu.stepping", "cpu.product", "cpu.source")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastness import tee as tees
-from fastness.appraise import canonical
+from fastness.appraise import canonical, toml_text
 from fastness.appraise.canonical import Included
-from fastness.appraise.conditions import OPERATORS, Condition, Wrong, compile_matcher, grace
+from fastness.appraise.conditions import FOREIGN, OPERATORS, Condition, Wrong, compile_matcher, grace
 from fastness.appraise.rules import Rule, Waiver
 from fastness.appraise.sets import NamedSet
 from fastness.errors import UsageError
@@ -33,6 +33,9 @@ CPU = ("vendor", "family", "model", "stepping", "generation", "product", "source
 FIELDS = ("tee", "cpu", "debug", "simulated", "tcb", "tcb_status", "tcb_date", "advisory_ids", "measurements",
           "report_data", "hardware_id", "collateral", "cloud", "composite", *tees.NAMES)  # fmt: skip
 NESTED = ("cpu", "tcb", "measurements", "collateral", "composite", *tees.NAMES)
+
+SUFFIXES = tuple(f".{name}" for name in FOREIGN)
+"""Files that are a policy in another language as a whole."""
 
 Trail = tuple[str | int, ...]
 
@@ -55,7 +58,7 @@ def read(text: str, file: str, fetch: Callable[[str], str]) -> Parts:
         UsageError: a fault in one of the files, too many of them, or a circle.
     """
     files = _Files(fetch)
-    files.add(_Reader(toml.parse(text, file), file), (file,))
+    files.add(_Reader(_document(text, file), file), (file,))
     return files.parts()
 
 
@@ -85,7 +88,7 @@ class _Files:
                 text = self.fetch(place)
             except UsageError as error:
                 raise reader.wrong(where, error.what, error.hint) from None
-            self.add(_Reader(toml.parse(text, place), place), (*trail, place))
+            self.add(_Reader(_document(text, place), place), (*trail, place))
 
     def parts(self) -> Parts:
         readers = list(self.readers.values())
@@ -109,6 +112,15 @@ class _Files:
                 rules.append(rule)
             waivers += [reader.waiver(index, table) for index, table in enumerate(reader.tables("waive"))]
         return Parts(readers[0].name(), lists, tuple(references), tuple(rules), tuple(waivers))
+
+
+def _document(text: str, file: str) -> toml.Document:
+    """A file of a policy; one in another language is the only condition of an accepting rule of that name."""
+    if not file.endswith(SUFFIXES):
+        return toml.parse(text, file)
+    name, language = toml_text.text(Path(file).stem), Path(file).suffix[1:]
+    rule = f'{{ id = {name}, effect = "accept", require = {{ {language} = {toml_text.text(text)} }} }}'
+    return toml.parse(f"rule = [{rule}]\n", file)
 
 
 def _place(name: str, file: str) -> str:
@@ -259,7 +271,9 @@ class _Reader:
         if not isinstance(value, dict):
             raise self.wrong(path, "conditions must be a table", '{ "cpu.vendor" = "amd" }')
         found: dict[str, Condition] = {}
-        for name, raw in _flat(value):
+        for name in value.keys() & set(FOREIGN):
+            found[name] = self.foreign((*path, name), name, value[name], sets)
+        for name, raw in _flat({name: item for name, item in value.items() if name not in found}):
             self.field((*path, name), name)
             if name in found:
                 raise self.wrong((*path, name), f"{name!r} stands here twice", "dotted and nested keys are the same")
@@ -279,6 +293,25 @@ class _Reader:
             tell = sets[written[1:]].tell(name)
         line = self._document.where(path).line
         return Condition(name, _written(written), line, matches, self.file, written, tell)
+
+    def foreign(self, path: Trail, language: str, raw: Any, sets: Mapping[str, NamedSet]) -> Condition:
+        """``cel = "expression"``, ``rego = { file = "theirs.rego" }``."""
+        from fastness.appraise import reference
+        from fastness.appraise.adapters import foreign
+
+        place, own = self.file, self.file.endswith(SUFFIXES)
+        if isinstance(raw, dict):
+            self.known(path, raw, ("file",))
+            place, own = str(Path(self.file).parent / self.text(path, raw, "file")), True
+            try:
+                raw = reference.read(place).decode()
+            except UnicodeDecodeError:
+                raise self.wrong((*path, "file"), f"{place} is not UTF-8", "save it as UTF-8") from None
+        if not isinstance(raw, str):
+            raise self.wrong(path, f"{language!r} must be text, or name a file", f'{language} = {{ file = "…" }}')
+        values = {name: item.members for name, item in sets.items()}
+        line = 1 if own else self._document.where(path).line
+        return foreign.condition(language, raw, values, file=place, line=line, own=own)
 
     def field(self, path: Trail, name: str) -> None:
         """Refuses a claim that no TEE has."""

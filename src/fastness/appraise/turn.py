@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fastness.appraise.conditions import FOREIGN
 from fastness.appraise.verdict import Verdict
 from fastness.claims.finding import Finding
 
@@ -69,6 +70,8 @@ def _required(finding: Finding) -> bool:
 def _change(finding: Finding) -> Change:
     place = finding.where[-1] if finding.where else None
     at = f"{place.file}:{place.line}" if place is not None and place.file and place.line else ""
+    if _required(finding) and place is not None and place.field in FOREIGN:
+        return Change(finding.check, f"where {place.field} {finding.expected.partition(' ')[2]}", f"with {at} changed")
     if _required(finding) and place is not None:
         return Change(finding.check, _host(finding, place.field), _relaxed(finding, at))
     if _rule(finding):

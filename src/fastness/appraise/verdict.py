@@ -198,11 +198,7 @@ def _required(
     told, value = answer
     said = _more(item, value, claims, at)
     outcome = {Told.YES: Outcome.HELD, Told.NO: Outcome.FAILED, Told.UNKNOWN: Outcome.UNKNOWN}[told]
-    hint = ""
-    if told is Told.NO:
-        hint = f"would be accepted if {item.path} were {item.text}, or with line {item.line} of the policy changed"
-    elif told is Told.UNKNOWN:
-        hint = f"the evidence does not say {item.path}; use a TEE that does, or leave line {item.line} out"
+    hint = "" if told is Told.YES else item.hint(told)
     places = (_place(claims, item),) if item.path in claims.spans else ()
     return Finding(
         f"policy.rule.{rule.id}",
