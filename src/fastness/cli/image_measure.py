@@ -95,18 +95,18 @@ def _signed_text(found: Statement, key: str) -> str:
 def _rows(platform: str, image: Image, parts: Parts, machines: tuple[Machine, ...]) -> list[Row]:
     module = import_module(f"fastness.image.measure.{MODULES.get(platform, platform)}")
     if platform == "sgx" and not parts.enclave:
-        parts = _enclave(image, parts)
+        parts = _enclave(image, parts, machines[0].memory)
     return [row for machine in machines for row in module.rows(parts, machine)]
 
 
-def _enclave(image: Image, parts: Parts) -> Parts:
+def _enclave(image: Image, parts: Parts, memory: int) -> Parts:
     """The parts with the enclave that Gramine's tool makes here of the image's files."""
     from dataclasses import replace
     from tempfile import TemporaryDirectory
 
     from fastness.image import gramine
 
-    text = gramine.manifest(gramine.trusted(image.manifest["root"]), enclave=gramine.Enclave(debug=image.debug))
+    text = gramine.manifest(gramine.trusted(image.manifest["root"]), enclave=gramine.enclave(memory, debug=image.debug))
     with TemporaryDirectory() as folder:
         return replace(parts, enclave=gramine.sign(Path(folder), text))
 

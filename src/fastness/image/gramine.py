@@ -2,7 +2,7 @@
 
 Source: Gramine documentation 1.9, "Manifest syntax". The manifest is part of the enclave, so MRENCLAVE covers the
 SHA-256 of every file that it trusts; a file that is not listed cannot be opened. Nothing of the host reaches the keep
-by environment, arguments or allowed files.
+by environment, arguments or allowed files. Of 1.7 or newer: before, an enclave had no ``eventfd`` that it can trust.
 """
 
 from __future__ import annotations
@@ -19,12 +19,23 @@ from typing import Any
 from fastness.errors import Malformed, UsageError
 
 SIGN = "gramine-sgx-sign"
+FOLDER = "root"
 MANIFEST, SIGNED, SIGSTRUCT = "keep.manifest", "keep.manifest.sgx", "keep.sig"
 SIGN_TIMEOUT = 300.0
 MAX_WORDS = 2000
 
 INTERPRETER = "/usr/bin/python3.11"
-ARGUMENTS = ("python3.11", "-IBS", "/init")
+BOOT = "import sys; sys.path.append('/usr/lib/fastness'); from fastness.keep.enclave import main; main(sys.argv[1:])"
+DEBUG = "debug"
+ARGUMENTS = ("python3.11", "-IBS", "-c", BOOT)
+"""One process, without ``/init``, which is a machine's."""
+
+LEAST_SIZE = 256
+"""MiB; a size is a power of two."""
+
+THREADS = "2"
+"""Of a pool. Left alone, libraries make one for each of the host's processors, and an enclave has so many threads."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 LIBRARIES = "/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu"
 
@@ -36,6 +47,11 @@ class Enclave:
     size: int = 1024
     threads: int = 32
     debug: bool = False
+
+
+def enclave(memory: int, *, debug: bool) -> Enclave:
+    """The enclave of a keep with ``memory`` MiB or what that is rounded up to; it is part of the measurement."""
+    return Enclave(1 << (max(LEAST_SIZE, memory) - 1).bit_length(), debug=debug)
 
 
 def trusted(root: Any) -> tuple[tuple[str, str], ...]:
@@ -67,8 +83,7 @@ def _bad(number: int, need: str) -> Malformed:
 def manifest(
     files: Sequence[tuple[str, str]],
     *,
-    folder: str = "root",
-    arguments: Sequence[str] = ARGUMENTS,
+    folder: str = FOLDER,
     enclave: Enclave | None = None,
 ) -> str:
     """``keep.manifest``: TOML, one line a setting, the same for the same image.
@@ -76,20 +91,23 @@ def manifest(
     Args:
         files: (path in the root, SHA-256), as :func:`trusted` gives them.
         folder: where the root lies, relative to where the enclave is started.
-        arguments: the whole command line, name of the program first.
         enclave: its size and threads.
     """
     chosen = enclave or Enclave()
-    if chosen.size < 256 or chosen.size & (chosen.size - 1) or not 1 <= chosen.threads <= 1024:
+    if chosen.size < LEAST_SIZE or chosen.size & (chosen.size - 1) or not 1 <= chosen.threads <= 1024:
         raise UsageError(f"an enclave of {chosen.size} MiB and {chosen.threads} threads", hint="256, 512, 1024 … MiB")
+    arguments = (*ARGUMENTS, DEBUG) if chosen.debug else ARGUMENTS
     lines = [
         f"libos.entrypoint = {_text(INTERPRETER)}",
         f"loader.argv = [{', '.join(map(_text, arguments))}]",
         'loader.log_level = "none"' if not chosen.debug else 'loader.log_level = "error"',
         f"loader.env.LD_LIBRARY_PATH = {_text(LIBRARIES)}",
+        f"loader.env.RAYON_NUM_THREADS = {_text(THREADS)}",
+        f"loader.env.TOKIO_WORKER_THREADS = {_text(THREADS)}",
         f'fs.root = {{ type = "chroot", uri = {_text(f"file:{folder}")} }}',
         'fs.mounts = [{ type = "tmpfs", path = "/tmp" }, { type = "tmpfs", path = "/run" }]',
         'sys.stack.size = "8M"',
+        "sys.disallow_subprocesses = true",
         f"sgx.debug = {str(chosen.debug).lower()}",
         f'sgx.enclave_size = "{chosen.size}M"',
         f"sgx.max_threads = {chosen.threads}",

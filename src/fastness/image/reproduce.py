@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastness.errors import Malformed
-from fastness.image import build, cpio, lock, pe, store
+from fastness.image import build, cpio, lock, pe, root, store
 from fastness.image.cache import Cache, home
 from fastness.image.lock import Input, Lock
 from fastness.image.store import Image
 
-MAX_ROOT = 1 << 30
 """Largest root that is unpacked for comparison, in bytes."""
 
 ORDER = (store.KERNEL, store.CMDLINE, store.INITRD, store.UKI, store.EIF)
@@ -83,7 +82,7 @@ def _whole(name: str, theirs: bytes, ours: bytes) -> Iterator[Difference]:
 
 
 def _root(name: str, theirs: bytes, ours: bytes) -> Iterator[Difference]:
-    old, new = ({entry.path: entry for entry in cpio.read(_unpacked(data))} for data in (theirs, ours))
+    old, new = ({entry.path: entry for entry in cpio.read(root.unpacked(data))} for data in (theirs, ours))
     for path in sorted(old.keys() | new.keys(), key=lambda item: item.split("/")):
         if path not in old or path not in new:
             yield Difference(name, f"/{path}", None, f"only the {'old' if path in old else 'new'} image has it")
@@ -104,15 +103,6 @@ def _sections(name: str, theirs: bytes, ours: bytes) -> Iterator[Difference]:
 
 
 _PARTS = {store.INITRD: _root, store.UKI: _sections}
-
-
-def _unpacked(data: bytes) -> bytes:
-    import zstandard
-
-    try:
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_ROOT)
-    except zstandard.ZstdError as error:
-        raise Malformed(f"the root cannot be unpacked: {error}", where=store.INITRD) from None
 
 
 def _bytes(name: str, part: str, theirs: bytes, ours: bytes) -> Difference:

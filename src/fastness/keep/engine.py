@@ -18,6 +18,8 @@ P, B, S, I64 = ctypes.c_void_p, ctypes.c_bool, ctypes.c_size_t, ctypes.c_int64
 TEXT = ctypes.c_char_p
 EXTERN_FUNC, EXTERN_MEMORY = 0, 3
 COMPONENT_RESULT = 19
+GROWTH = 1 << 20
+"""Bytes a memory in an enclave may grow by before it is copied to a larger place."""
 
 FUNCTIONS: dict[str, tuple[object, ...]] = {  # name: result, arguments
     "wasm_config_new": (P,),
@@ -26,6 +28,10 @@ FUNCTIONS: dict[str, tuple[object, ...]] = {  # name: result, arguments
     "wasmtime_config_async_stack_size_set": (None, P, S),
     "wasmtime_config_parallel_compilation_set": (None, P, B),
     "wasmtime_config_memory_init_cow_set": (None, P, B),
+    "wasmtime_config_signals_based_traps_set": (None, P, B),
+    "wasmtime_config_memory_reservation_set": (None, P, ctypes.c_uint64),
+    "wasmtime_config_memory_reservation_for_growth_set": (None, P, ctypes.c_uint64),
+    "wasmtime_config_memory_guard_size_set": (None, P, ctypes.c_uint64),
     "wasmtime_config_wasm_threads_set": (None, P, B),
     "wasmtime_config_wasm_memory64_set": (None, P, B),
     "wasmtime_config_wasm_multi_memory_set": (None, P, B),
@@ -135,6 +141,18 @@ def _load() -> ctypes.CDLL:
 
 
 LIB = _load()
+
+
+def enclose(config: int) -> None:
+    """Settings for an enclave, where address space is memory, and that a fault happened is the host's word.
+
+    Nothing is set aside for a memory to grow into, and every access is checked by an instruction in place of a page
+    without rights: no trap is a signal.
+    """
+    LIB.wasmtime_config_signals_based_traps_set(config, False)
+    LIB.wasmtime_config_memory_reservation_set(config, 0)
+    LIB.wasmtime_config_memory_reservation_for_growth_set(config, GROWTH)
+    LIB.wasmtime_config_memory_guard_size_set(config, 0)
 
 
 def check(error: int | None, trap: ctypes.c_void_p | None = None) -> None:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from fastness.errors import FastnessError, KeepFailed
-from fastness.keep import runtime, stage
+from fastness.keep import runtime, seats, stage
 from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
 from fastness.seal.frames import Type
@@ -33,7 +33,9 @@ STDIN_WINDOW = 1 << 20
 class Execution:
     """Runs one workload and carries its input and output."""
 
-    def __init__(self, workload: Workload, root: Path | None, output: Output, integrity: Integrity) -> None:
+    def __init__(
+        self, workload: Workload, root: Path | None, output: Output, integrity: Integrity, *, enclave: bool = False
+    ) -> None:
         self._workload = workload
         self._integrity = integrity
         self._root = root
@@ -41,6 +43,9 @@ class Execution:
         self._stdin, self._stdin_end = _pipe()
         self._stdout_end, self._stdout = _pipe()
         self._stderr_end, self._stderr = _pipe()
+        self._enclave = enclave
+        if enclave:
+            self._stdin, self._stdout, self._stderr = seats.take((self._stdin, self._stdout, self._stderr))
         for end in (self._stdin_end, self._stdout_end, self._stderr_end):  # ours; the guest's ends block
             os.set_blocking(end, False)
         self._pending: asyncio.Queue[bytes] = asyncio.Queue()
@@ -78,7 +83,7 @@ class Execution:
     def _compile(self, manifest: manifests.Manifest) -> runtime.Compiled:
         """Compiles; the code is measured before anything of it runs."""
         with self._integrity.growing():
-            return runtime.compile(self._workload.wasm, manifest)
+            return runtime.compile(self._workload.wasm, manifest, enclave=self._enclave)
 
     def stdin(self, data: bytes) -> bool:
         """Queues input (empty: end of input); False when the peer sent more than it was given credit for."""
@@ -121,8 +126,11 @@ class Execution:
             return Ended("failed", error.exit_code, error.what, error.where, error.hint)
         finally:
             # the pumps see the end of output only when nobody can write any more
-            for end in (self._stdin, self._stdout, self._stderr):
-                os.close(end)
+            if self._enclave:
+                seats.leave()
+            else:
+                for end in (self._stdin, self._stdout, self._stderr):
+                    os.close(end)
 
     async def _feed(self) -> None:
         with contextlib.suppress(OSError):

@@ -57,12 +57,21 @@ ALARM = "treat what this keep was given as known to the host"
 class Service:
     """Takes connections for one keep; ``leave`` ends the process with a status once nothing is left to do."""
 
-    def __init__(self, keep: Keep, root: Path | None, leave: Callable[[int], None], integrity: Integrity) -> None:
+    def __init__(
+        self,
+        keep: Keep,
+        root: Path | None,
+        leave: Callable[[int], None],
+        integrity: Integrity,
+        *,
+        enclave: bool = False,
+    ) -> None:
         self._keep = keep
         self._integrity = integrity
         self._attached_to: Transport | None = None
         self._alone: Execution | None = None
         self._root = root
+        self._enclave = enclave
         self._leave = leave
         self._output = Output()
         self._owner = b""
@@ -157,7 +166,7 @@ class Service:
         async with self._device:
             await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
         self._owner = hashlib.sha256(workload.owner).digest()
-        execution = Execution(workload, self._root, self._output, self._integrity)
+        execution = Execution(workload, self._root, self._output, self._integrity, enclave=self._enclave)
         try:
             await execution.prepare()
             if execution.clock == "tenant":

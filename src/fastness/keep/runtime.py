@@ -86,8 +86,8 @@ _STOPS: tuple[tuple[str, str, str, str], ...] = (
 _FRAME = re.compile(r"^\s*\d+:\s+0x[0-9a-f]+ - (.+)$", re.MULTILINE)
 
 
-def compile(binary: bytes, manifest: Manifest) -> Compiled:  # noqa: A001 (it is the word)
-    """Checks ``binary`` against ``manifest`` and compiles it.
+def compile(binary: bytes, manifest: Manifest, *, enclave: bool = False) -> Compiled:  # noqa: A001 (it is the word)
+    """Checks ``binary`` against ``manifest`` and compiles it; in an enclave as :func:`engine.enclose` says.
 
     Raises:
         Malformed: not a sound WebAssembly binary.
@@ -97,7 +97,7 @@ def compile(binary: bytes, manifest: Manifest) -> Compiled:  # noqa: A001 (it is
     program = wasm.read(binary)
     check_supported(manifest)
     wasm.check_grants(program, manifest)
-    handle = _engine(manifest, parallel=len(binary) >= PARALLEL_FROM)
+    handle = _engine(manifest, parallel=len(binary) >= PARALLEL_FROM and not enclave, enclave=enclave)
     code = ctypes.c_void_p()
     new = LIB.wasmtime_component_new if program.component else LIB.wasmtime_module_new
     try:
@@ -114,7 +114,7 @@ def compile(binary: bytes, manifest: Manifest) -> Compiled:  # noqa: A001 (it is
     return Compiled(manifest, program, handle, code)
 
 
-def _engine(manifest: Manifest, *, parallel: bool) -> int:
+def _engine(manifest: Manifest, *, parallel: bool, enclave: bool) -> int:
     config = LIB.wasm_config_new()
     for name in ("wasm_threads", "wasm_memory64", "wasm_multi_memory", "memory_init_cow"):
         getattr(LIB, f"wasmtime_config_{name}_set")(config, OFF)
@@ -122,6 +122,8 @@ def _engine(manifest: Manifest, *, parallel: bool) -> int:
     LIB.wasmtime_config_max_wasm_stack_set(config, manifest.limits.stack)
     LIB.wasmtime_config_async_stack_size_set(config, manifest.limits.stack + NATIVE_STACK)
     LIB.wasmtime_config_parallel_compilation_set(config, parallel)
+    if enclave:
+        engine.enclose(config)
     handle: int | None = LIB.wasm_engine_new_with_config(config)
     if not handle:
         raise KeepFailed("the engine cannot be set up", hint="see fastness platforms")

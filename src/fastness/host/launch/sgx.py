@@ -1,32 +1,40 @@
-"""Platform ``sgx``: the keep as a Gramine enclave. What starting it takes is here; starting it is refused.
+"""Platform ``sgx``: the keep as one process of Gramine's in an SGX enclave, reached on the loopback.
 
-Gramine gives a process files of the image, each by its hash, and ``/dev/attestation``; it passes no descriptors between
-processes, and the keep is two (PID 1, which holds the device, hands connections to the other). Until the keep has an
-entry for one process, an enclave of it could take no connection, so none is started.
+Gramine opens the image's files one by one, each by the hash in its signed manifest, so the root is laid out in a folder
+of this launcher's. The manifest is signed by Gramine's own tool with this user's key, or was signed elsewhere and lies
+in the image's folder (``keep.manifest.sgx``, ``keep.sig``): MRENCLAVE is the same, only MRSIGNER differs. Quotes are
+DCAP's, and no launch token is asked for. Nothing is started as ``gramine-direct``, ever: it protects nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+import tempfile
+import weakref
 from functools import cached_property
-from typing import NoReturn
+from importlib.util import find_spec
+from pathlib import Path
 
-from fastness.errors import KeepFailed, UsageError
+from fastness.errors import KeepFailed, MalformedEvidence, UsageError
 from fastness.host.launch import Root
+from fastness.host.launch.local import Process
 from fastness.host.launch.qemu import Settings
 from fastness.host.machine import Machine, Need, demand, met
-from fastness.image import gramine
+from fastness.image import gramine, root
+from fastness.image.measure import sgx
 from fastness.image.store import Image, load
 
 PROGRAM = "gramine-sgx"
 QUOTES = "var/run/aesmd/aesm.socket"
 ENTRY = "usr/lib/fastness/fastness/keep/enclave.py"
-"""What a keep for one process would begin with."""
+"""What the manifest's command line runs."""
 
-LEAST_SIZE = 256
+INSTALL = "install gramine from its own repository (gramine.readthedocs.io)"
 
 
 class Launcher:
-    """Knows how an ``sgx`` keep would be started."""
+    """Starts ``sgx`` keeps."""
 
     name = "sgx"
 
@@ -36,6 +44,8 @@ class Launcher:
         if self._settings.firmware or self._settings.boot != "direct" or self._settings.accelerator != "auto":
             raise UsageError("an enclave has no firmware, no other way to boot and no emulation", where="sgx")
         self._machine = machine or Machine()
+        self._laying = asyncio.Lock()
+        self._folder: Path | None = None
 
     @cached_property
     def _image(self) -> Image:
@@ -45,53 +55,83 @@ class Launcher:
         """Processor, driver, permission to make quotes, the service that signs them, Gramine, the keep's entry."""
         here = self._machine
         socket = here.exists(QUOTES)
+        unpacks = find_spec("zstandard") is not None
         return (
             here.flag("sgx", "SGX"),
             here.flag("sgx_lc", "launch control"),
             here.device("/dev/sgx_enclave", "switch SGX on in the firmware's settings, Linux 5.11 or newer"),
             here.device("/dev/sgx_provision", "let this user open it: usermod -aG sgx_prv USER"),
             met("Intel's quoting service", socket, f"/{QUOTES}" if socket else "absent", "install sgx-aesm-service"),
-            here.program(PROGRAM, "install gramine from its own repository (gramine.readthedocs.io)"),
-            self._entry(),
+            here.program(PROGRAM, INSTALL),
+            met("zstandard", unpacks, "there" if unpacks else "absent", "pip install 'fastness[image]'"),
+            *self._of_image(),
         )
 
-    def _entry(self) -> Need:
+    def _of_image(self) -> tuple[Need, ...]:
         try:
             files = {path for path, _ in gramine.trusted(self._image.manifest["root"])}
         except UsageError as error:
-            return Need("keep image", False, error.what, error.hint)
+            return (Need("keep image", False, error.what, error.hint),)
         there = ENTRY in files
-        return met("the keep's entry for one process", there, "there" if there else "not in this version", "none yet")
+        entry = met("the keep's entry for one process", there, "there" if there else "not in this image", "build anew")
+        if self._signed():
+            return entry, Need("signed enclave", True, str(self._image.folder / gramine.SIGSTRUCT))
+        return entry, self._machine.program(gramine.SIGN, f"{INSTALL}, or put {gramine.SIGNED} and {gramine.SIGSTRUCT} "
+                                            "into the image's folder")  # fmt: skip
+
+    def _signed(self) -> bool:
+        """Whether an enclave that was signed elsewhere lies with the image."""
+        return all((self._image.folder / name).is_file() for name in (gramine.SIGNED, gramine.SIGSTRUCT))
 
     def manifest(self) -> str:
         """``keep.manifest`` of the image: what Gramine's tools sign."""
-        enclave = gramine.Enclave(
-            1 << (max(LEAST_SIZE, self._settings.memory) - 1).bit_length(), debug=self._image.debug
-        )
+        enclave = gramine.enclave(self._settings.memory, debug=self._image.debug)
         return gramine.manifest(gramine.trusted(self._image.manifest["root"]), enclave=enclave)
 
     def command(self) -> list[str]:
         """Gramine's command line, in the folder where the signed manifest lies."""
-        return [PROGRAM, gramine.MANIFEST.removesuffix(".manifest")]
+        return [shutil.which(PROGRAM) or PROGRAM, gramine.MANIFEST.removesuffix(".manifest")]
 
     def anchors(self) -> tuple[Root, ...]:
         """None: evidence leads to Intel's root."""
         return ()
 
     def check(self) -> None:
-        """Refuses with the first thing that is missing.
-
-        Raises:
-            KeepFailed: always, in this version: at last for want of the keep's entry.
-        """
+        """Returns if an enclave could be started; KeepFailed or UsageError otherwise, with the first thing missing."""
         demand(self.name, self.needs())
 
-    async def launch(self, *, debug: bool = False) -> NoReturn:
-        """Refuses.
+    async def launch(self, *, debug: bool = False) -> Process:
+        """Starts an enclave. Whether it is a debug build is the image's to say."""
+        await asyncio.to_thread(self.check)
+        if debug and not self._image.debug:
+            raise KeepFailed("this image is no debug build", hint="fastness image build --debug")
+        async with self._laying:  # once for all keeps of this launcher
+            if self._folder is None:
+                self._folder = await asyncio.to_thread(self._lay)
+        return Process(self.command(), self._folder)
 
-        Raises:
-            KeepFailed: as :meth:`check`.
-        """
-        del debug
-        self.check()
-        raise KeepFailed("an enclave of a keep takes no connections yet", where=ENTRY, hint="use another platform")
+    def _lay(self) -> Path:
+        """A folder with the root, the signed manifest and its SIGSTRUCT, gone with this launcher."""
+        folder = Path(tempfile.mkdtemp(prefix="fastness-sgx-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        (folder / gramine.FOLDER).mkdir()
+        root.lay(self._image, folder / gramine.FOLDER)
+        if self._signed():
+            for name in (gramine.SIGNED, gramine.SIGSTRUCT):
+                shutil.copyfile(self._image.folder / name, folder / name)
+        else:
+            gramine.sign(folder, self.manifest())
+        self._right((folder / gramine.SIGSTRUCT).read_bytes())
+        return folder
+
+    def _right(self, data: bytes) -> None:
+        """Refuses a SIGSTRUCT that is none, or signs an enclave that may be debugged for an image that may not."""
+        try:
+            signed = sgx.sigstruct(data)
+        except MalformedEvidence as error:
+            raise KeepFailed(
+                f"the enclave's signature: {error.what}", where=gramine.SIGSTRUCT, hint="sign it again"
+            ) from None
+        if signed.debug != self._image.debug:
+            what = "may be debugged, its image not" if signed.debug else "may not be debugged, its image is for that"
+            raise KeepFailed(f"the signed enclave {what}", where=gramine.SIGSTRUCT, hint="sign it again")
