@@ -393,16 +393,23 @@ def test_every_platform_is_surveyed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "not tried" in missing(found["snp"].needs)["KVM runs a guest"]
 
 
-def test_sgx_knows_how_and_refuses(image: Image, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sgx_wants_an_image_with_the_keeps_entry_and_somebody_to_sign_it(
+    image: Image, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     files = {"proc/cpuinfo": "flags : sgx sgx_lc\n", "dev/sgx_enclave": "", "dev/sgx_provision": "", sgx.QUOTES: ""}
     monkeypatch.setattr(sgx, "load", lambda _: image)
     monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
     launcher = sgx.Launcher(Settings(memory=700), Machine(root(tmp_path / "root", files)))
-    assert launcher.command() == ["gramine-sgx", "keep"]
+    assert launcher.command() == ["/usr/bin/gramine-sgx", "keep"]
     assert 'sgx.enclave_size = "1024M"' in launcher.manifest()
-    assert missing(launcher.needs()) == {"the keep's entry for one process": "not in this version"}
+    assert missing(launcher.needs()) == {"the keep's entry for one process": "not in this image"}
     with pytest.raises(KeepFailed, match="entry for one process"):
         asyncio.run(launcher.launch())
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None if "sign" in name else f"/usr/bin/{name}")
+    assert "gramine-sgx-sign" in missing(launcher.needs())
+    for name in ("keep.manifest.sgx", "keep.sig"):  # signed elsewhere: no tool is wanted here
+        (image.folder / name).write_bytes(b"")
+    assert "gramine-sgx-sign" not in missing(launcher.needs())
 
 
 @pytest.mark.parametrize(("name", "item"), [("snp", "sev-snp-guest"), ("tdx", "tdx-guest"), ("sev", "sev-guest")])

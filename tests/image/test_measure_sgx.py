@@ -29,11 +29,14 @@ def key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=3, key_size=3072)
 
 
-def signed(key: rsa.RSAPrivateKey, *, attributes: int = 4, vendor: int = 0, header: bytes = sgx.HEADER) -> bytes:
+def signed(
+    key: rsa.RSAPrivateKey, *, attributes: int = 4, vendor: int = 0, header: bytes = sgx.HEADER,
+    measured: bytes = b"\x42" * 32,
+) -> bytes:  # fmt: skip
     """A SIGSTRUCT (Intel SDM 38.13)."""
     first = header + struct.pack("<II", vendor, 0x20261123) + sgx.HEADER2 + bytes(4) + bytes(84)
     second = struct.pack("<II4x16sQQQQ", 0, 0xFFFFFFFF, bytes(16), attributes, 3, 2**64 - 3, 2**64 - 1)
-    second += b"\x42" * 32 + bytes(16) + bytes(16) + struct.pack("<HH", 7, 3)
+    second += measured + bytes(16) + bytes(16) + struct.pack("<HH", 7, 3)
     signature = int.from_bytes(key.sign(first + second, padding.PKCS1v15(), hashes.SHA256()), "big")
     modulus = key.public_key().public_numbers().n
     q1, rest = divmod(signature * signature, modulus)
@@ -147,7 +150,10 @@ def test_manifest() -> None:
     ]
     assert found["sgx"]["remote_attestation"] == "dcap"
     assert found["sgx"]["debug"] is False
-    assert found["loader"]["argv"] == ["python3.11", "-IBS", "/init"]
+    assert found["loader"]["argv"][:3] == ["python3.11", "-IBS", "-c"]
+    assert found["loader"]["argv"][3:] == [gramine.BOOT]
+    assert found["sys"]["disallow_subprocesses"] is True
+    assert "allowed_files" not in found["sgx"]
     assert found["loader"]["log_level"] == "none"
     # nothing of the host's: no arguments, environment or files that it may choose
     assert "insecure" not in text

@@ -15,8 +15,6 @@ from fastness.image.cache import Cache, home
 from fastness.image.lock import Input, Lock
 from fastness.image.store import Image
 
-"""Largest root that is unpacked for comparison, in bytes."""
-
 ORDER = (store.KERNEL, store.CMDLINE, store.INITRD, store.UKI, store.EIF)
 """The smaller part first: what differs in the root differs in everything that holds it."""
 

@@ -10,6 +10,7 @@ from fastness.image import cpio, store
 from fastness.image.store import Image
 
 MAX_ROOT = 1 << 30
+"""Largest root that is unpacked, in bytes."""
 
 
 def lay(image: Image, folder: Path) -> None:
