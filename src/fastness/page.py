@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from fastness.appraise.turn import sentence
+from fastness.language import ENGLISH, Language
 from fastness.result import Result
 
 MAX_VALUE = 2048
@@ -35,19 +37,19 @@ article{padding:.6em 0;border-top:1px solid var(--line)}article>b{font-family:ui
 @media print{body{max-width:none;padding:0;font-size:11pt}article{break-inside:avoid}}
 """
 HEAD = (
-    "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+    "<!doctype html>\n<html lang={0}><head><meta charset=utf-8>"
     "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">"
     "<meta name=viewport content='width=device-width,initial-scale=1'><meta name=referrer content=no-referrer>"
 )
-WORDS = {"held": "held", "note": "note", "waived": "waived", "not-checked": "not checked", "failed": "failed"}
 ORDER = ("failed", "not-checked", "waived", "note", "held")
 
 
-def html(results: Sequence[Result]) -> str:
+def html(results: Sequence[Result], language: Language = ENGLISH) -> str:
     """The page for ``results``."""
-    body = "".join(_result(item) for item in results)
-    title = "Fastness: " + ", ".join(_answer(item)[1] for item in results)
-    return f"{HEAD}<title>{_text(title)}</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
+    body = "".join(_result(item, language) for item in results)
+    title = "Fastness: " + ", ".join(language.say(language.fill(_answer(item)[1])) for item in results)
+    head = f"{HEAD.format(language.code)}<title>{_text(title)}</title><style>{STYLE}</style></head>"
+    return f"{head}<body>{body}</body></html>\n"
 
 
 def _text(value: object) -> str:
@@ -68,29 +70,42 @@ def _answer(result: Result) -> tuple[str, str]:
     return ("held", "accepted") if result.verdict == "accept" else ("failed", "refused")
 
 
-def _result(result: Result) -> str:
+def _result(result: Result, language: Language) -> str:
     shade, answer = _answer(result)
-    parts = [f"<h1 class={shade}>{_text(answer)}</h1>"]
+    say, label = language.say, language.label
+    tee = result.tee or language.fill("none")
+    parts = [f"<h1 class={shade}>{_text(say(language.fill(answer)))}</h1>"]
     facts = {
-        "evidence": f"{result.tee or 'none'}" + (f" resting on {', '.join(result.within)}" if result.within else ""),
+        "evidence": language.fill("{0} resting on {1}", tee, ", ".join(result.within)) if result.within else tee,
         "from": result.source,
         "judged at": f"{result.at:%Y-%m-%dT%H:%M:%SZ}",
-        "decided by": result.decided_by or "",
+        "decided by": say(result.decided_by or ""),
         "policy": f"{result.policy['name']}, sha-256 {result.policy['sha256']}" if result.policy else "",
-        "vouched by": ", ".join(f"{item.name}{' SIMULATED' if item.simulated else ''}" for item in result.anchors),
+        "vouched by": ", ".join(
+            language.fill("{0} SIMULATED", item.name) if item.simulated else item.name for item in result.anchors
+        ),
     }
-    parts.append(_list({name: value for name, value in facts.items() if value}))
-    if turn := [item["host"] or item["policy"] for item in result.would_turn]:
-        ways = "; and ".join(" or ".join(filter(None, (item["host"], item["policy"]))) for item in result.would_turn)
-        parts.append(f"<p class=turn>would be accepted {_text(ways)}</p>" if turn else "")
+    parts.append(_list({label(name): value for name, value in facts.items() if value}))
+    if result.would_turn:
+        turn = sentence([(item["host"], item["policy"]) for item in result.would_turn], language)
+        parts.append(f"<p class=turn>{_text(turn)}</p>")
     if result.error is not None:
-        rows = {"what": result.error.what, "where": result.error.where, "hint": result.error.hint}
-        parts += ["<h2>Error</h2>", _list({name: value for name, value in rows.items() if value})]
-    parts += _findings(result)
+        check = getattr(result.error, "check", "")
+        rows = {
+            "what": language.trouble(result.error.kind, check, result.error.what),
+            "where": result.error.where,
+            "hint": language.advice(check, result.error.hint),
+        }
+        parts += [
+            f"<h2>{_text(label('Error'))}</h2>",
+            _list({label(name): value for name, value in rows.items() if value}),
+        ]
+    parts += _findings(result, language)
     if result.claims is not None:
-        parts += ["<h2>Claims</h2>", _claims(result.claims)]
+        parts += [f"<h2>{_text(label('Claims'))}</h2>", _claims(result.claims)]
     if result.not_checked:
-        parts += ["<h2>Not checked</h2><ul>", *(f"<li>{_text(item)}</li>" for item in result.not_checked), "</ul>"]
+        items = [f"<li>{_text(say(item))}</li>" for item in result.not_checked]
+        parts += [f"<h2>{_text(label('Not checked'))}</h2><ul>", *items, "</ul>"]
     return "<main>" + "".join(parts) + "</main>"
 
 
@@ -98,21 +113,22 @@ def _list(rows: Mapping[str, object]) -> str:
     return "<dl>" + "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in rows.items()) + "</dl>"
 
 
-def _findings(result: Result) -> Iterable[str]:
+def _findings(result: Result, language: Language) -> Iterable[str]:
     if not result.findings:
         return []
-    out = ["<h2>Findings</h2>"]
+    out = [f"<h2>{_text(language.label('Findings'))}</h2>"]
     for item in sorted(result.findings, key=lambda finding: ORDER.index(finding.outcome.value)):
         shade = item.outcome.value
         rows = {
-            "expected": item.expected,
-            "found": item.actual,
+            "expected": language.say(item.expected),
+            "found": language.say(item.actual),
             "where": " · ".join(str(place) for place in item.where if str(place)),
-            "because": item.because,
-            "hint": item.hint if shade != "held" else "",
+            "because": language.say(item.because),
+            "hint": language.advice(item.check, item.hint) if shade != "held" else "",
         }
-        shown = _list({name: value for name, value in rows.items() if value})
-        head = f"<b class={shade}>{_text(item.check)}</b> <span class={shade}>{WORDS[shade]}</span>"
+        shown = _list({language.label(name): value for name, value in rows.items() if value})
+        word = _text(language.outcome(shade).replace("-", " "))
+        head = f"<b class={shade}>{_text(language.named(item.check))}</b> <span class={shade}>{word}</span>"
         out.append(f"<article>{head}{shown}</article>")
     return out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastness.appraise.turn import words
 from fastness.appraise.verdict import Verdict
 from fastness.claims.finding import Finding, Outcome
+from fastness.language import ENGLISH, Language
 
 _MARKS = {
     Outcome.FAILED: "✗",
@@ -16,29 +17,37 @@ _MARKS = {
 _ORDER = [Outcome.FAILED, Outcome.UNKNOWN, Outcome.WAIVED, Outcome.NOTE, Outcome.HELD]
 
 
-def text(verdict: Verdict) -> str:
+def text(verdict: Verdict, language: Language = ENGLISH) -> str:
     """The explanation, worst first; the last line is the decision."""
     lines = []
     for finding in sorted(verdict.findings, key=lambda item: _ORDER.index(item.outcome)):
-        lines += _finding(finding)
+        lines += _finding(finding, language)
     word = "accepted" if verdict.accepted else "refused"
+    template = word + " by {0}, policy {1} (sha-256 {2}…), at {3}"
     at = verdict.at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    lines.append(
-        f"{word} by {verdict.decided_by}, policy {verdict.policy} (sha-256 {verdict.policy_digest[:16]}…), at {at}"
-    )
-    turn = words(verdict)
+    lines.append(language.fill(template, verdict.decided_by, verdict.policy, verdict.policy_digest[:16], at))
+    turn = words(verdict, language)
     return "\n".join([*lines, turn] if turn else lines)
 
 
-def _finding(finding: Finding) -> list[str]:
-    lines = [f"{_MARKS[finding.outcome]} {finding.check}: {_middle(finding)}"]
-    lines += [f"    where    {place}" for place in finding.where if str(place)]
-    lines += [f"    because  {finding.because}"] if finding.because else []
-    lines += [f"    hint     {finding.hint}"] if finding.hint and finding.outcome is not Outcome.HELD else []
+def _finding(finding: Finding, language: Language) -> list[str]:
+    lines = [f"{_MARKS[finding.outcome]} {language.named(finding.check)}: {_middle(finding, language)}"]
+
+    def row(label: str, said: str) -> None:
+        lines.append(f"    {language.column(language.label(label), 9)}{said}")
+
+    for place in finding.where:
+        if str(place):
+            row("where", str(place))
+    if finding.because:
+        row("because", language.say(finding.because))
+    if finding.hint and finding.outcome is not Outcome.HELD:
+        row("hint", language.advice(finding.check, finding.hint))
     return lines
 
 
-def _middle(finding: Finding) -> str:
+def _middle(finding: Finding, language: Language) -> str:
+    outcome = language.outcome(finding.outcome.value)
     if finding.expected and finding.actual:
-        return f"{finding.outcome.value}: expected {finding.expected}, found {finding.actual}"
-    return finding.actual or finding.expected or finding.outcome.value
+        return language.fill("{0}: expected {1}, found {2}", outcome, finding.expected, finding.actual)
+    return language.say(finding.actual or finding.expected) or outcome

@@ -8,11 +8,13 @@ processor's generation) is said to want another machine.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastness.appraise.conditions import FOREIGN
 from fastness.appraise.verdict import Verdict
 from fastness.claims.finding import Finding
+from fastness.language import ENGLISH, Language
 
 RULE = "policy.rule."
 FIXED = ("cpu.", "tee", "hardware_id", "cloud")
@@ -28,9 +30,6 @@ class Change:
     check: str
     host: str
     policy: str
-
-    def __str__(self) -> str:
-        return " or ".join(item for item in (self.host, self.policy) if item)
 
     def to_json(self) -> dict[str, str]:
         """Words for machines."""
@@ -52,10 +51,16 @@ def smallest(verdict: Verdict) -> tuple[Change, ...]:
     return tuple(dict.fromkeys(_change(finding) for finding in (*always, *fewest)))
 
 
-def words(verdict: Verdict) -> str:
+def words(verdict: Verdict, language: Language = ENGLISH) -> str:
     """The changes as one sentence; empty for an acceptance."""
     changes = smallest(verdict)
-    return "would be accepted " + "; and ".join(map(str, changes)) if changes else ""
+    return sentence([(item.host, item.policy) for item in changes], language) if changes else ""
+
+
+def sentence(changes: Iterable[tuple[str, str]], language: Language = ENGLISH) -> str:
+    """``would be accepted …``, from what host or policy could change, for each thing in the way."""
+    ways = [language.fill(" or ").join(language.say(item) for item in change if item) for change in changes]
+    return language.fill("would be accepted {0}", language.fill("; and ").join(ways))
 
 
 def _rule(finding: Finding) -> str:

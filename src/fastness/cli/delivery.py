@@ -163,9 +163,12 @@ def finish(ended: Ended) -> int:
 def refuse(verdict: Verdict) -> int:
     """Says why the policy refused; the exit code of `run` and `deploy`."""
     from fastness.appraise.explain import text
+    from fastness.language import current
 
-    print(printable(text(verdict)), file=sys.stderr)
-    print(f"{paint('error:', 'red')} refused by policy: nothing of the workload left this machine", file=sys.stderr)
+    spoken = current()
+    said = spoken.fill("refused by policy: nothing of the workload left this machine")
+    print(printable(text(verdict, spoken)), file=sys.stderr)
+    print(f"{paint(spoken.label('error:'), 'red')} {said}", file=sys.stderr)
     return MOVED + REFUSED
 
 

@@ -106,6 +106,7 @@ async def _detach(
     attested: Attested, prepared: Prepared, options: argparse.Namespace, keep: str, launched: Launched | None
 ) -> None:
     """Delivers a workload that outlives this command, and remembers how to reach it."""
+    from fastness.language import current
     from fastness.tenant import records
     from fastness.tenant.deliver import Delivery, Ending, Stages
 
@@ -133,7 +134,7 @@ async def _detach(
         records.forget(keep)
         raise
     records.remember(keep, attested.decision.verdict.to_json())
-    say(f"running in keep {keep}; its owner token is in {place}")
+    say(current().fill("running in keep {0}; its owner token is in {1}", keep, place))
     print(keep)
 
 
@@ -144,6 +145,8 @@ def _lasting(name: str) -> str:
 
 def summary(attested: Attested) -> str:
     """One line on what was accepted and why."""
+    from fastness.language import current
+
     claims, verdict = attested.decision.claims, attested.decision.verdict
     mark = "SIMULATED " if claims.simulated else ""
-    return f"{mark}{claims.tee} keep accepted by {verdict.decided_by}"
+    return current().fill("{0} keep accepted by {1}", f"{mark}{claims.tee}", verdict.decided_by)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastness.cli.words import emit, printable, say
 from fastness.errors import FastnessError, UsageError
+from fastness.language import current
 
 if TYPE_CHECKING:
     from fastness.tenant.deliver import Attested
@@ -76,13 +77,13 @@ async def _one(options: argparse.Namespace, name: str) -> tuple[dict[str, Any], 
     from fastness.tenant.deliver import Refused
 
     if len(options.id) != 1 and not options.json:
-        print(f"keep      {printable(name)}")
+        print(f"{_label('keep')}{printable(name)}")
     try:
         attested, record = await challenge(options, name, offline=options.offline)
     except Refused as refusal:
         row = {"schema": SCHEMA, "id": name, "state": None, "verdict": refusal.verdict.to_json()}
         if not options.json:
-            print(printable(text(refusal.verdict)))
+            print(printable(text(refusal.verdict, current())))
         return await _refused(options, name, row, refusal.keep, delivery.REFUSED)
     except FastnessError as error:
         if len(options.id) == 1 and not options.enforce:
@@ -109,11 +110,13 @@ async def _accepted(
     ours = bool(record and record.workload == workload)
     ended = Ended.decode(found.ended) if found.ended else None
     if not options.json:
-        print(f"state     {printable(found.state)}")
+        spoken = current()
+        shown = workload or spoken.fill("none yet")
+        print(f"{_label('state')}{printable(found.state)}")
         if ended is not None:
-            print(f"ended     {printable(ended.outcome)} {ended.code} {printable(ended.what)}".rstrip())
-        print(f"workload  {workload or 'none yet'}{' (the one you deployed)' if ours else ''}")
-        print(printable(text(attested.decision.verdict)))
+            print(f"{_label('ended')}{printable(ended.outcome)} {ended.code} {printable(ended.what)}".rstrip())
+        print(f"{_label('workload')}{spoken.fill('{0} (the one you deployed)', shown) if ours else shown}")
+        print(printable(text(attested.decision.verdict, spoken)))
     return {
         "schema": SCHEMA,
         "id": name,
@@ -126,15 +129,20 @@ async def _accepted(
     }
 
 
+def _label(word: str) -> str:
+    spoken = current()
+    return spoken.column(spoken.label(word), 10)
+
+
 async def _refused(
     options: argparse.Namespace, name: str, row: dict[str, Any], keep: Attested | None, code: int
 ) -> tuple[dict[str, Any], int]:
     """A keep that is not accepted any more: ended, if that was wished."""
     if not options.enforce:
-        say(f"keep {name} is not accepted any more; --enforce ends it")
+        say(current().fill("keep {0} is not accepted any more; --enforce ends it", name))
         return {**row, "ended_by_us": False}, code
     how = await _end(options, name, keep)
-    say(f"keep {name} is not accepted any more: {how}")
+    say(current().fill("keep {0} is not accepted any more: {1}", name, how))
     return {**row, "ended_by_us": True, "how": how}, code
 
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fastness.errors import FastnessError
 
     try:
-        return _command(words)
+        return _command(_spoken(words))
     except FastnessError as error:
         return _fail(error)
     except KeyboardInterrupt:
@@ -92,6 +92,29 @@ def _command(words: list[str]) -> int:
     return code
 
 
+def _spoken(words: list[str]) -> list[str]:
+    """``words`` without ``--lang CODE``, which every command takes; chooses that language."""
+    from fastness.errors import UsageError
+
+    end = words.index("--") if "--" in words else len(words)
+    at = next((index for index, word in enumerate(words[:end]) if word.split("=")[0] == "--lang"), None)
+    if at is None:
+        if os.environ.get("FASTNESS_LANG"):  # a name that is none is told now, not at the first words
+            from fastness.language import current
+
+            current()
+        return words
+    code, taken = words[at].partition("=")[2], 1
+    if "=" not in words[at]:
+        if at + 1 >= end:
+            raise UsageError("--lang names no language", where="--lang", hint="--lang en, --lang ja")
+        code, taken = words[at + 1], 2
+    from fastness.language import use
+
+    use(code)
+    return [*words[:at], *words[at + taken :]]
+
+
 def _there(name: str) -> bool:
     # not find_spec: it costs three milliseconds of every start
     return os.path.isfile(os.path.join(os.path.dirname(__file__), f"{name}.py"))  # noqa: PTH113, PTH118, PTH120
@@ -129,5 +152,6 @@ def _overview(stream: object, code: int) -> int:
         "exit codes: 0 accepted, 1 refused by policy, 2 usage, 3 malformed, 4 not genuine, 5 collateral missing,",
     ]
     lines += ["6 remote refused or unreachable, 7 keep failed, 70 bug; run and deploy add 100 to these"]
+    lines += ["", "every command takes --lang en|ja (default: FASTNESS_LANG, or the locale); JSON is the same in both"]
     print("\n".join(lines), file=stream)  # type: ignore[call-overload]
     return code

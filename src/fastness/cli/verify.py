@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastness.errors import FastnessError, UsageError
+from fastness.language import ENGLISH, Language
 
 if TYPE_CHECKING:
     import argparse
@@ -82,9 +83,10 @@ def run(options: argparse.Namespace) -> int:
         from pathlib import Path
 
         from fastness.cli import files
+        from fastness.language import current
         from fastness.page import html
 
-        files.write(Path(options.html), html(results).encode(), 0o644)
+        files.write(Path(options.html), html(results, current()).encode(), 0o644)
     if options.json:
         from fastness.cli.words import emit
 
@@ -153,30 +155,50 @@ def hexadecimal(option: str, text: str | None) -> bytes | None:
 
 def _show(result: Result) -> None:
     from fastness.cli.words import paint, printable, tell
+    from fastness.language import current
 
+    spoken = current()
     for item in result.ignored:
-        print(f"{paint('ignored', 'dim')} {printable(item.source)}: {printable(item.why)}", file=sys.stderr)
+        print(
+            f"{paint(spoken.label('ignored'), 'dim')} {printable(item.source)}: {printable(item.why)}", file=sys.stderr
+        )
     if isinstance(result.error, FastnessError):
         tell(result.error)
-    print("\n".join(printable(line) for line in lines(result)))
+    print("\n".join(printable(line) for line in lines(result, spoken)))
 
 
-def lines(result: Result) -> list[str]:
+def lines(result: Result, language: Language = ENGLISH) -> list[str]:
     """The result for people."""
-    answer = {True: "yes", False: "NO", None: "cannot be told: collateral is missing"}[result.genuine]
-    out = [f"evidence   {result.tee or 'none'}" + (f" resting on {', '.join(result.within)}" if result.within else "")]
-    out += [f"genuine    {answer}   (at {result.at:%Y-%m-%dT%H:%M:%SZ})"]
-    out += [f"vouched by {item.name}{' SIMULATED' if item.simulated else ''}" for item in result.anchors]
+    fill = language.fill
+
+    def row(label: str, said: str) -> str:
+        return f"{language.column(language.label(label), 11)}{said}"
+
+    answer = {True: fill("yes"), False: fill("NO"), None: "cannot be told: collateral is missing"}[result.genuine]
+    tee = result.tee or fill("none")
+    out = [row("evidence", fill("{0} resting on {1}", tee, ", ".join(result.within)) if result.within else tee)]
+    out += [row("genuine", fill("{0}   (at {1})", answer, f"{result.at:%Y-%m-%dT%H:%M:%SZ}"))]
+    out += [
+        row("vouched by", fill("{0} SIMULATED", item.name) if item.simulated else item.name) for item in result.anchors
+    ]
     if result.claims is not None:
-        out += ["claims", *(f"  {name:<32} {value}" for name, value in flat(result.claims))]
-    shown = [item for item in result.findings if item.outcome.value != "held"]
-    out += ["findings"] if shown else []
-    for item in shown:
-        out.append(f"  {item.outcome.value:<12} {item.check}: {item.actual or item.expected}")
-        out += [f"  {'':<12} hint {item.hint}"] if item.hint else []
-    out += ["not checked", *(f"  {text}" for text in result.not_checked)] if result.not_checked else []
+        out += [language.label("claims"), *(f"  {name:<32} {value}" for name, value in flat(result.claims))]
+    out += _findings(result, language)
+    if result.not_checked:
+        out += [language.label("not checked"), *(f"  {language.say(text)}" for text in result.not_checked)]
     if result.verdict is not None:
-        out.append(f"verdict    {result.verdict}, decided by {result.decided_by}")
+        out.append(row("verdict", fill("{0}, decided by {1}", fill(result.verdict), result.decided_by)))
+    return out
+
+
+def _findings(result: Result, language: Language) -> list[str]:
+    shown = [item for item in result.findings if item.outcome.value != "held"]
+    out = [language.label("findings")] if shown else []
+    for item in shown:
+        outcome = language.column(language.outcome(item.outcome.value), 12)
+        out.append(f"  {outcome} {language.named(item.check)}: {language.say(item.actual or item.expected)}")
+        hint = language.advice(item.check, item.hint)
+        out += [f"  {'':<12} {language.label('hint')} {hint}"] if item.hint else []
     return out
 
 

@@ -23,11 +23,15 @@ def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
 
 def tell(error: FastnessError) -> None:
     """``error: what`` / ``where …`` / ``hint …`` on stderr. Control characters of a peer's words are made visible."""
-    print(f"{paint('error:', 'red')} {printable(error.what)}", file=sys.stderr)
+    from fastness.language import current
+
+    spoken, check = current(), getattr(error, "check", "")
+    what = spoken.trouble(error.kind, check, error.what)
+    print(f"{paint(spoken.label('error:'), 'red')} {printable(what)}", file=sys.stderr)
     if error.where:
-        print(f"  where {printable(error.where)}", file=sys.stderr)
+        print(f"  {spoken.label('where')} {printable(error.where)}", file=sys.stderr)
     if error.hint:
-        print(f"  hint {printable(error.hint)}", file=sys.stderr)
+        print(f"  {spoken.label('hint')} {printable(spoken.advice(check, error.hint))}", file=sys.stderr)
 
 
 def say(text: str) -> None:
