@@ -221,11 +221,10 @@ def kinds(base: type[FastnessError]) -> set[str]:
 
 
 def test_every_kind_of_error_and_outcome_has_a_word() -> None:
-    import fastness.devices.failure
-    import fastness.seal.transport  # noqa: F401 - their errors
-
     import fastness.collateral.http
-    import fastness.forge.sev_firmware  # noqa: F401
+    import fastness.devices.failure
+    import fastness.forge.sev_firmware
+    import fastness.seal.transport  # noqa: F401 - their errors
 
     assert kinds(FastnessError) == WORDS["kinds"].keys()
     assert {item.value for item in Outcome} == WORDS["outcomes"].keys()
