@@ -188,3 +188,10 @@ def test_a_keep_without_a_tenant_is_not_launched(stand: Stand) -> None:
     done = stand.home.deploy("hello", "--policy", "ours.toml")
     assert done.code == 106, done.err
     assert "--platform sev" in done.err
+
+
+def test_a_host_of_another_platform_is_told_apart(home: Home) -> None:
+    home.serve("--spare", "0")
+    done = home.deploy("hello", "--platform", "sev", "--policy", "development")
+    assert done.code == 106, done.err
+    assert "this host runs 'nil', not 'sev'" in done.err

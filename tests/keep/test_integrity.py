@@ -106,6 +106,25 @@ def test_the_compiled_workload_is_measured_too() -> None:
     assert "the compiled workload was altered" in words[1]
 
 
+def test_a_workload_that_has_ended_is_no_alarm() -> None:
+    words = told("""
+        import asyncio, concurrent.futures.thread, gc
+        from fastness.keep.execution import Execution
+        from fastness.keep.output import Output
+        from fastness.seal.messages import Workload
+        async def lives():
+            workload = Workload(bytes.fromhex("EMPTY"), Manifest().to_cbor(), {}, {}, bytes(32), False, 0)
+            execution = Execution(workload, None, Output(), watch)
+            await execution.prepare()
+            execution.stdin(b"")
+            return await execution.run()
+        print(asyncio.run(lives()).outcome)
+        gc.collect()
+        print(repr(watch.check()))
+    """).splitlines()
+    assert words == ["exit", "''"]
+
+
 def test_code_that_was_altered_while_more_was_added_is_not_taken_for_good() -> None:
     words = told("""
         at = ctypes.cast(runtime.engine.LIB.wasm_config_new, ctypes.c_void_p).value

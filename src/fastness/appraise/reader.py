@@ -271,7 +271,7 @@ class _Reader:
         if not isinstance(value, dict):
             raise self.wrong(path, "conditions must be a table", '{ "cpu.vendor" = "amd" }')
         found: dict[str, Condition] = {}
-        for name in value.keys() & set(FOREIGN):
+        for name in filter(value.__contains__, FOREIGN):
             found[name] = self.foreign((*path, name), name, value[name], sets)
         for name, raw in _flat({name: item for name, item in value.items() if name not in found}):
             self.field((*path, name), name)

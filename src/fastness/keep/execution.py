@@ -83,7 +83,9 @@ class Execution:
     def _compile(self, manifest: manifests.Manifest) -> runtime.Compiled:
         """Compiles; the code is measured before anything of it runs."""
         with self._integrity.growing():
-            return runtime.compile(self._workload.wasm, manifest, enclave=self._enclave)
+            compiled = runtime.compile(self._workload.wasm, manifest, enclave=self._enclave)
+            self._integrity.hold(compiled)
+        return compiled
 
     def stdin(self, data: bytes) -> bool:
         """Queues input (empty: end of input); False when the peer sent more than it was given credit for."""

@@ -56,6 +56,7 @@ class Integrity:
         self._memory: dict[Range, bytes] = {}
         self._code: dict[str, bytes] = {}
         self._growing = False
+        self._workload: object = None
         self._lock = threading.Lock()
         self._known = threading.Event()
 
@@ -81,6 +82,10 @@ class Integrity:
             with self._lock:
                 self._growing = False
                 self._settle()
+
+    def hold(self, workload: object) -> None:
+        """Keeps the compiled ``workload`` in memory when it has ended: code that goes away is code that was altered."""
+        self._workload = workload
 
     def check(self) -> str:
         """What has changed since code was last added, in words; empty when nothing has.

@@ -103,6 +103,9 @@ def _chain(told: dict[str, Any]) -> tuple[bytes, ...]:
         data = base64.b64decode(str(told.get("certificates", ""))[: 2 * MAX_CHAIN], validate=True)
     except ValueError:
         data = b""
+    runs = str(told.get("platform"))[:16]
+    if runs != "sev":
+        raise RemoteError(f"this host runs {runs!r}, not 'sev'", hint="deploy to a host that runs it")
     found = split(data)
     if not found or {"report", "launch", "proof"} & {kind for kind, _ in found}:
         raise RemoteError(

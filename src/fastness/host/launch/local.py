@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ import subprocess
 from pathlib import Path
 
 from fastness.errors import KeepFailed
+from fastness.host.launch import waiting
 
 READY = re.compile(rb"^ready ([0-9]{1,5})$", re.MULTILINE)
 MAX_WORDS = 16 * 1024
@@ -89,12 +89,7 @@ class Process:
         Raises:
             KeepFailed: it died, or did not start in time; with its last words.
         """
-        listens = asyncio.create_task(self._listens.wait())
-        try:
-            await asyncio.wait((listens, self._gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            listens.cancel()
-        if not self._listens.is_set():
+        if not await waiting.greeted(self._listens, self._gone, timeout):
             what = f"was not ready within {timeout:g} s" if self.alive else "died while it started"
             raise KeepFailed(f"the keep {what}", where=self._last_words(), hint="a debug image says more")
 
@@ -122,9 +117,4 @@ class Process:
         self._stopping = True
         if self._process.stdin is not None:
             self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self.ended(), grace)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGKILL)
-            await self.ended()
+        await waiting.gone_within(grace, self._gone, lambda: self._process.send_signal(signal.SIGKILL))

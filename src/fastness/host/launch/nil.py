@@ -14,7 +14,7 @@ from hashlib import sha384
 from fastness.devices import Quote, exchange
 from fastness.errors import KeepFailed
 from fastness.host import software_root
-from fastness.host.launch import Root
+from fastness.host.launch import Root, waiting
 from fastness.host.launch.spawn import Spawned, spawn
 from fastness.host.software_root import SoftwareRoot
 from fastness.workload import tcb
@@ -149,12 +149,7 @@ class NilKeep:
         """Asks, waits, kills."""
         with contextlib.suppress(OSError):
             self._control.send(TERMINATE)
-        try:
-            await asyncio.wait_for(self.ended(), grace)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGKILL)
-            await self.ended()
+        await waiting.gone_within(grace, self._gone, lambda: self._process.send_signal(signal.SIGKILL))
 
 
 class Launcher:

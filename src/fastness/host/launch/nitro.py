@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from fastness.errors import KeepFailed, UsageError
-from fastness.host.launch import Root, vsock
+from fastness.host.launch import Root, vsock, waiting
 from fastness.host.launch.qemu import Settings
 from fastness.host.launch.vsock import Vsock
 from fastness.host.machine import Machine, Need, demand, met
@@ -110,12 +110,7 @@ class Enclave:
 
     async def ready(self, timeout: float) -> None:
         """Returns when the keep takes connections."""
-        hello = asyncio.create_task(self._hello.wait())
-        try:
-            await asyncio.wait((hello, self._gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            hello.cancel()
-        if not self._hello.is_set():
+        if not await waiting.greeted(self._hello, self._gone, timeout):
             what = f"took no connection within {timeout:g} s" if self.alive else "ended while it started"
             raise KeepFailed(f"the enclave {what}", hint=f"{PROGRAM} console, with a debug image, shows why")
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastness.errors import KeepFailed, ProtocolError, UsageError
+from fastness.host.launch import waiting
 from fastness.host.launch.guard import Guard
 from fastness.host.launch.vsock import Vsock
 from fastness.streams.link import Link
@@ -248,12 +249,7 @@ class Guest:
         Raises:
             KeepFailed: it died, or did not start in time; with its last words.
         """
-        hello = asyncio.create_task(self._hello.wait())
-        try:
-            await asyncio.wait((hello, self._gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            hello.cancel()
-        if not self._hello.is_set():
+        if not await waiting.greeted(self._hello, self._gone, timeout):
             what = "was not ready within {timeout:g} s" if self.alive else "died while it started"
             raise KeepFailed(f"the keep's machine {what.format(timeout=timeout)}", where=self.last_words())
 
@@ -279,11 +275,7 @@ class Guest:
         self._carrying.cancel()
         if isinstance(self._link, Vsock):
             grace = 0
-        try:
-            await asyncio.wait_for(self.ended(), grace)
-        except TimeoutError:
-            self._kill()
-            await self.ended()
+        await waiting.gone_within(grace, self._gone, self._kill)
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
