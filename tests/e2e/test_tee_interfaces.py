@@ -24,7 +24,7 @@ import pytest
 import wasmtime
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from e2e.conftest import HELLO
+from e2e.conftest import HELLO, SPIN
 from fastness.appraise import policy as policies
 from fastness.errors import FastnessError
 from fastness.forge import cca, nitro, sgx, snp, tdx
@@ -37,7 +37,7 @@ from fastness.seal.channel import Channel, client_context
 from fastness.seal.messages import Workload
 from fastness.seal.transport import Transport
 from fastness.tenant import deliver
-from fastness.tenant.deliver import Delivery, Stages
+from fastness.tenant.deliver import Attested, Delivery, Stages
 from fastness.wire import cbor
 from fastness.workload.manifest import Manifest
 from images import keep_image, machines
@@ -60,6 +60,8 @@ why = "a forge makes the measurement up"
 check = "policy.tcb-status"
 why = "and the level"
 """
+
+FLAG = "the keep flags that it has been compromised"
 
 
 def report(forged: Forged) -> bytes:
@@ -162,8 +164,8 @@ def overlay(drivers: dict[str, bytes]) -> bytes:
     return cpio.write(entries, 0)
 
 
-def boot(what: str, chip: Chip, initrd: Path) -> Guest:
-    """A machine without a TPM, with the keep's port and the chip's."""
+def boot(what: str, chip: Chip, initrd: Path, intruder: socket.socket | None = None) -> Guest:
+    """A machine without a TPM, with the keep's port and the chip's, and one to somebody inside."""
     image, program = keep_image(), qemu.program()
     ours, theirs = socket.socketpair()
     near, far = socket.socketpair()
@@ -172,10 +174,26 @@ def boot(what: str, chip: Chip, initrd: Path) -> Guest:
     command += ["-machine", "q35", "-chardev", f"socket,id=mock,fd={far.fileno()}"]
     command += ["-device", "virtserialport,chardev=mock,name=mock.0"]
     command += ["-kernel", str(image.kernel), "-initrd", str(initrd), "-append", f"{image.cmdline} emulate={what}"]
-    guest = Guest(command, (theirs.fileno(), far.fileno()), ours, near.close)
+    handles = [theirs.fileno(), far.fileno()]
+    if intruder is not None:
+        handles.append(intruder.fileno())
+        command[-1] += " intruder"
+        command += ["-chardev", f"socket,id=intruder,fd={intruder.fileno()}"]
+        command += ["-device", "virtserialport,chardev=intruder,name=intruder.0"]
+    guest = Guest(command, tuple(handles), ours, near.close)
     theirs.close()
     far.close()
     return guest
+
+
+async def challenge(guest: Guest, tee: str, chip: Chip) -> Attested:
+    """The keep in ``guest``, proven to a tenant who takes the test's vendors for real ones."""
+    sample = chip.make(bytes(64))
+    transport = Transport(guest.connect(), Channel(client_context(), server=False))
+    rules = policies.parse(RULES % tee, "ours.toml")
+    return await deliver.challenge(
+        transport, rules, sample.anchors, at=sample.at, stages=Stages(), collateral=sample.collateral
+    )
 
 
 async def run(what: str, tee: str, chip: Chip, initrd: Path) -> tuple[object, bytes, dict[str, object]]:
@@ -183,12 +201,7 @@ async def run(what: str, tee: str, chip: Chip, initrd: Path) -> tuple[object, by
     guest = boot(what, chip, initrd)
     try:
         await guest.ready(90)
-        sample = chip.make(bytes(64))
-        transport = Transport(guest.connect(), Channel(client_context(), server=False))
-        attested = await deliver.challenge(
-            transport, policies.parse(RULES % tee, "ours.toml"), sample.anchors, at=sample.at, stages=Stages(),
-            collateral=sample.collateral,
-        )  # fmt: skip
+        attested = await challenge(guest, tee, chip)
         release = Workload(wasmtime.wat2wasm(HELLO), Manifest().to_cbor(), {}, {}, bytes(32))
         ended, heard = await collect(await Delivery.release(attested, release, Stages()))
         assert attested.statement.platform == tee
@@ -226,3 +239,43 @@ def test_a_chip_that_answers_for_another_conversation_is_refused(drivers: dict[s
     stale = Chip(lambda _: snp.make({"generation": "turin", "table": True, "report_data": "11" * 64}), report)
     with pytest.raises(FastnessError, match="another session, key or workload"):
         asyncio.run(run("tsm:sev_guest", "snp", stale, initrd))
+
+
+async def betrayed(chip: Chip, initrd: Path) -> list[str]:
+    """What a keep whose code was altered answers, time after time."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    guest = boot("gramine", chip, initrd, far)
+    far.close()
+    told: list[str] = []
+    try:
+        await guest.ready(90)
+        release = Workload(wasmtime.wat2wasm(SPIN), Manifest().to_cbor(), {}, {}, bytes(32), attached=False)
+        fresh = await challenge(guest, "sgx", chip)
+        await Delivery.release(fresh, release, Stages())
+        await fresh.transport.close()
+        sound = await challenge(guest, "sgx", chip)
+        await sound.transport.close()
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(near, b"x")
+        if await asyncio.wait_for(loop.sock_recv(near, 1), 20) != b"!":
+            raise AssertionError("nothing was altered")
+        while len(told) < 20 and told.count(FLAG) < 2:
+            with pytest.raises(FastnessError) as caught:
+                await challenge(guest, "sgx", chip)
+            told.append(caught.value.what)
+            await asyncio.sleep(0.5)
+        return told
+    finally:
+        near.close()
+        await guest.stop(2)
+
+
+def test_a_machine_whose_keep_is_altered_says_so_from_then_on(tmp_path: Path) -> None:
+    machines()
+    initrd = tmp_path / "initrd"
+    shipped = keep_image().initrd.read_bytes()
+    initrd.write_bytes(shipped.ljust(-(-len(shipped) // 4) * 4, b"\0") + overlay({}))
+    told = asyncio.run(betrayed(Chip(*CASES["sgx by /dev/attestation"][2:]), initrd))
+    assert told[-2:] == [FLAG, FLAG]
+    assert "connection" in told[0]  # the one that finds out ends the process, keys and workload

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from fastness.devices import exchange
-from fastness.errors import KeepFailed, ProtocolError
+from fastness.errors import KeepFailed
 from fastness.keep import machine
 from fastness.keep.__main__ import CONNECT, READY
 from fastness.keep.hardware import Hardware
@@ -68,8 +68,7 @@ class _Supervisor:
         if status == COMPROMISED and not carrying.done():
             self._keep.control.close()
             self._keep.device.close()
-            self._keep = start(tuple(self._found.measured))
-            await self._started()
+            self._keep = start(tuple(self._found.measured))  # asks for the device first: connections wait for it
             status = await self._one(carrying)
         if self._link is not None:
             with contextlib.suppress(OSError, TimeoutError):
@@ -97,12 +96,9 @@ class _Supervisor:
                 os.kill(self._keep.pid, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(self._keep.pid, 0)[1])
 
-    async def _started(self) -> None:
+    async def _carry(self) -> None:
         if await asyncio.get_running_loop().sock_recv(self._keep.control, 1) != READY:
             raise KeepFailed("the keep's process did not start")
-
-    async def _carry(self) -> None:
-        await self._started()
         if not self._found.debug:
             machine.hush()
         port = _serial_port()
@@ -125,12 +121,9 @@ class _Supervisor:
             self._connect(sock)
 
     def _connect(self, sock: socket.socket) -> None:
-        try:
+        """Passes a connection on; closes one that comes between a keep's process and its successor."""
+        with sock, contextlib.suppress(OSError):
             socket.send_fds(self._keep.control, [CONNECT], [sock.fileno()])
-        except OSError as error:
-            raise ProtocolError(f"the keep's process takes no connection: {error}") from None
-        finally:
-            sock.close()
 
 
 def _tell_parent() -> None:
