@@ -53,6 +53,17 @@ def test_what_was_not_genuine_is_refused(genuine: Any) -> None:
     assert not records.judge(item, parse(ANY, "p"), at=AT, measured=False).accepted
 
 
+@pytest.mark.parametrize(("check", "told"), [("snp.signature", "snp.signature"), ("", "policy.no-claims")])
+@pytest.mark.parametrize("genuine", [None, False])
+def test_why_it_was_not_genuine_decides_and_no_waiver_helps(check: str, told: str, genuine: Any) -> None:
+    error = {"check": check, "message": "the report was altered", "hint": "get it again"}
+    item = records.record({"genuine": genuine, "claims": {}, "error": error}, "x")
+    first = records.judge(item, parse(ANY, "p"), at=AT, measured=False).against[0]
+    assert (first.check, first.actual, first.hint) == (told, "the report was altered", "get it again")
+    waived = ANY + WAIVER.replace("snp.revocation", "snp.*")
+    assert not records.judge(item, parse(waived, "p"), at=AT, measured=False).accepted
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "1", "{}x", '{"genuine": true}', '{"genuine": true, "claims": {"tee": 1}}',
                                   '{"genuine": true, "claims": {"tee": "snp"}}', '{"findings": [{}]}',
                                   '{"verdict": "maybe"}', "[" * 100000])  # fmt: skip

@@ -74,9 +74,9 @@ def record(value: Any, where: str) -> Record:
         held = (claims(value["claims"]),) if value.get("genuine") is True else ()
         observed = tuple(_finding(item) for item in value.get("findings", ()))
         accepted = {"accept": True, "refuse": False, None: None}[value.get("verdict")]
-        return Record(
-            str(value.get("id") or where), held, tuple(item for item in observed if item is not None), accepted
-        )
+        seen = () if held else _trouble(value)
+        seen += tuple(item for item in observed if item is not None)
+        return Record(str(value.get("id") or where), held, seen, accepted)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"a record that cannot be read: {type(error).__name__} {error}"
         raise Malformed(what, where=where, hint="fastness verify --json writes records") from None
@@ -118,6 +118,16 @@ def _finding(value: dict[str, Any]) -> Finding | None:
         outcome = Outcome.UNKNOWN  # the waiver was that policy's; this one has its own
     expected, actual, because = (str(value.get(name, "")) for name in ("expected", "actual", "because"))
     return Finding(check, outcome, expected, actual, because=because, hint=_hint(value))
+
+
+def _trouble(value: dict[str, Any]) -> tuple[Finding, ...]:
+    """Why evidence is not genuine, or why it cannot be told, where the record says."""
+    error = value.get("error")
+    if not isinstance(error, dict) or not isinstance(error.get("check"), str):
+        return ()
+    outcome = Outcome.FAILED if value.get("genuine") is False else Outcome.UNKNOWN
+    check = error["check"] or "policy.no-claims"
+    return (Finding(check, outcome, "genuine evidence", str(error.get("message", "")), hint=_hint(error)),)
 
 
 def _hint(value: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fastness.appraise.policy import Policy
     from fastness.appraise.records import Change, Record
+    from fastness.appraise.verdict import Verdict
 
 MAX_DOCUMENT = 16 << 20
 """Largest result of `verify --json` read whole, in bytes; JSON lines have no limit but that of a line."""
@@ -133,20 +134,31 @@ def _cpus(*, as_json: bool) -> int:
 def _try(options: argparse.Namespace) -> int:
     from fastness.appraise import policy, records
 
-    chosen, at, rows, worst = policy.load(options.policy, options.owners), _when(options.at), [], 0
-    for item in judged(options):
-        verdict = records.judge(item, chosen, at=at, measured=False)
-        worst = max(worst, int(not verdict.accepted))
-        if options.json:
-            rows.append({"id": item.id, **verdict.to_json()})
-            continue
-        word = paint("accept", "green", sys.stdout) if verdict.accepted else paint("refuse", "red", sys.stdout)
-        hint = "" if verdict.accepted else f"   {verdict.against[0].hint}"
-        tee = verdict.claims[0].tee if verdict.claims else "-"
-        print(f"{word}  {printable(f'{item.id}  {tee}  {verdict.decided_by}{hint}')}")
+    chosen, at = policy.load(options.policy, options.owners), _when(options.at)
+    results = [(item.id, records.judge(item, chosen, at=at, measured=False)) for item in judged(options)]
     if options.json:
+        rows = [{"id": name, **verdict.to_json()} for name, verdict in results]
         emit({"schema": "fastness/policy-try/v1", **_named(chosen), "results": rows})
-    return worst
+    else:
+        _table(results)
+        accepted = sum(verdict.accepted for _, verdict in results)
+        say(f"{accepted} accepted, {len(results) - accepted} refused")
+    return int(not all(verdict.accepted for _, verdict in results))
+
+
+def _table(results: list[tuple[str, Verdict]]) -> None:
+    """One row a verdict: what, of which TEE, where it lies, what decided, and what would help."""
+    rows = [("verdict", "tee", "evidence", "decided by", "hint")]
+    for name, verdict in results:
+        tee = verdict.claims[0].tee if verdict.claims else "-"
+        hint = "" if verdict.accepted else verdict.against[0].hint
+        rows.append(("accept" if verdict.accepted else "refuse", tee, name, verdict.decided_by, hint))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    colours = {"accept": "green", "refuse": "red"}
+    for number, row in enumerate(rows):
+        first, *rest = (printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        word = paint(first, colours[row[0]], sys.stdout) if number else first
+        print("  ".join((word, *rest)).rstrip())
 
 
 class _Tally:
@@ -225,7 +237,9 @@ def judged(options: argparse.Namespace) -> Iterator[Record]:
     if raw:
         from fastness.attestation import verify_all
 
-        for result in verify_all(*raw, at=_when(options.at), anchors=options.anchors, offline=True):
+        for number, result in enumerate(verify_all(*raw, at=_when(options.at), anchors=options.anchors, offline=True)):
+            for item in () if number else result.ignored:
+                say(printable(f"ignored {item.source}: {item.why}"))
             yield records.record({**result.to_json(), "id": result.source}, result.source)
     yield from _records(kept)
 
