@@ -116,3 +116,27 @@ def test_only_the_owner_ends_by_word_and_a_stranger_by_nothing(stand: Home, tmp_
         record.write_text(record.read_text().replace(json.loads(record.read_text())["owner"], "00" * 32))
     done = stand.do("keep", "status", keep, "--policy", stand.path / "stricter.toml", "--enforce", "--json")
     assert json.loads(done.out)["how"] == "its host was asked to end it"
+
+
+def test_the_owners_of_a_policy_are_asked_for_as_long_as_the_keep_lives(stand: Home) -> None:
+    key = stand.do("policy", "keygen", "alice.pem")
+    (stand.path / "owners.toml").write_bytes(b'schema = "fastness/keys/v1"\nthreshold = 1\n' + key.out)
+    assert stand.do("policy", "sign", "good.toml", "--key", "alice.pem").code == 0
+    signed = stand.path / "good.toml.dsse.json"
+    done = stand.deploy("spin", "--policy", signed, "--owners", stand.path / "owners.toml", "--detach")
+    assert done.code == 0, done.err
+    keep = done.out.decode().strip()
+    assert stand.do("keep", "status", keep).code == 0
+    signed.write_text(GOOD)  # somebody else's word, in the place of the owners'
+    told = stand.do("keep", "status", keep)
+    assert told.code == 2
+    assert "sign" in told.err
+    assert running(stand) == 1
+
+
+def test_a_detached_workload_is_given_no_input(stand: Home) -> None:
+    (stand.path / "input").write_text("x")
+    told = stand.deploy("cat", "--policy", stand.path / "good.toml", "--detach", "--stdin", stand.path / "input")
+    assert told.code == 102
+    assert "--stdin" in told.err
+    assert running(stand) == 0

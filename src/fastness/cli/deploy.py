@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.cli.parsing import workload_options
 from fastness.cli.words import say
-from fastness.errors import KeepFailed
+from fastness.errors import KeepFailed, UsageError
 
 if TYPE_CHECKING:
     from fastness.tenant.deliver import Attested
@@ -56,6 +57,10 @@ async def _run(options: argparse.Namespace) -> int:
     from fastness.tenant.launch import launch
     from fastness.tenant.remote import Host
 
+    if options.detach and options.stdin:
+        raise UsageError(
+            "a detached workload has no input", where="--stdin", hint="give it a file as an asset or a secret"
+        )
     chosen = policy.load(options.policy, options.owners)
     prepared = delivery.prepared(options)
     wishes = delivery.wishes(
@@ -123,6 +128,7 @@ async def _detach(
             now,
             prepared.owner.hex(),
             launched.encode() if launched is not None else "",
+            _lasting(options.owners or os.environ.get("FASTNESS_OWNERS", "")),
         )
     )
     try:

@@ -17,6 +17,7 @@ from fastness.errors import FastnessError, UsageError
 from fastness.language import current
 
 if TYPE_CHECKING:
+    from fastness.appraise.policy import Policy
     from fastness.tenant.deliver import Attested
     from fastness.tenant.records import Record
 
@@ -43,10 +44,18 @@ async def status(options: argparse.Namespace) -> int:
     return worst
 
 
+def _policy(options: argparse.Namespace, record: Record | None) -> Policy:
+    """The one that is named, or the one of the deployment, signed by the owners it was signed by then."""
+    from fastness.appraise import policy
+
+    if options.policy or record is None:
+        return policy.load(options.policy or "default", options.owners)
+    return policy.load(record.policy, options.owners or record.owners or None)
+
+
 async def challenge(options: argparse.Namespace, name: str, *, offline: bool) -> tuple[Attested, Record | None]:
     """Challenges the keep ``name``, by the policy it was accepted by or the one named now."""
     from fastness import tee as tees
-    from fastness.appraise import policy
     from fastness.cli import delivery
     from fastness.collateral import anchors_file
     from fastness.collateral.supply import Supply
@@ -55,7 +64,7 @@ async def challenge(options: argparse.Namespace, name: str, *, offline: bool) ->
     from fastness.tenant.remote import Host
 
     record = records.read(name)
-    chosen = policy.load(options.policy or (record.policy if record else "default"), options.owners)
+    chosen = _policy(options, record)
     named = [*options.anchors, *(record.anchors if record else ())]
     host = Host(options.host or (record.host if record else DEFAULT_HOST))
     wishes = delivery.Wishes(chosen, delivery.roots(chosen, named), supply=Supply(offline=offline))

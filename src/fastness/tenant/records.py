@@ -31,6 +31,8 @@ class Record:
     owner: str = field(repr=False)
     launched: str = field(repr=False, default="")
     """What is known of a launch that was attended (:mod:`fastness.tenant.launch`)."""
+    owners: str = ""
+    """The file of owners who had to sign the policy."""
 
 
 def folder() -> Path:
