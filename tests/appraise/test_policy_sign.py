@@ -128,3 +128,19 @@ def test_reference_values_in_a_policy_by_two_auditors(place: Path, capsys: pytes
     assert json.loads(capsys.readouterr().out)["policy"]["sha256"] == chosen.digest
     (place / "keeps").write_text(keep % json.dumps({"launch": "cd" * 48}) + "\n")
     assert main(["policy", "try", "ours.toml.dsse.json", "keeps"]) == 1
+
+
+def test_values_that_too_few_sign_are_remarked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["policy", "reference", "values.toml", "--key", "alice.pem", "--output", "a.json"])
+    head = '[[reference]]\nfiles = ["a.json"]\nauditors = "owners.toml"\n'
+    rules = RULES.replace("debug = false", 'debug = false, measurements = "@keep-images"')
+    (place / "ours.toml").write_text(head + rules)
+    capsys.readouterr()
+    assert main(["policy", "check", "ours.toml"]) == 1
+    told = capsys.readouterr().out
+    assert (
+        "not-vouched: policy: 1 of 1 rows of @keep-images do not count: signed by alice, 2 needed; missing bob" in told
+    )
+    main(["policy", "reference", "a.json", "--key", "bob.pem", "--output", "a.json"])
+    main(["policy", "check", "ours.toml"])
+    assert "not-vouched" not in capsys.readouterr().out

@@ -48,9 +48,9 @@ def worlds() -> tuple[World, ...]:
     return tuple(found)
 
 
-def lint(policy: Policy) -> tuple[Remark, ...]:
-    """The remarks on ``policy``, by line."""
-    remarks = [*_nothing(policy), *_waivers(policy)]
+def lint(policy: Policy, at: datetime | None = None) -> tuple[Remark, ...]:
+    """The remarks on ``policy``, by line; ``at`` is when its reference values must count (now)."""
+    remarks = [*_nothing(policy), *_waivers(policy), *_unvouched(policy, at or datetime.now(UTC))]
     for rule in policy.rules:
         remarks += _fields(rule)
         possible = [world for world in worlds() if _may_hold(rule, world)]
@@ -69,6 +69,18 @@ def _waivers(policy: Policy) -> Iterator[Remark]:
         if not any(fnmatchcase(check, item.check) for check in table()):
             what = f"no check is called {item.check!r}: the waiver waives nothing"
             yield Remark("unknown-check", "", item.line, what, "see docs/checks.md", item.file)
+
+
+def _unvouched(policy: Policy, at: datetime) -> Iterator[Remark]:
+    """Reference values that would count for nothing: too few auditors, or their word is not valid."""
+    for named in policy.sets:
+        for group in named.groups:
+            silent = [number for number in range(len(group.rows)) if not group.counts(number, at)]
+            if silent:
+                what = f"{len(silent)} of {len(group.rows)} rows of @{named.name} do not count: "
+                what += group.story(silent[0], at)
+                hint = "sign it (`fastness policy reference FILE --key KEY`), state it anew, or ask for fewer auditors"
+                yield Remark("not-vouched", "", 1, what, hint, policy.file)
 
 
 def _fields(rule: Rule) -> Iterator[Remark]:

@@ -33,6 +33,7 @@ from fastness import packaged
 from fastness import tee as tees
 from fastness.appraise import canonical, reader
 from fastness.appraise.rules import Rule, Waiver
+from fastness.appraise.sets import NamedSet
 from fastness.appraise.verdict import Verdict, refusal
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.errors import UsageError
@@ -50,7 +51,7 @@ MAX_ENVELOPE = 48 << 20
 class Policy:
     """A whole policy. ``digest`` is the SHA-256 of ``canonical``, its canonical form; ``text`` is what was read.
 
-    ``signed`` says who signed it, where owners were asked for.
+    ``signed`` says who signed it, where owners were asked for; ``sets`` are those its rules name by ``@name``.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Policy:
     digest: str
     canonical: str = ""
     signed: tuple[str, ...] = ()
+    sets: tuple[NamedSet, ...] = ()
 
     def waiver(self, check: str) -> Waiver | None:
         """The waiver of ``check``, if there is one."""
@@ -130,7 +132,7 @@ def parse(text: str, file: str) -> Policy:
     parts = reader.read(text, file, _fetch)
     whole = canonical.dump(parts.id, parts.sets, parts.references, parts.rules, parts.waivers)
     digest = hashlib.sha256(whole.encode()).hexdigest()
-    return Policy(parts.id or Path(file).stem, file, text, parts.rules, parts.waivers, digest, whole)
+    return Policy(parts.id or Path(file).stem, file, text, parts.rules, parts.waivers, digest, whole, sets=parts.named)
 
 
 def _fetch(name: str) -> str:

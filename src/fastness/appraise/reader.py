@@ -49,6 +49,7 @@ class Parts:
     references: tuple[Included, ...]
     rules: tuple[Rule, ...]
     waivers: tuple[Waiver, ...]
+    named: tuple[NamedSet, ...]
 
 
 def read(text: str, file: str, fetch: Callable[[str], str]) -> Parts:
@@ -111,7 +112,7 @@ class _Files:
                 first[rule.id] = rule
                 rules.append(rule)
             waivers += [reader.waiver(index, table) for index, table in enumerate(reader.tables("waive"))]
-        return Parts(readers[0].name(), lists, tuple(references), tuple(rules), tuple(waivers))
+        return Parts(readers[0].name(), lists, tuple(references), tuple(rules), tuple(waivers), tuple(sets.values()))
 
 
 def _document(text: str, file: str) -> toml.Document:
