@@ -46,8 +46,9 @@ def no_gramine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def test_all_that_can_be_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["image", "measure", str(folder)]) == 0
+@pytest.mark.parametrize("words", [(), ("--platform", "all")])
+def test_all_that_can_be_told(folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    assert main(["image", "measure", str(folder), *words]) == 0
     out, err = capsys.readouterr()
     found = tomllib.loads(out)
     assert found["schema"] == "fastness/reference-values/v1"
