@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fastness"
-TABLES = (("pki/anchors.toml", "anchor"), ("tee/dcap/fmspc.toml", "cpu"))
+TABLES = (("pki/anchors.toml", "anchor"), ("pki/published.toml", "certificate"), ("tee/dcap/fmspc.toml", "cpu"))
 """The file, and the key of its list of rows."""
 
 

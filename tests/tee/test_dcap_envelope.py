@@ -50,16 +50,16 @@ def test_anything_else_is_malformed(text: str) -> None:
      "2026-01-31 12:00:00Z", "2026-01-31t12:00:00Z", "2026-01-31T12:00:00z", "2026-W05-6T12:00:00Z", ""],
 )  # fmt: skip
 def test_a_time_of_another_form_is_malformed(text: str) -> None:
-    assert documents._time({"t": "2026-01-31T12:00:00Z"}, "t").isoformat() == "2026-01-31T12:00:00+00:00"
+    assert documents._time("2026-01-31T12:00:00Z", "t").isoformat() == "2026-01-31T12:00:00+00:00"
     with pytest.raises(MalformedEvidence):
-        documents._time({"t": text}, "t")
+        documents._time(text, "t")
 
 
 @pytest.mark.parametrize("svn", [-1, 256, True, 1.0, "1", None])
 def test_a_component_is_a_number_of_one_byte(svn: object) -> None:
     rows = [{"svn": number} for number in range(16)]
-    assert documents._components({"c": rows}, "c") == tuple(range(16))
+    assert documents._components(rows, "c") == tuple(range(16))
     rows[7] = {"svn": svn}  # type: ignore[dict-item]
     for bad in (rows, [*rows[:7], {}, *rows[8:]], [*rows[:7], 7, *rows[8:]], rows[:7]):
         with pytest.raises(MalformedEvidence):
-            documents._components({"c": bad}, "c")
+            documents._components(bad, "c")

@@ -56,7 +56,7 @@ def of_request(data: bytes) -> list[tuple[Carrier, bytes]] | None:
         info = der.children(der.expect(top[0], der.SEQUENCE, "request.info"), "request.info")
         if len(top) != 3 or not 3 <= len(info) <= 4 or der.integer(info[0], "request.version") != 0:
             return None
-        key = x509.public_key(info[2])
+        key = x509.parse_public_key(info[2].raw)
         algorithm = der.children(der.expect(top[1], der.SEQUENCE, "request.algorithm"), "request.algorithm")
         name = x509.Algorithm(der.oid(algorithm[0]), algorithm[1].raw if len(algorithm) > 1 else b"")
         signature = der.bits(top[2], "request.signature")

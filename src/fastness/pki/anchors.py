@@ -62,7 +62,10 @@ class Anchors(NamedTuple):
     def find(self, tee: str, key: x509.PublicKey) -> Anchor | None:
         """The anchor of ``tee`` that pins ``key``."""
         digest = keys.fingerprint(key)
-        return next((item for item in self.of(tee) if item.spki == digest), None)
+        for item in self.items:
+            if item.spki == digest and item.tee in (tee, "*"):
+                return item
+        return None
 
     def pins(self, tee: str) -> Hashable:
         """What the anchors of ``tee`` say: part of the key of whatever they vouched for."""

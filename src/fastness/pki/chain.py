@@ -11,15 +11,20 @@ from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
+from fastness.pki.published_table import ROWS
 from fastness.wire import x509
 
 MAX_CHAIN = 6
 """Longest chain of any vendor is NVIDIA's: five certificates."""
+
+MAX_REMEMBERED = 4096
+"""Longest signed message that is remembered, in bytes: certificates are shorter, long revocation lists are not."""
 
 _UNDERSTOOD = {x509.BASIC_CONSTRAINTS, x509.KEY_USAGE, x509.EXTENDED_KEY_USAGE, x509.SUBJECT_ALT_NAME}
 
@@ -27,34 +32,41 @@ _UNDERSTOOD = {x509.BASIC_CONSTRAINTS, x509.KEY_USAGE, x509.EXTENDED_KEY_USAGE, 
 class SignatureMemo:
     """Remembers which (key, algorithm, message, signature) held, so that shared issuers are verified once.
 
-    Only successes are kept, keyed by a SHA-256 over everything that decides the answer: an entry cannot speak for
-    another root. Bounded; validity dates and revocation are not its business and are checked on every call.
+    Only successes are kept, under the very bytes that decide the answer: an entry cannot speak for another root.
+    Bounded in number and, by passing over long messages, in bytes; validity dates and revocation are not its business
+    and are checked on every call.
     """
 
-    def __init__(self, limit: int = 4096) -> None:
-        self._held: OrderedDict[bytes, None] = OrderedDict()
+    def __init__(self, limit: int = 1024) -> None:
+        self._held: OrderedDict[tuple[bytes, ...], None] = OrderedDict()
         self._limit = limit
         self._lock = allocate_lock()
 
     def verify(self, key: x509.PublicKey, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
         """Like :func:`fastness.pki.keys.verify` for a SubjectPublicKeyInfo, remembering successes."""
-        oid = algorithm.oid.encode()
-        sizes = b"%d %d %d %d " % (len(key.raw), len(oid), len(algorithm.parameters), len(signature))
-        digest = keys.sha256(b"".join((sizes, key.raw, oid, algorithm.parameters, signature, data)))
+        if len(data) > MAX_REMEMBERED:
+            return keys.verify(keys.load(key), algorithm, signature, data)
+        said = (key.raw, algorithm.oid.encode(), algorithm.parameters, signature, data)
         with self._lock:
-            if digest in self._held:
-                self._held.move_to_end(digest)
+            if said in self._held:
+                self._held.move_to_end(said)
                 return True
         if not keys.verify(keys.load(key), algorithm, signature, data):
             return False
         with self._lock:
-            self._held[digest] = None
+            self._held[said] = None
             while len(self._held) > self._limit:
                 self._held.popitem(last=False)
         return True
 
 
 memo = SignatureMemo()
+
+
+@cache
+def _published() -> dict[str, str]:
+    """The SHA-256 of the key that signed each published certificate, by the certificate's, both in hexadecimal."""
+    return {row["certificate"]: row["issuer"] for row in ROWS}
 
 
 class Chain(NamedTuple):
@@ -75,7 +87,10 @@ def valid_at(certificate: x509.Certificate, at: datetime) -> bool:
 
 
 def signed_by(certificate: x509.Certificate, issuer: x509.PublicKey) -> bool:
-    """Whether ``issuer`` signed ``certificate``."""
+    """Whether ``issuer`` signed ``certificate``; of published ones the table knows (``published.toml``)."""
+    known = _published().get(keys.sha256(certificate.raw).hex())
+    if known is not None and known == keys.fingerprint(issuer):
+        return True
     return memo.verify(issuer, certificate.algorithm, certificate.signature, certificate.tbs)
 
 
@@ -126,14 +141,16 @@ def _build(
         _usable(current, tee, at, critical)
         if understood is not None:
             understood(current)
-        anchor = anchors.find(tee, current.key)
-        if anchor is not None and (current.issuer == current.subject or len(path) > 1):
-            _self_consistent(current, tee)
+        ends = current.issuer == current.subject
+        anchor = anchors.find(tee, current.key) if ends or len(path) > 1 else None
+        if anchor is not None:
+            if ends:
+                _self_consistent(current, tee)
             return Chain(tuple(path), anchor)
         bare = _anchored_issuer(current, trusted)
         if bare is not None:
             return Chain(tuple(path), bare)
-        if current.issuer == current.subject:
+        if ends:
             raise NotGenuine(
                 f"{tee}.chain",
                 f"root {x509.rfc4514(current.subject)!r} is not pinned",
@@ -160,7 +177,7 @@ def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set
 
 
 def _self_consistent(root: x509.Certificate, tee: str) -> None:
-    if root.issuer == root.subject and not signed_by(root, root.key):
+    if not signed_by(root, root.key):
         raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key")
 
 

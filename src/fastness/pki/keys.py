@@ -42,7 +42,8 @@ class Ecdsa(ec.ECDSA):
         return self._over
 
 
-ECDSA_SHA256, ECDSA_SHA384 = Ecdsa(SHA256()), Ecdsa(SHA384())
+_SHA256 = SHA256()
+ECDSA_SHA256, ECDSA_SHA384 = Ecdsa(_SHA256), Ecdsa(SHA384())
 _ECDSA = {
     "1.2.840.10045.4.3.2": ECDSA_SHA256,
     "1.2.840.10045.4.3.3": ECDSA_SHA384,
@@ -68,7 +69,7 @@ def fingerprint(key: x509.PublicKey) -> str:
 
 def sha256(data: bytes) -> bytes:
     """SHA-256 of ``data``, 32 bytes."""
-    digest = Hash(SHA256())
+    digest = Hash(_SHA256)
     digest.update(data)
     return digest.finalize()
 

@@ -39,21 +39,21 @@ _node = tuple.__new__
 """What ``Node(…)`` does, without a call in between."""
 
 
-def read(data: bytes, position: int = 0, base: int = 0, field: str = "der") -> tuple[Node, int]:
-    """The element at ``position`` and the position after it.
+def head(data: bytes, position: int, limit: int, field: str, base: int = 0) -> tuple[int, int]:
+    """Where the value of the element at ``position`` begins and ends; it must end by ``limit``.
 
     Raises:
         MalformedEvidence: truncated, indefinite or non-minimal length, or a tag of more than one byte.
     """
     start = position + 2
-    if len(data) < start:
-        raise MalformedEvidence(field, base + position, "a tag and a length", f"{len(data) - position} bytes")
+    if limit < start:
+        raise MalformedEvidence(field, base + position, "a tag and a length", f"{limit - position} bytes")
     tag, size = data[position], data[position + 1]
     if tag & 0x1F == 0x1F:
         raise MalformedEvidence(field, base + position, "a one-byte tag", f"0x{tag:02x}")
     if size >= 0x80:
         count = size & 0x7F
-        if not 1 <= count <= 4 or start + count > len(data):
+        if not 1 <= count <= 4 or start + count > limit:
             raise MalformedEvidence(
                 field, base + position, "a definite length of at most 4 bytes", f"0x{data[position + 1]:02x}"
             )
@@ -61,10 +61,39 @@ def read(data: bytes, position: int = 0, base: int = 0, field: str = "der") -> t
         if size < 0x80 or size >> (8 * (count - 1)) == 0:
             raise MalformedEvidence(field, base + position, "the shortest length", f"{size} in {count} bytes")
         start += count
-    end = start + size
-    if end > len(data):
-        raise MalformedEvidence(field, base + position, f"{size} bytes", f"{len(data) - start} bytes")
-    return _node(Node, (tag, data[start:end], data[position:end], base + position)), end
+    if start + size > limit:
+        raise MalformedEvidence(field, base + position, f"{size} bytes", f"{limit - start} bytes")
+    return start, start + size
+
+
+def span(data: bytes, position: int, limit: int, tag: int, field: str, base: int = 0) -> tuple[int, int]:
+    """:func:`head` of an element that must carry ``tag``: structures are read by positions, without a :class:`Node`."""
+    start = position + 2
+    if (
+        start <= limit
+        and data[position] == tag
+        and (stop := start + data[position + 1]) <= limit
+        and stop - start < 0x80
+    ):
+        return start, stop
+    found = head(data, position, limit, field, base)
+    if data[position] != tag:
+        raise MalformedEvidence(field, base + position, f"tag 0x{tag:02x}", f"tag 0x{data[position]:02x}")
+    return found
+
+
+def fills(data: bytes, tag: int, field: str, base: int = 0) -> int:
+    """Where the value of the element begins that fills ``data`` and must carry ``tag``."""
+    start, stop = span(data, 0, len(data), tag, field, base)
+    if stop != len(data):
+        raise MalformedEvidence(field, base + stop, "end of input", f"{len(data) - stop} more bytes")
+    return start
+
+
+def read(data: bytes, position: int = 0, base: int = 0, field: str = "der") -> tuple[Node, int]:
+    """The element at ``position`` and the position after it. Raises like :func:`head`."""
+    start, end = head(data, position, len(data), field, base)
+    return _node(Node, (data[position], data[start:end], data[position:end], base + position)), end
 
 
 def one(data: bytes, tag: int, field: str, base: int = 0) -> Node:
@@ -82,40 +111,31 @@ def expect(node: Node, tag: int, field: str) -> Node:
     return node
 
 
-def children(node: Node, field: str) -> list[Node]:
-    """The elements inside a constructed one; they must fill it."""
-    _, data, raw, offset = node
-    end = len(data)
-    base, position, found = offset + len(raw) - end, 0, []
-    while position < end:
+def parts(data: bytes, position: int, limit: int, field: str, base: int = 0) -> list[tuple[int, int, int]]:
+    """Tag, and begin and end of the value, of each element from ``position`` to ``limit``, which they must fill."""
+    found = []
+    while position < limit:
         start = position + 2
         # nearly every element has a one-byte length: read in place, it halves the time of a certificate
-        if start <= end and (stop := start + data[position + 1]) <= end and stop - start < 0x80:
+        if start <= limit and (stop := start + data[position + 1]) <= limit and stop - start < 0x80:
             tag = data[position]
             if tag & 0x1F != 0x1F:
-                found.append(_node(Node, (tag, data[start:stop], data[position:stop], base + position)))
+                found.append((tag, start, stop))
                 position = stop
                 continue
-        child, position = read(data, position, base, field)
-        found.append(child)
+        start, stop = head(data, position, limit, field, base)
+        found.append((data[position], start, stop))
+        position = stop
     return found
 
 
-def span(data: bytes, position: int, limit: int, tag: int, field: str, base: int = 0) -> tuple[int, int]:
-    """Where the value of the element at ``position`` begins and ends; it must carry ``tag`` and end by ``limit``.
-
-    For structures of many small elements: no :class:`Node` is made. Raises like :func:`read` and :func:`expect`.
-    """
-    start = position + 2
-    if (
-        start <= limit
-        and data[position] == tag
-        and (stop := start + data[position + 1]) <= limit
-        and stop - start < 128
-    ):
-        return start, stop
-    node, stop = read(data[:limit], position, base, field)
-    return stop - len(expect(node, tag, field).value), stop
+def children(node: Node, field: str) -> list[Node]:
+    """The elements inside a constructed one; they must fill it."""
+    data, base, position, found = node.value, node.inner, 0, []
+    for tag, start, stop in parts(data, 0, len(data), field, base):
+        found.append(_node(Node, (tag, data[start:stop], data[position:stop], base + position)))
+        position = stop
+    return found
 
 
 def oid(node: Node, field: str = "object identifier") -> str:
@@ -150,11 +170,15 @@ def _dotted(body: bytes) -> str | None:
 
 def integer(node: Node, field: str = "integer") -> int:
     """A signed integer in its shortest form."""
-    body = expect(node, INTEGER, field).value
+    return signed(expect(node, INTEGER, field).value, field, node.offset)
+
+
+def signed(body: bytes, field: str, offset: int) -> int:
+    """The integer whose value, in its shortest form, is ``body``; the element stands at ``offset``."""
     if not body:
-        raise MalformedEvidence(field, node.offset, "at least one byte", "none")
+        raise MalformedEvidence(field, offset, "at least one byte", "none")
     if len(body) > 1 and ((body[0] == 0 and body[1] < 0x80) or (body[0] == 0xFF and body[1] >= 0x80)):
-        raise MalformedEvidence(field, node.offset, "the shortest form", body[:4].hex())
+        raise MalformedEvidence(field, offset, "the shortest form", body[:4].hex())
     return int.from_bytes(body, "big", signed=True)
 
 
@@ -168,25 +192,38 @@ def unsigned(node: Node, field: str, limit: int) -> int:
 
 def boolean(node: Node, field: str = "boolean") -> bool:
     """FALSE is 0x00, TRUE is 0xFF, nothing else (X.690 section 11.1)."""
-    body = expect(node, BOOLEAN, field).value
+    return truth(expect(node, BOOLEAN, field).value, field, node.offset)
+
+
+def truth(body: bytes, field: str, offset: int) -> bool:
+    """The boolean whose value is ``body``, under the restriction of :func:`boolean`."""
     if body not in (b"\x00", b"\xff"):
-        raise MalformedEvidence(field, node.offset, "00 or ff", body.hex())
+        raise MalformedEvidence(field, offset, "00 or ff", body.hex())
     return body == b"\xff"
 
 
 def bits(node: Node, field: str = "bit string") -> bytes:
     """The bytes of a bit string whose number of bits is a multiple of eight."""
-    body = expect(node, BIT_STRING, field).value
+    return whole(expect(node, BIT_STRING, field).value, field, node.offset)
+
+
+def whole(body: bytes, field: str, offset: int) -> bytes:
+    """The bytes of a bit string whose value is ``body``, no bit of the last one unused."""
     if not body or body[0] != 0:
-        raise MalformedEvidence(field, node.offset, "whole bytes", body[:1].hex() or "nothing")
+        raise MalformedEvidence(field, offset, "whole bytes", body[:1].hex() or "nothing")
     return body[1:]
 
 
 def time(node: Node, field: str = "time") -> datetime:
     """UTCTime or GeneralizedTime as RFC 5280 section 4.1.2.5 restricts them: Zulu, with seconds."""
-    found = _time(node.tag, node.value) if len(node.value) <= 15 else None
+    return instant(node.tag, node.value, field, node.offset)
+
+
+def instant(tag: int, text: bytes, field: str, offset: int) -> datetime:
+    """The time that an element of ``tag`` at ``offset`` says in ``text``, under the restrictions of :func:`time`."""
+    found = _time(tag, text) if len(text) <= 15 else None
     if found is None:
-        raise MalformedEvidence(field, node.offset, "a time in Zulu with seconds that exists", node.value[:20])
+        raise MalformedEvidence(field, offset, "a time in Zulu with seconds that exists", text[:20])
     return found
 
 

@@ -25,10 +25,13 @@ class Block(NamedTuple):
 
     def der(self) -> bytes:
         """The bytes it stands for."""
-        try:
-            return binascii.a2b_base64(self.text.translate(None, _SPACE), strict_mode=True)
-        except binascii.Error:
-            raise MalformedEvidence(f"PEM {self.label}", self.start, "base64", "something else") from None
+        # lines end in newlines in nearly every file, and taking those out is ten times faster than all white space
+        for text in (self.text.replace(b"\n", b""), self.text.translate(None, _SPACE)):
+            try:
+                return binascii.a2b_base64(text, strict_mode=True)
+            except binascii.Error:
+                continue
+        raise MalformedEvidence(f"PEM {self.label}", self.start, "base64", "something else")
 
 
 def blocks(data: bytes) -> Iterator[Block]:

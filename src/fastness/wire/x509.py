@@ -70,7 +70,10 @@ class Certificate(NamedTuple):
 
     def extension(self, oid: str) -> Extension | None:
         """The extension ``oid``, if there."""
-        return next((item for item in self.extensions if item.oid == oid), None)
+        for item in self.extensions:
+            if item.oid == oid:
+                return item
+        return None
 
     @property
     def subject_cn(self) -> str:
@@ -93,10 +96,14 @@ class Certificate(NamedTuple):
         found = self.extension(BASIC_CONSTRAINTS)
         if found is None:
             return None
-        parts = der.children(der.one(found.value, der.SEQUENCE, "basicConstraints", found.offset), "basicConstraints")
-        if not parts or not der.boolean(parts[0], "basicConstraints.cA"):
+        data, base, limit = found.value, found.offset, len(found.value)
+        position = der.fills(data, der.SEQUENCE, "basicConstraints", base)
+        if position == limit:
             return None
-        return der.unsigned(parts[1], "pathLenConstraint", 1 << 16) if len(parts) > 1 else 1 << 16
+        start, stop = der.span(data, position, limit, der.BOOLEAN, "basicConstraints.cA", base)
+        if not der.truth(data[start:stop], "basicConstraints.cA", base + position):
+            return None
+        return _path_length(data, stop, base) if stop < limit else 1 << 16
 
     @property
     def key_usage(self) -> int | None:
@@ -104,10 +111,18 @@ class Certificate(NamedTuple):
         found = self.extension(KEY_USAGE)
         if found is None:
             return None
-        body = der.one(found.value, der.BIT_STRING, "keyUsage", found.offset).value
+        body = found.value[der.fills(found.value, der.BIT_STRING, "keyUsage", found.offset) :]
         if not 2 <= len(body) <= 3 or body[0] > 7:
             raise MalformedEvidence("keyUsage", found.offset, "one or two bytes of bits", body.hex())
         return int.from_bytes(body[1:].ljust(2, b"\0"), "big")
+
+
+def _path_length(data: bytes, position: int, base: int) -> int:
+    start, stop = der.span(data, position, len(data), der.INTEGER, "pathLenConstraint", base)
+    value = der.signed(data[start:stop], "pathLenConstraint", base + position)
+    if stop != len(data) or not 0 <= value <= 1 << 16:
+        raise MalformedEvidence("pathLenConstraint", base + position, "0 to 65536 and nothing after it", value)
+    return value
 
 
 KEY_CERT_SIGN = 0x0400
@@ -151,10 +166,10 @@ class Crl(NamedTuple):
         return self.revoked.get(serial)
 
 
-def _algorithm(node: der.Node, name: str) -> Algorithm:
-    found = _algorithm_of(node.raw)
+def _algorithm(raw: bytes, name: str, offset: int) -> Algorithm:
+    found = _algorithm_of(raw)
     if found is None:
-        raise MalformedEvidence(name, node.offset, "an algorithm and its parameters", node.raw[:32].hex())
+        raise MalformedEvidence(name, offset, "an algorithm and its parameters", raw[:32].hex())
     return found
 
 
@@ -170,51 +185,83 @@ def _algorithm_of(raw: bytes) -> Algorithm | None:
         return None
 
 
-def public_key(node: der.Node) -> PublicKey:
-    """A SubjectPublicKeyInfo node as a value."""
-    parts = der.children(der.expect(node, der.SEQUENCE, "subjectPublicKeyInfo"), "subjectPublicKeyInfo")
-    if len(parts) != 2:
-        raise MalformedEvidence("subjectPublicKeyInfo", node.offset, "two elements", len(parts))
-    return PublicKey(
-        _algorithm(parts[0], "subjectPublicKeyInfo.algorithm"), der.bits(parts[1], "subjectPublicKey"), node.raw
-    )
-
-
 def parse_public_key(data: bytes) -> PublicKey:
     """A DER SubjectPublicKeyInfo that fills ``data``."""
-    return public_key(der.one(data, der.SEQUENCE, "subjectPublicKeyInfo"))
+    name = "subjectPublicKeyInfo"
+    return _public_key(data, der.fills(data, der.SEQUENCE, name), 0, len(data))
 
 
-def _extensions(node: der.Node, name: str) -> tuple[Extension, ...]:
-    whole = der.one(node.value, der.SEQUENCE, name, node.inner)
-    data, base, item = whole.value, whole.inner, 0
+def _public_key(data: bytes, inner: int, start: int, end: int) -> PublicKey:
+    """The SubjectPublicKeyInfo at ``start`` to ``end``, whose value begins at ``inner``."""
+    name = "subjectPublicKeyInfo"
+    _, stop = der.span(data, inner, end, der.SEQUENCE, f"{name}.algorithm")
+    algorithm = _algorithm(data[inner:stop], f"{name}.algorithm", inner)
+    bits, last = der.span(data, stop, end, der.BIT_STRING, "subjectPublicKey")
+    if last != end:
+        raise MalformedEvidence(name, last, "two elements", "more")
+    return PublicKey(algorithm, der.whole(data[bits:end], "subjectPublicKey", stop), data[start:end])
+
+
+def _extensions(data: bytes, start: int, end: int, name: str) -> tuple[Extension, ...]:
+    """The extensions whose SEQUENCE fills ``start`` to ``end``."""
+    item, last = der.span(data, start, end, der.SEQUENCE, name)
+    if last != end:
+        raise MalformedEvidence(name, last, "one sequence of extensions", "more")
     found: dict[str, Extension] = {}
-    while item < len(data):
-        start, end = der.span(data, item, len(data), der.SEQUENCE, name, base)
-        start, stop = der.span(data, start, end, der.OID, name, base)
-        oid = der.dotted(data[start:stop], name, base + start)
-        flag = b"\0"
-        if data[stop : stop + 1] == b"\1":
-            start, stop = der.span(data, stop, end, der.BOOLEAN, name, base)
-            flag = data[start:stop]
-        start, stop = der.span(data, stop, end, der.OCTET_STRING, name, base)
-        if stop != end or oid in found or flag not in (b"\0", b"\xff"):
-            have = f"{oid} twice" if oid in found else data[item:end].hex()[:60]
-            raise MalformedEvidence(name, base + item, "distinct extensions: an id, a flag and a value", have)
-        found[oid] = Extension(oid, flag == b"\xff", data[start:stop], base + start)
-        item = end
+    while item < end:
+        start, stop = der.span(data, item, end, der.SEQUENCE, name)
+        oid, value = der.span(data, start, stop, der.OID, name)
+        identifier = der.dotted(data[oid:value], name, start)
+        critical = False
+        if data.startswith(_TRUE, value):
+            critical, value = True, value + len(_TRUE)
+        elif data.startswith(_FALSE, value):  # a DEFAULT that DER leaves out (X.690 section 11.5), and issuers do not
+            value += len(_FALSE)
+        begin, value = der.span(data, value, stop, der.OCTET_STRING, name)
+        if value != stop or identifier in found:
+            have = f"{identifier} twice" if identifier in found else data[item:stop].hex()[:60]
+            raise MalformedEvidence(name, item, "distinct extensions: an id, a flag and a value", have)
+        found[identifier] = Extension(identifier, critical, data[begin:stop], begin)
+        item = stop
     return tuple(found.values())
 
 
-def _envelope(data: bytes, name: str, limit: int) -> tuple[der.Node, der.Node, bytes]:
-    """What is signed, the algorithm, and the signature."""
+_TRUE, _FALSE = bytes((der.BOOLEAN, 1, 0xFF)), bytes((der.BOOLEAN, 1, 0))
+
+
+class _Envelope(NamedTuple):
+    """What is signed stands at ``start`` to ``end``, its value begins at ``inner``; ``algorithm`` is raw DER."""
+
+    start: int
+    inner: int
+    end: int
+    algorithm: bytes
+    signature: bytes
+
+
+def _envelope(data: bytes, name: str, limit: int) -> _Envelope:
     if len(data) > limit:
         raise MalformedEvidence(name, 0, f"at most {limit} bytes", len(data))
-    parts = der.children(der.one(data, der.SEQUENCE, name), name)
-    if len(parts) != 3:
-        raise MalformedEvidence(name, 0, "three elements", len(parts))
-    tbs = der.expect(parts[0], der.SEQUENCE, f"{name}.tbs")
-    return tbs, parts[1], der.bits(parts[2], f"{name}.signature")
+    start, last = der.fills(data, der.SEQUENCE, name), len(data)
+    inner, end = der.span(data, start, last, der.SEQUENCE, f"{name}.tbs")
+    _, stop = der.span(data, end, last, der.SEQUENCE, f"{name}.signatureAlgorithm")
+    bits, after = der.span(data, stop, last, der.BIT_STRING, f"{name}.signature")
+    if after != last:
+        raise MalformedEvidence(name, after, "three elements", "more")
+    return _Envelope(start, inner, end, data[end:stop], der.whole(data[bits:after], f"{name}.signature", stop))
+
+
+def _same_algorithm(data: bytes, position: int, envelope: _Envelope, name: str) -> int:
+    """Where the algorithm inside what is signed ends; it must be the one outside (RFC 5280 section 4.1.1.2)."""
+    _, stop = der.span(data, position, envelope.end, der.SEQUENCE, f"{name}.signature")
+    if data[position:stop] != envelope.algorithm:
+        raise MalformedEvidence(f"{name}.signature", position, "the outer algorithm", "another")
+    return stop
+
+
+def _instant(data: bytes, position: int, limit: int, field: str) -> tuple[datetime, int]:
+    start, stop = der.head(data, position, limit, field)
+    return der.instant(data[position], data[start:stop], field, position), stop
 
 
 def certificate(data: bytes) -> Certificate:
@@ -228,76 +275,96 @@ def certificate(data: bytes) -> Certificate:
 
 @lru_cache(maxsize=512)
 def _certificate(data: bytes) -> Certificate:
-    tbs, algorithm, signature = _envelope(data, "certificate", MAX_CERTIFICATE)
-    parts = der.children(tbs, "tbsCertificate")
+    # by positions, not by nodes: a first verification spends most of its own time here
+    envelope = _envelope(data, "certificate", MAX_CERTIFICATE)
+    start, position, end, algorithm, signature = envelope
     version = 0
-    if parts and parts[0].tag == 0xA0:
-        version = der.unsigned(der.one(parts[0].value, der.INTEGER, "version", parts[0].inner), "version", 2)
-        parts = parts[1:]
-    if len(parts) < 6:
-        raise MalformedEvidence("tbsCertificate", tbs.offset, "at least six elements", len(parts))
-    if parts[1].raw != algorithm.raw:
-        raise MalformedEvidence("tbsCertificate.signature", parts[1].offset, "the outer algorithm", "another")
-    validity = der.children(der.expect(parts[3], der.SEQUENCE, "validity"), "validity")
-    if len(validity) != 2:
-        raise MalformedEvidence("validity", parts[3].offset, "two times", len(validity))
-    extensions: tuple[Extension, ...] = ()
-    for extra in parts[6:]:
-        if extra.tag == 0xA3 and version == 2:
-            extensions = _extensions(extra, "extensions")
-        elif extra.tag not in (0x81, 0x82, 0xA1, 0xA2):
-            raise MalformedEvidence(
-                "tbsCertificate", extra.offset, "unique ids or extensions", f"tag 0x{extra.tag:02x}"
-            )
+    if position < end and data[position] == 0xA0:
+        inner, stop = der.span(data, position, end, 0xA0, "version")
+        version = der.unsigned(der.one(data[inner:stop], der.INTEGER, "version", inner), "version", 2)
+        position = stop
+    inner, stop = der.span(data, position, end, der.INTEGER, "serialNumber")
+    serial = der.signed(data[inner:stop], "serialNumber", position)
+    issuer = _same_algorithm(data, stop, envelope, "tbsCertificate")
+    _, validity = der.span(data, issuer, end, der.SEQUENCE, "issuer")
+    inner, subject = der.span(data, validity, end, der.SEQUENCE, "validity")
+    not_before, inner = _instant(data, inner, subject, "notBefore")
+    not_after, inner = _instant(data, inner, subject, "notAfter")
+    if inner != subject:
+        raise MalformedEvidence("validity", validity, "two times", "more")
+    _, spki = der.span(data, subject, end, der.SEQUENCE, "subject")
+    inner, rest = der.span(data, spki, end, der.SEQUENCE, "subjectPublicKeyInfo")
     return Certificate(
         raw=data,
-        tbs=tbs.raw,
-        serial=der.integer(parts[0], "serialNumber"),
-        issuer=der.expect(parts[2], der.SEQUENCE, "issuer").raw,
-        subject=der.expect(parts[4], der.SEQUENCE, "subject").raw,
-        not_before=der.time(validity[0], "notBefore"),
-        not_after=der.time(validity[1], "notAfter"),
-        key=public_key(parts[5]),
-        extensions=extensions,
-        algorithm=_algorithm(algorithm, "certificate.signatureAlgorithm"),
+        tbs=data[start:end],
+        serial=serial,
+        issuer=data[issuer:validity],
+        subject=data[subject:spki],
+        not_before=not_before,
+        not_after=not_after,
+        key=_public_key(data, inner, spki, rest),
+        extensions=_optional(data, rest, end, version),
+        algorithm=_algorithm(algorithm, "certificate.signatureAlgorithm", end),
         signature=signature,
     )
+
+
+def _optional(data: bytes, position: int, end: int, version: int) -> tuple[Extension, ...]:
+    """What follows the key in a certificate: unique ids, of no use here, and the extensions of version 3."""
+    extensions: tuple[Extension, ...] = ()
+    while position < end:
+        tag = data[position]
+        start, stop = der.head(data, position, end, "tbsCertificate")
+        if tag == 0xA3 and version == 2:
+            extensions = _extensions(data, start, stop, "extensions")
+        elif tag not in (0x81, 0x82, 0xA1, 0xA2):
+            raise MalformedEvidence("tbsCertificate", position, "unique ids or extensions", f"tag 0x{tag:02x}")
+        position = stop
+    return extensions
 
 
 def crl(data: bytes) -> Crl:
     """A DER certificate revocation list that fills ``data`` (at most 4 MiB)."""
-    tbs, algorithm, signature = _envelope(data, "crl", MAX_CRL)
-    parts = der.children(tbs, "tbsCertList")
-    if parts and parts[0].tag == der.INTEGER:
-        parts = parts[1:]
-    if len(parts) < 3:
-        raise MalformedEvidence("tbsCertList", tbs.offset, "at least three elements", len(parts))
-    if parts[0].raw != algorithm.raw:
-        raise MalformedEvidence("tbsCertList.signature", parts[0].offset, "the outer algorithm", "another")
-    rest = parts[3:]
+    data = bytes(data)
+    envelope = _envelope(data, "crl", MAX_CRL)
+    start, position, end, algorithm, signature = envelope
+    if data[position : position + 1] == bytes((der.INTEGER,)):
+        _, position = der.span(data, position, end, der.INTEGER, "version")
+    issuer = _same_algorithm(data, position, envelope, "tbsCertList")
+    _, position = der.span(data, issuer, end, der.SEQUENCE, "issuer")
+    name = data[issuer:position]
+    this_update, position = _instant(data, position, end, "thisUpdate")
     next_update = None
-    if rest and rest[0].tag in (der.UTC_TIME, der.GENERALIZED_TIME):
-        next_update = der.time(rest[0], "nextUpdate")
-        rest = rest[1:]
+    if data[position : position + 1] in _TIMES and position < end:
+        next_update, position = _instant(data, position, end, "nextUpdate")
     entries = None
-    if rest and rest[0].tag == der.SEQUENCE:
-        entries, rest = rest[0], rest[1:]
-    number = None
-    for extra in rest:
-        for item in _extensions(der.expect(extra, 0xA0, "crlExtensions"), "crlExtensions"):
-            if item.oid == "2.5.29.20":
-                number = der.integer(der.one(item.value, der.INTEGER, "cRLNumber", item.offset), "cRLNumber")
+    if data[position : position + 1] == bytes((der.SEQUENCE,)) and position < end:
+        entries, position = der.read(data[:end], position, 0, "revokedCertificates")
     return Crl(
-        raw=bytes(data),
-        tbs=tbs.raw,
-        issuer=der.expect(parts[1], der.SEQUENCE, "issuer").raw,
-        this_update=der.time(parts[2], "thisUpdate"),
+        raw=data,
+        tbs=data[start:end],
+        issuer=name,
+        this_update=this_update,
         next_update=next_update,
         entries=entries,
-        number=number,
-        algorithm=_algorithm(algorithm, "crl.signatureAlgorithm"),
+        number=_number(data, position, end),
+        algorithm=_algorithm(algorithm, "crl.signatureAlgorithm", end),
         signature=signature,
     )
+
+
+_TIMES = (bytes((der.UTC_TIME,)), bytes((der.GENERALIZED_TIME,)))
+
+
+def _number(data: bytes, position: int, end: int) -> int | None:
+    """The cRLNumber among the extensions of a list (RFC 5280 section 5.2.3), which stand at ``position`` if any do."""
+    number = None
+    while position < end:
+        start, position = der.span(data, position, end, 0xA0, "crlExtensions")
+        for item in _extensions(data, start, position, "crlExtensions"):
+            if item.oid == "2.5.29.20":
+                number = der.integer(der.one(item.value, der.INTEGER, "cRLNumber", item.offset), "cRLNumber")
+    return number
 
 
 def _revoked(node: der.Node) -> dict[int, datetime]:
@@ -312,19 +379,14 @@ def _revoked(node: der.Node) -> dict[int, datetime]:
 
 def _attributes(raw: bytes) -> list[tuple[bytes, bytes]]:
     """Type and value of each attribute of a DER Name, in order: the bytes inside the identifier and the string."""
-    relative, limit = der.span(raw, 0, len(raw), der.SEQUENCE, "Name")
-    if limit != len(raw):
-        raise MalformedEvidence("Name", limit, "end of input", f"{len(raw) - limit} more bytes")
+    relative, limit = der.fills(raw, der.SEQUENCE, "Name"), len(raw)
     found = []
-    while relative < limit:
-        attribute, relative = der.span(raw, relative, limit, der.SET, "RDN")
-        while attribute < relative:
-            start, attribute = der.span(raw, attribute, relative, der.SEQUENCE, "attribute")
-            start, stop = der.span(raw, start, attribute, der.OID, "attribute")
-            text, end = der.read(raw, stop, field="attribute")
-            if end != attribute:
-                raise MalformedEvidence("attribute", stop, "a type and a value", raw[start:attribute].hex()[:60])
-            found.append((raw[start:stop], text.value))
+    for set_, attribute, stop in der.parts(raw, relative, limit, "Name"):
+        for sequence, start, end in der.parts(raw, attribute, stop, "RDN"):
+            pair = der.parts(raw, start, end, "attribute")
+            if set_ != der.SET or sequence != der.SEQUENCE or len(pair) != 2 or pair[0][0] != der.OID:
+                raise MalformedEvidence("attribute", start, "a type and a value", raw[start:end].hex()[:60])
+            found.append((raw[slice(*pair[0][1:])], raw[slice(*pair[1][1:])]))
     return found
 
 

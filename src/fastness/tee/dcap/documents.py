@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from fastness.errors import MalformedEvidence
 
@@ -112,7 +112,8 @@ def envelope(data: bytes, name: str) -> tuple[bytes, dict[str, Any], bytes]:
     inner = found[name]
     if not isinstance(inner, dict):
         raise _bad(name, "an object", inner)
-    return data[slice(*spans[name])], inner, _hex(found, "signature", 64)
+    signed = found["signature"] if type(found["signature"]) is str else ""
+    return data[slice(*spans[name])], inner, _hex(signed, "signature", 64)
 
 
 def _members(text: str, count: int) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
@@ -159,22 +160,31 @@ def _blank(text: str, position: int) -> int:
     return position
 
 
-def _get(value: Any, key: str, kind: type[T]) -> T:
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, kind) or isinstance(found, bool):
-        raise _bad(key, kind.__name__, found)
+_Shape: TypeAlias = tuple[tuple[str, type], ...]
+
+
+def _take(value: Any, shape: _Shape) -> list[Any]:
+    """The members of an object that ``shape`` names, each of the very type it names (true is no int)."""
+    found = []
+    for key, kind in shape:
+        item = value.get(key) if type(value) is dict else None
+        if type(item) is not kind:
+            raise _bad(key, kind.__name__, item)
+        found.append(item)
     return found
 
 
 def _number(value: Any, key: str, limit: int = 65535) -> int:
-    found = _get(value, key, int)
+    return _within(_take(value, ((key, int),))[0], key, limit)
+
+
+def _within(found: int, key: str, limit: int = 65535) -> int:
     if not 0 <= found <= limit:
         raise _bad(key, f"0 to {limit}", found)
     return found
 
 
-def _hex(value: dict[str, Any], key: str, size: int) -> bytes:
-    found = _get(value, key, str)
+def _hex(found: str, key: str, size: int) -> bytes:
     try:
         plain = bytes.fromhex(found)
     except ValueError:
@@ -184,11 +194,10 @@ def _hex(value: dict[str, Any], key: str, size: int) -> bytes:
     return plain
 
 
-def _time(value: dict[str, Any], key: str) -> datetime:
-    found = _get(value, key, str)
-    time = _instant(found) if len(found) == 20 else None
+def _time(text: str, key: str) -> datetime:
+    time = _instant(text) if len(text) == 20 else None
     if time is None:
-        raise _bad(key, "a time in Zulu with seconds", found)
+        raise _bad(key, "a time in Zulu with seconds", text)
     return time
 
 
@@ -202,101 +211,138 @@ def _instant(text: str) -> datetime | None:
     return found if found.isoformat() == text[:-1] + "+00:00" and text[-1] == "Z" else None
 
 
-def _list(value: dict[str, Any], key: str, limit: int = 256) -> list[Any]:
-    found = _get(value, key, list)
+def _list(found: list[Any], key: str, limit: int = 256) -> list[Any]:
     if len(found) > limit:
         raise _bad(key, f"at most {limit} entries", len(found))
     return found
 
 
-def _verdict(value: dict[str, Any], statuses: frozenset[str]) -> tuple[str, str, tuple[str, ...]]:
-    status = _get(value, "tcbStatus", str)
+_LEVEL: _Shape = ("tcb", dict), ("tcbStatus", str), ("tcbDate", str)
+
+
+def _level(item: Any, statuses: frozenset[str]) -> tuple[dict[str, Any], str, str, tuple[str, ...]]:
+    """The versions a level takes; its date, status and advisories."""
+    tcb, status, date = _take(item, _LEVEL)
     if status not in statuses:
         raise _bad("tcbStatus", "a status Intel defines", status)
-    _time(value, "tcbDate")
-    advisories = _list(value, "advisoryIDs") if "advisoryIDs" in value else []
-    if not all(_is_advisory(item) for item in advisories):
-        raise _bad("advisoryIDs", "names of advisories", advisories)
-    return value["tcbDate"], status, tuple(advisories)
+    _time(date, "tcbDate")
+    return tcb, date, status, _advisories(item["advisoryIDs"]) if "advisoryIDs" in item else ()
 
 
-def _is_advisory(name: Any) -> bool:
-    """INTEL-SA-00837: letters, digits and hyphens."""
-    return isinstance(name, str) and name.isascii() and name.replace("-", "0").isalnum() and len(name) <= MAX_ADVISORY
+def _advisories(found: Any) -> tuple[str, ...]:
+    """INTEL-SA-00837 …: letters, digits and hyphens."""
+    if type(found) is not list or not {*map(type, found)} <= {str} or len(found) > 256:
+        raise _bad("advisoryIDs", "at most 256 names", found)
+    text = "".join(found).replace("-", "0") or "0"
+    if not text.isascii() or not text.isalnum() or not all(found) or max(map(len, found), default=0) > MAX_ADVISORY:
+        raise _bad("advisoryIDs", "names of advisories", found)
+    return tuple(found)
 
 
-def _levels(value: dict[str, Any], statuses: frozenset[str]) -> tuple[Level, ...]:
+def _levels(found: list[Any], statuses: frozenset[str]) -> tuple[Level, ...]:
     rows = []
-    for item in _list(value, "tcbLevels"):
-        tcb = _get(item, "tcb", dict)
-        rows.append(Level(_number(tcb, "isvsvn"), *_verdict(item, statuses)))
+    for item in _list(found, "tcbLevels"):
+        tcb, date, status, advisories = _level(item, statuses)
+        rows.append(Level(_number(tcb, "isvsvn"), date, status, advisories))
     return tuple(rows)
 
 
-def _components(tcb: dict[str, Any], key: str) -> tuple[int, ...]:
-    rows = _list(tcb, key, 16)
-    svns: list[Any] = [row.get("svn") if isinstance(row, dict) else None for row in rows]
-    if len(svns) != 16 or set(map(type, svns)) != {int} or min(svns) < 0 or max(svns) > 255:
+def _components(rows: list[Any], key: str) -> tuple[int, ...]:
+    svns: list[Any] = [row.get("svn") if type(row) is dict else None for row in rows[:17]]
+    if len(svns) != 16 or {*map(type, svns)} != {int} or min(svns) < 0 or max(svns) > 255:
         raise _bad(key, "16 components with an svn of 0 to 255", svns)
     return tuple(svns)
 
 
-def _platform_level(item: dict[str, Any], version: int, tdx: bool) -> PlatformLevel:
-    tcb = _get(item, "tcb", dict)
+_VERSIONS: dict[tuple[int, bool], _Shape] = {
+    (2, False): (("pcesvn", int), *((name, int) for name in _COMPONENTS_2)),
+    (3, False): (("pcesvn", int), ("sgxtcbcomponents", list)),
+    (3, True): (("pcesvn", int), ("sgxtcbcomponents", list), ("tdxtcbcomponents", list)),
+}
+"""The versions that a TCB level states, by version of the document and whether it is TDX's."""
+
+
+def _platform_level(item: Any, version: int, tdx: bool) -> PlatformLevel:
+    tcb, date, status, advisories = _level(item, PLATFORM_STATUSES)
+    pcesvn, *rest = _take(tcb, _VERSIONS[version, tdx])
     if version == 2:
-        sgx = tuple([_number(tcb, name, 255) for name in _COMPONENTS_2])
+        sgx = tuple([_within(svn, name, 255) for svn, name in zip(rest, _COMPONENTS_2, strict=True)])
     else:
-        sgx = _components(tcb, "sgxtcbcomponents")
-    more = _components(tcb, "tdxtcbcomponents") if tdx else ()
-    return PlatformLevel(sgx, _number(tcb, "pcesvn"), more, *_verdict(item, PLATFORM_STATUSES))
+        sgx = _components(rest[0], "sgxtcbcomponents")
+    more = _components(rest[1], "tdxtcbcomponents") if tdx else ()
+    return PlatformLevel(sgx, _within(pcesvn, "pcesvn"), more, date, status, advisories)
 
 
-def _module(value: dict[str, Any], name: str) -> Module:
-    levels = _levels(value, MODULE_STATUSES) if name else ()
+_MODULE: _Shape = ("mrsigner", str), ("attributes", str), ("attributesMask", str)
+_NAMED: _Shape = *_MODULE, ("id", str), ("tcbLevels", list)
+
+
+def _module(value: Any, *, named: bool = True) -> Module:
+    """The module without a version of its own, or one named by its version, which has levels."""
+    mrsigner, attributes, mask, *rest = _take(value, _NAMED if named else _MODULE)
     return Module(
-        name, _hex(value, "mrsigner", 48), _hex(value, "attributes", 8), _hex(value, "attributesMask", 8), levels
+        rest[0].upper() if named else "",
+        _hex(mrsigner, "mrsigner", 48),
+        _hex(attributes, "attributes", 8),
+        _hex(mask, "attributesMask", 8),
+        _levels(rest[1], MODULE_STATUSES) if named else (),
     )
 
 
+_ENVELOPE: _Shape = ("version", int), ("issueDate", str), ("nextUpdate", str), ("tcbEvaluationDataNumber", int)
+
+
 def _signed(raw: bytes, inner: dict[str, Any], signature: bytes, name: str, versions: tuple[int, ...]) -> Signed:
-    version = _number(inner, "version")
+    version, issued, until, evaluation = _take(inner, _ENVELOPE)
     if version not in versions:
         raise _bad("version", f"one of {versions}", version)
-    issued, until = _time(inner, "issueDate"), _time(inner, "nextUpdate")
-    return Signed(raw, signature, name, version, issued, until, _number(inner, "tcbEvaluationDataNumber", 1 << 31))
+    number = _within(evaluation, "tcbEvaluationDataNumber", 1 << 31)
+    return Signed(raw, signature, name, version, _time(issued, "issueDate"), _time(until, "nextUpdate"), number)
+
+
+_ID: _Shape = (("id", str),)
+_INFO: _Shape = ("tcbType", int), ("fmspc", str), ("pceId", str), ("tcbLevels", list)
 
 
 def _tcb_info(data: bytes) -> TcbInfo:
     raw, inner, signature = envelope(data, "tcbInfo")
-    name = "SGX" if inner.get("version") == 2 and "id" not in inner else _get(inner, "id", str)
+    name = "SGX" if inner.get("version") == 2 and "id" not in inner else _take(inner, _ID)[0]
     if name not in ("SGX", "TDX"):
         raise _bad("id", "SGX or TDX", name)
-    signed = _signed(raw, inner, signature, name, (3,) if name == "TDX" else (2, 3))
-    if _number(inner, "tcbType") != 0:
-        raise _bad("tcbType", 0, inner["tcbType"])
-    levels = [_platform_level(item, signed.version, name == "TDX") for item in _list(inner, "tcbLevels")]
-    modules = _list(inner, "tdxModuleIdentities") if "tdxModuleIdentities" in inner else []
+    tdx = name == "TDX"
+    signed = _signed(raw, inner, signature, name, (3,) if tdx else (2, 3))
+    kind, fmspc, pceid, rows = _take(inner, _INFO)
+    if kind != 0:
+        raise _bad("tcbType", 0, kind)
+    modules = _take(inner, (("tdxModuleIdentities", list),))[0] if "tdxModuleIdentities" in inner else []
     return TcbInfo(
         signed,
-        _hex(inner, "fmspc", 6),
-        _hex(inner, "pceId", 2),
-        tuple(levels),
-        _module(_get(inner, "tdxModule", dict), "") if name == "TDX" else None,
-        tuple(_module(item, _get(item, "id", str).upper()) for item in modules),
+        _hex(fmspc, "fmspc", 6),
+        _hex(pceid, "pceId", 2),
+        tuple([_platform_level(item, signed.version, tdx) for item in _list(rows, "tcbLevels")]),
+        _module(inner.get("tdxModule"), named=False) if tdx else None,
+        tuple([_module(item) for item in _list(modules, "tdxModuleIdentities")]),
     )
+
+
+_IDENTITY: _Shape = (
+    *_ID, ("miscselect", str), ("miscselectMask", str), ("attributes", str), ("attributesMask", str), ("mrsigner", str),
+    ("isvprodid", int), ("tcbLevels", list),
+)  # fmt: skip
 
 
 def _identity(data: bytes) -> Identity:
     raw, inner, signature = envelope(data, "enclaveIdentity")
+    name, misc, misc_mask, attributes, mask, mrsigner, product, rows = _take(inner, _IDENTITY)
     return Identity(
-        _signed(raw, inner, signature, _get(inner, "id", str), (2,)),
-        _hex(inner, "miscselect", 4),
-        _hex(inner, "miscselectMask", 4),
-        _hex(inner, "attributes", 16),
-        _hex(inner, "attributesMask", 16),
-        _hex(inner, "mrsigner", 32),
-        _number(inner, "isvprodid"),
-        _levels(inner, QE_STATUSES),
+        _signed(raw, inner, signature, name, (2,)),
+        _hex(misc, "miscselect", 4),
+        _hex(misc_mask, "miscselectMask", 4),
+        _hex(attributes, "attributes", 16),
+        _hex(mask, "attributesMask", 16),
+        _hex(mrsigner, "mrsigner", 32),
+        _within(product, "isvprodid"),
+        _levels(rows, QE_STATUSES),
     )
 
 
