@@ -215,9 +215,13 @@ def test_revocation() -> None:
 
 @pytest.mark.parametrize(
     ("other", "revoking"),
-    [({}, {"start": FROM + timedelta(days=9)}), ({"start": FROM + timedelta(days=9)}, {}), ({}, {"end": AT - timedelta(days=1)})],
+    [
+        ({}, {"start": FROM + timedelta(days=9)}),
+        ({"start": FROM + timedelta(days=9)}, {}),
+        ({}, {"end": AT - timedelta(days=1)}),
+    ],
     ids=["newer", "older", "run out"],
-)  # fmt: skip
+)
 def test_revoked_on_one_list_is_revoked(other: dict[str, Any], revoking: dict[str, Any]) -> None:
     revoked = crl_of(ROOT, MIDDLE.value.serial, **revoking)
     for lists in ((revoked,), (revoked, crl_of(ROOT, **other)), (crl_of(ROOT, **other), revoked)):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, Hash
 
+from fastness.errors import MalformedEvidence, UsageError
 from fastness.pki import keys
 from fastness.tee import Collateral
 from fastness.tee.sev import layout as at
-from fastness.tee.sev.evidence import AmdCertificate, Evidence, SevCertificate
+from fastness.tee.sev.evidence import AmdCertificate, Evidence, SevCertificate, amd_certificate, sev_certificate
 from fastness.wire import x509
 from fastness.wire.x509 import PublicKey
 
@@ -94,3 +98,65 @@ def ecdsa(by: SevCertificate, algorithm: int, signature: bytes, data: bytes) -> 
     digest.update(data)
     r, s = (int.from_bytes(signature[start : start + 72], "little") for start in (0, 72))
     return keys.verify_ecdsa(ec_key(by), r, s, digest.finalize(), hashing())
+
+
+MAX_ALIKE = 8
+"""Most parts of one kind that are looked through."""
+
+
+def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """Of several parts of a kind, those that belong together: AMD's roots of every line may lie beside a platform's
+    chain, a PEK's request beside the PEK, a tenant's Diffie-Hellman key beside the platform's.
+
+    Raises:
+        UsageError: the certificates of more than one platform.
+    """
+    alike: dict[str, list[bytes]] = {}
+    for kind, data in parts:
+        alike.setdefault(kind, []).append(data)
+    found = {kind: known[-1] for kind, known in alike.items()}
+    if not {"cek", "pek"} <= found.keys() or all(len(known) == 1 for known in alike.values()):
+        return found
+    read = {kind: [(data, _read(kind, data)) for data in known[:MAX_ALIKE]] for kind, known in alike.items()}
+
+    def pick(kind: str, fits: Callable[[Any], bool]) -> Any:
+        fitting = [item for item in read.get(kind, ()) if item[1] is not None and _fits(fits, item[1])]
+        if fitting:
+            found[kind] = fitting[0][0]
+        return fitting[0][1] if fitting else None
+
+    pairs = [(cek, pek) for cek in read["cek"] for pek in read["pek"]
+             if cek[1] and pek[1] and _fits(lambda one, by=cek[1]: sev_signed(one, by), pek[1])]  # fmt: skip
+    if len({cek[0] for cek, _ in pairs}) > 1:
+        raise UsageError("the certificates of more than one SEV platform", hint="verify one platform at a time")
+    astray = [pek for pek in read["pek"] if pek not in [one for _, one in pairs] and not _unsigned(pek[1])]
+    if not pairs or astray:  # refused later: a signature that is by no CEK here
+        return {**found, "pek": astray[0][0]} if astray else found
+    (found["cek"], cek), (found["pek"], pek) = pairs[0]
+    ask = pick("ask", lambda item: sev_signed(cek, item))
+    if ask is not None:
+        pick("ark", lambda item: ask.certifying_id == item.key_id and amd_signed(ask, item))
+    pick("oca", lambda item: sev_signed(pek, item))
+    pick("pdh", lambda item: sev_signed(item, pek))
+    return found
+
+
+def _read(kind: str, data: bytes) -> AmdCertificate | SevCertificate | None:
+    try:
+        if kind in ("ark", "ask"):
+            return amd_certificate(data, kind)
+        return sev_certificate(data, kind) if kind in at.SIGNING else None
+    except MalformedEvidence:
+        return None
+
+
+def _unsigned(certificate: Any) -> bool:
+    """Whether it is a request: nobody has signed it yet."""
+    return certificate is not None and all(slot.usage == at.NO_USAGE for slot in certificate.slots)
+
+
+def _fits(fits: Callable[[Any], bool], item: object) -> bool:
+    try:
+        return fits(item)
+    except MalformedEvidence:  # a key that is none
+        return False

@@ -108,13 +108,24 @@ def recognise_part(data: bytes) -> str | None:
     """Which certificate or report ``data`` is, by size, version and usage; None if none."""
     if data[:4] == b"\x01\0\0\0" and len(data) in at.AMD_SIZES:
         return {at.ARK_USAGE: "ark", at.ASK_USAGE: "ask"}.get(int.from_bytes(data[0x24:0x28], "little"))
-    if data[:4] == b"\x01\0\0\0" and len(data) == at.SEV_SIZE:
-        return at.USAGES.get(int.from_bytes(data[8:12], "little"))
+    if len(data) == at.SEV_SIZE and (kind := _sev_kind(data)):
+        return kind
     if len(data) <= launch.MAX_MEASUREMENT and data.lstrip()[:1] == b"{":
         return "launch" if launch.MEASUREMENT.encode() in data else None
     if len(data) == at.REPORT_SIZE and data[0x34:0x38] == b"\x02\x10\0\0":
         return "report"
     return "proof" if injected.recognise(data) else None
+
+
+def _sev_kind(data: bytes) -> str | None:
+    """The kind of a SEV certificate. A damaged head is not another file: what follows it tells, and parsing refuses."""
+    kind = at.USAGES.get(int.from_bytes(data[8:12], "little"))
+    if data[:4] == b"\x01\0\0\0" and kind is not None:
+        return kind
+    shaped = data[at.KEY_AT : at.KEY_AT + 4] in (b"\x01\0\0\0", b"\x02\0\0\0")
+    if not shaped or any(data[at.KEY_AT + 4 + 2 * at.COORDINATE : at.SEV_SIGNED]):
+        return None
+    return kind or at.UNKNOWN
 
 
 def split(data: bytes) -> list[tuple[str, bytes]]:
@@ -124,7 +135,8 @@ def split(data: bytes) -> list[tuple[str, bytes]]:
     while data and len(found) < len(at.PARTS):
         for size in (at.SEV_SIZE, *at.AMD_SIZES):
             kind = recognise_part(data[:size]) if len(data) >= size else None
-            if kind is not None:
+            # an ASK of 4096 bits begins like one of 2048
+            if kind is not None and at.AMD_SIZES.get(size, _bits(data)) == _bits(data):
                 found.append((kind, data[:size]))
                 data = data[size:]
                 break
@@ -133,8 +145,20 @@ def split(data: bytes) -> list[tuple[str, bytes]]:
     return [] if data else found
 
 
+def _bits(data: bytes) -> int:
+    """What an AMD certificate says of the size of its modulus."""
+    return int.from_bytes(data[0x3C:0x40], "little")
+
+
 def assemble(parts: Mapping[str, bytes]) -> bytes | None:
-    """The container of ``parts`` by kind; None without a CEK and a PEK, which evidence cannot do without."""
+    """The container of ``parts`` by kind; None without a CEK and a PEK, which evidence cannot do without.
+
+    Raises:
+        MalformedEvidence: a certificate of a usage that no part has.
+    """
+    if at.UNKNOWN in parts:
+        usage = int.from_bytes(parts[at.UNKNOWN][8:12], "little")
+        raise MalformedEvidence("certificate.usage", 8, "one of OCA, CEK, PEK, PDH", f"0x{usage:x}")
     if "cek" not in parts or "pek" not in parts:
         return None
     named = {index: parts[name] for index, name in enumerate(at.PARTS, 2) if name in parts}
@@ -226,6 +250,8 @@ def sev_certificate(data: bytes, name: str, offset: int = 0) -> SevCertificate:
     for slot, start in zip(slots, at.SLOTS, strict=True):
         if slot.usage == at.NO_USAGE and (slot.algorithm or any(slot.signature)):
             raise MalformedEvidence(f"{name}.signature", offset + start, "an unused slot of zeros", "something")
+        if slot.usage != at.NO_USAGE and slot.algorithm not in at.SIGNATURES:
+            raise MalformedEvidence(f"{name}.signature", offset + start, "an algorithm, or an unused slot", "neither")
     return SevCertificate(data, name, api, algorithm, curve, point, slots)
 
 
