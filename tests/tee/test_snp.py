@@ -262,9 +262,28 @@ def test_b06_an_odd_encoding_is_refused(oid: str, value: bytes) -> None:
 
 
 def test_a_masked_chip_names_no_chip() -> None:
-    told = claims(masked=True)
-    assert told.hardware_id is None
-    assert told.extra["chip_id_masked"] is True
+    """MASK_CHIP_ID leaves zeros and no bit: the key that signed is of a chip of its line all the same."""
+    for version in (2, 3):
+        told = claims(masked=True, generation="milan", version=version)
+        assert told.hardware_id is None
+        assert (told.extra["chip_id_masked"], told.extra["chip_key_masked"]) == (True, False)
+    told = claims(masked=True, masked_key=True, key="vlek")
+    assert (told.extra["chip_id_masked"], told.extra["chip_key_masked"]) == (True, True)
+    assert claims(masked_key=True, key="vlek").hardware_id
+
+
+@pytest.mark.parametrize("product", ["Genoa", "Genoa-B2", "Bergamo-A0", "Siena-A0"])
+def test_products_of_the_genoa_line(product: str) -> None:
+    for generation in ("genoa", "bergamo"):
+        assert claims(generation=generation, product=product).extra["leaf_product"] == product
+    with pytest.raises(NotGenuine) as error:
+        verify(forge.make({"generation": "milan", "product": product}))
+    assert error.value.check == "snp.chain"
+
+
+def test_turin_dense() -> None:
+    told = claims(generation="turin", cpuid=(0x1A, 0x11, 0), version=5, product="Turin-B0")
+    assert (told.cpu.generation, told.cpu.model) == ("turin", 0x11)
 
 
 def test_every_bit_is_a_claim() -> None:
@@ -302,6 +321,21 @@ def test_certificates_travel_in_a_table(key: str) -> None:
     evidence = snp.parse(forged.evidence)
     assert [entry.kind for entry in evidence.table] == [key, "ask", "ark"]
     assert snp.unparse(evidence) == forged.evidence
+
+
+def test_entries_kept_free_are_passed_over() -> None:
+    """Producers leave entries for lists or keys they do not have: of no size, or of zeros."""
+    forged = forge.make({"table": True})
+    entries = snp.parse(forged.evidence).table
+    head, data, size = b"", b"", layout.ENTRY_SIZE * (len(entries) + 3)
+    guids = {kind: bytes.fromhex(guid) for guid, kind in layout.TABLE.items()}
+    for entry in entries:
+        head += guids[entry.kind] + (size + len(data)).to_bytes(4, "little") + len(entry.data).to_bytes(4, "little")
+        data += entry.data
+    head += guids["crl"] + bytes(8)
+    head += guids["vlek"] + (size + len(data)).to_bytes(4, "little") + (64).to_bytes(4, "little")
+    report = forged.evidence[: layout.REPORT_SIZE]
+    assert verify(forged, evidence=report + head + bytes(layout.ENTRY_SIZE) + data + bytes(64))
 
 
 def test_a_table_is_bounded() -> None:

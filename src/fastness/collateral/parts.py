@@ -1,8 +1,9 @@
 """Evidence that lies in several files: which parts there are, and putting them into one.
 
 A TEE whose evidence comes in parts exports ``recognise_part(data) -> name | None`` and
-``assemble({name: data}, …) -> evidence``; where several may lie in one file or be of one name, ``split`` and ``choose``. What belongs together is told here, across TEEs: the certificate of a TPM's
-key among all certificates, the TDX quote around a vTPM among the evidence.
+``assemble({name: data}, …) -> evidence``; where several may lie in one file or be of one name, ``split`` and
+``choose``. What belongs together is told here, across TEEs: the certificate of a TPM's key among all certificates, the
+TDX quote around a vTPM among the evidence.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -109,6 +109,7 @@ def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
     chain, a PEK's request beside the PEK, a tenant's Diffie-Hellman key beside the platform's.
 
     Raises:
+        MalformedEvidence: a damaged certificate among them.
         UsageError: the certificates of more than one platform.
     """
     alike: dict[str, list[bytes]] = {}
@@ -117,46 +118,38 @@ def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
     found = {kind: known[-1] for kind, known in alike.items()}
     if not {"cek", "pek"} <= found.keys() or all(len(known) == 1 for known in alike.values()):
         return found
-    read = {kind: [(data, _read(kind, data)) for data in known[:MAX_ALIKE]] for kind, known in alike.items()}
-
-    def pick(kind: str, fits: Callable[[Any], bool]) -> Any:
-        fitting = [item for item in read.get(kind, ()) if item[1] is not None and _fits(fits, item[1])]
-        if fitting:
-            found[kind] = fitting[0][0]
-        return fitting[0][1] if fitting else None
-
-    pairs = [(cek, pek) for cek in read["cek"] for pek in read["pek"]
-             if cek[1] and pek[1] and _fits(lambda one, by=cek[1]: sev_signed(one, by), pek[1])]  # fmt: skip
-    if len({cek[0] for cek, _ in pairs}) > 1:
+    sev = {kind: _read(alike.get(kind, ()), kind, sev_certificate) for kind in at.SIGNING}
+    amd = {kind: _read(alike.get(kind, ()), kind, amd_certificate) for kind in ("ark", "ask")}
+    pairs = [(cek, pek) for cek in sev["cek"] for pek in sev["pek"] if _holds(sev_signed, pek, cek)]
+    if len({cek.raw for cek, _ in pairs}) > 1:
         raise UsageError("the certificates of more than one SEV platform", hint="verify one platform at a time")
-    astray = [pek for pek in read["pek"] if pek not in [one for _, one in pairs] and not _unsigned(pek[1])]
-    if not pairs or astray:  # refused later: a signature that is by no CEK here
-        return {**found, "pek": astray[0][0]} if astray else found
-    (found["cek"], cek), (found["pek"], pek) = pairs[0]
-    ask = pick("ask", lambda item: sev_signed(cek, item))
-    if ask is not None:
-        pick("ark", lambda item: ask.certifying_id == item.key_id and amd_signed(ask, item))
-    pick("oca", lambda item: sev_signed(pek, item))
-    pick("pdh", lambda item: sev_signed(item, pek))
-    return found
+    signed = [pek for _, pek in pairs]
+    astray = [pek for pek in sev["pek"] if pek not in signed and any(slot.usage != at.NO_USAGE for slot in pek.slots)]
+    if astray:  # its signature is by no CEK here, which is told when it is verified
+        found["pek"] = astray[0].raw
+    if astray or not pairs:
+        return found
+    cek, pek = pairs[0]
+    fitting = [cek, pek]
+    fitting += [item for item in sev["oca"] if _holds(sev_signed, pek, item)][:1]
+    fitting += [item for item in sev["pdh"] if _holds(sev_signed, item, pek)][:1]
+    asks = [item for item in amd["ask"] if _holds(sev_signed, cek, item)][:1]
+    arks = [item for ask in asks for item in amd["ark"]
+            if ask.certifying_id == item.key_id and _holds(amd_signed, ask, item)][:1]  # fmt: skip
+    names = {at.ARK_USAGE: "ark", at.ASK_USAGE: "ask"}
+    own = {item.kind: item.raw for item in fitting}
+    return {**found, **own, **{names[item.usage]: item.raw for item in (*asks, *arks)}}
 
 
-def _read(kind: str, data: bytes) -> AmdCertificate | SevCertificate | None:
+Certificate = TypeVar("Certificate")
+
+
+def _read(known: Sequence[bytes], kind: str, parse: Callable[[bytes, str], Certificate]) -> list[Certificate]:
+    return [parse(data, kind) for data in known[:MAX_ALIKE]]
+
+
+def _holds(signed: Callable[..., bool], certificate: object, by: object) -> bool:
     try:
-        if kind in ("ark", "ask"):
-            return amd_certificate(data, kind)
-        return sev_certificate(data, kind) if kind in at.SIGNING else None
-    except MalformedEvidence:
-        return None
-
-
-def _unsigned(certificate: Any) -> bool:
-    """Whether it is a request: nobody has signed it yet."""
-    return certificate is not None and all(slot.usage == at.NO_USAGE for slot in certificate.slots)
-
-
-def _fits(fits: Callable[[Any], bool], item: object) -> bool:
-    try:
-        return fits(item)
+        return signed(certificate, by)
     except MalformedEvidence:  # a key that is none
         return False

@@ -74,7 +74,8 @@ class Evidence(NamedTuple):
 
     @property
     def masked(self) -> bool:
-        """Whether the chip keeps its id to itself."""
+        """Whether the host keeps the chip's own key from signing (MASK_CHIP_KEY). Its id it hides by another setting,
+        MASK_CHIP_ID, of which a report shows only the zeros."""
         return bool(self.key_info & KEY_INFO_MASKED)
 
     @property
@@ -170,7 +171,7 @@ def _table(data: bytes) -> tuple[Entry, ...]:
         guid, offset, size = row[:16], int.from_bytes(row[16:20], "little"), int.from_bytes(row[20:], "little")
         if guid in seen:
             raise MalformedEvidence("certificate table", place, "distinct GUIDs", f"{guid.hex()} twice")
-        if offset + size > len(body) or offset < (index + 1) * at.ENTRY_SIZE:
+        if size and (offset + size > len(body) or offset < (index + 1) * at.ENTRY_SIZE):
             raise MalformedEvidence(
                 "certificate table", place, f"an entry within {len(body)} bytes", f"{offset}+{size}"
             )
@@ -195,9 +196,11 @@ def certificates(entry: Entry) -> list[bytes]:
     data = entry.data
     if b"-----BEGIN" in data[:64]:
         return [der for _, der in pem.unarmour(data)]
+    if not data.strip(b"\0"):  # an entry kept free
+        return []
     if data[:2] == b"\x30\x82":  # a certificate of 256 bytes to 64 KiB says its own size
         return [data[: 4 + int.from_bytes(data[2:4], "big")]]
-    return [data] if data else []
+    return [data]
 
 
 def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:

@@ -13,7 +13,7 @@
     report names.
 
 What this proves: this chip, with this firmware, made this report. What it does not: that policy, measurement or
-versions are acceptable; those are claims. A report with a masked chip id names no chip: it is genuine as one of
+versions are acceptable; those are claims. A report with a hidden chip id names no chip: it is genuine as one of
 its line.
 """
 
@@ -163,13 +163,15 @@ def _path(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when
     found = chain.build(leaf, collateral.certificates, anchors, "snp", at=when)
     key = keys.load(leaf.key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
-        raise NotGenuine("snp.leaf", f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384")
+        what = f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384"
+        raise NotGenuine("snp.leaf", what, where=f"certificate {leaf.subject_cn}")
     between = found.certificates[1].subject_cn if len(found.certificates) > 1 else leaf.issuer_cn
     role = "SEV-VLEK-" if read.kind == at.VLEK else "SEV-"
     if between.lower() != f"{role}{read.line}".lower():
         raise NotGenuine(
             "snp.chain",
             f"a {leaf.subject_cn} of {read.product} must be issued by {role}{read.line.capitalize()}, not {between!r}",
+            where=f"certificate {leaf.subject_cn}",
             hint="ASK issues VCEKs, ASVK issues VLEKs, each of its own line",
         )
     # (4)
@@ -180,8 +182,9 @@ def _line(evidence: Evidence, path: Path) -> Generation:
     """The generation that anchor, leaf and report agree on."""
     leaf, anchor = path.leaf, path.chain.anchor
     if anchor.line and anchor.line != leaf.line:
+        name = leaf.certificate.subject_cn
         raise NotGenuine(
-            "snp.line", f"the ARK is of {anchor.line}, the {leaf.certificate.subject_cn} of {leaf.product}"
+            "snp.line", f"the ARK is of {anchor.line}, the {name} of {leaf.product}", where=f"certificate {name}"
         )
     generation = at.generation_of(*evidence.cpuid[:2]) if evidence.cpuid else at.generation_of_line(leaf.line)
     if generation is None or generation.line != leaf.line:
@@ -204,10 +207,10 @@ def _line(evidence: Evidence, path: Path) -> Generation:
 def _chip(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
     if leaf.hwid is None:
         return
-    if evidence.masked:
-        if any(evidence.chip_id):
-            raise NotGenuine("snp.chip-id", "a masked chip id must be zero", where="chip_id at byte 0x1a0")
+    if not any(evidence.chip_id):  # hidden by the host; which chip's key signed is known all the same
         return
+    if evidence.masked:
+        raise NotGenuine("snp.chip-id", "a masked chip's key signs nothing", where="key_info at byte 0x48")
     expected = leaf.hwid.ljust(64, b"\0")
     if len(leaf.hwid) != generation.hwid_size or evidence.chip_id != expected:
         raise NotGenuine(
