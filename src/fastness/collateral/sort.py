@@ -217,7 +217,7 @@ class Sorter:
 
     def _text(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
         stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
-        if stripped[:1] in (b"{", b"["):
+        if stripped[:1] in (b"{", b"[", b'"'):
             return self._json(stripped.rstrip(), source, depth, carrier)
         if b"-----BEGIN " in data:
             return self._pem(data, source, depth)

@@ -61,7 +61,8 @@ def verify(
     """
     # (1) one algorithm
     if evidence.message.headers != {cose.ALG: cose.ES384} or evidence.message.unprotected:
-        raise NotGenuine("nitro.algorithm", "the COSE headers are not exactly {alg: ES384}", hint=_AGAIN)
+        where = str(evidence.spans["protected"])
+        raise NotGenuine("nitro.algorithm", "the COSE headers are not exactly {alg: ES384}", where=where, hint=_AGAIN)
     try:
         # (2) the path, (3) the leaf and (4) revocation
         path = find(evidence, collateral, anchors, at, _profile)
@@ -87,16 +88,19 @@ def verify(
 
 def _profile(certificate: x509.Certificate, leaf: bool) -> None:
     """Nitro's PKI is P-384 and ECDSA with SHA-384 throughout (attestation_process.md section 3.2.3)."""
+
+    def refuse(check: str, what: str) -> NotGenuine:
+        name = certificate.subject_cn
+        return NotGenuine(check, f"certificate {name!r} {what}", where=f"certificate {name}", hint=_AGAIN)
+
     key = keys.load(certificate.key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        found = keys.common_bits(key)
-        raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} has a {found} key, not P-384")
+        raise refuse("nitro.leaf", f"has a {keys.common_bits(key)} key, not P-384")
     if certificate.algorithm.oid != _ES384:
-        oid = certificate.algorithm.oid
-        raise NotGenuine("nitro.chain", f"certificate {certificate.subject_cn!r} is signed with {oid}, not SHA-384")
+        raise refuse("nitro.chain", f"is signed with {certificate.algorithm.oid}, not SHA-384")
     usage = certificate.key_usage
     if leaf and (certificate.is_ca or (usage is not None and not usage & x509.DIGITAL_SIGNATURE)):
-        raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} is not one that signs documents")
+        raise refuse("nitro.leaf", "is not one that signs documents")
 
 
 def _signed(evidence: Evidence, key: keys.Key) -> bool:
