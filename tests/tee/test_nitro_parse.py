@@ -50,6 +50,10 @@ def test_every_mandatory_field(name):
     bad(rebuilt({key: value for key, value in BODY.items() if key != name}))
 
 
+def test_a_long_bundle():
+    assert len(nitro.parse(rebuilt(BODY | {"cabundle": BODY["cabundle"] * 8})).bundle) == 32
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -80,7 +84,7 @@ def test_every_mandatory_field(name):
         ("cabundle", [b""]),
         ("cabundle", [bytes(1025)]),
         ("cabundle", b"\x30"),
-        ("cabundle", [BODY["cabundle"][0]] * 9),
+        ("cabundle", [BODY["cabundle"][0]] * 33),
         ("nonce", bytes(1025)),
         ("user_data", bytes(1025)),
         ("public_key", "text"),

@@ -181,6 +181,19 @@ def test_b22_reserved_bytes_and_unknown_versions_are_refused() -> None:
     assert snp.parse(data).cpuid == (0x19, 1, 1)
 
 
+def test_what_is_nearly_a_report_is_told_as_one() -> None:
+    """Cut short, of a later version, with one mark of three wrong: recognised, and the error has field and offset."""
+    for data, field in (
+        (REPORT[:-1], "report"), (REPORT[: layout.SIGNED_SIZE], "report"), (b"\x06" + REPORT[1:], "version"),
+        (REPORT[:0x34] + b"\x02" + REPORT[0x35:], "signature_algo"), (REPORT[:0x0A] + b"\0" + REPORT[0x0B:], "policy"),
+    ):  # fmt: skip
+        assert snp.recognise(data)
+        with pytest.raises(MalformedEvidence) as error:
+            snp.parse(data)
+        assert error.value.field == field
+    assert not snp.recognise(b"\x06" + REPORT[1:0x34] + b"\x02" + REPORT[0x35:])
+
+
 def test_b23_turin_is_read_with_its_own_layout() -> None:
     told = claims(generation="turin", tcb={"fmc": 3, "boot_loader": 4, "tee": 5, "snp": 6, "microcode": 7})
     assert told.tcb["reported"] == {"fmc": 3, "boot_loader": 4, "tee": 5, "snp": 6, "microcode": 7}

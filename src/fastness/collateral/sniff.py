@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from fastness import tee as tees
 
-SNP_REPORT = 0x4A0
+SNP_SIGNED = 0x2A0
 TABLE_ENTRY = 24
 MAX_ENTRIES = 16
+
+
+def _swapped(guid: bytes) -> bytes:
+    """A GUID with its first three fields little endian."""
+    return guid[3::-1] + guid[5:3:-1] + guid[7:5:-1] + guid[8:]
+
+
 _TABLE_GUIDS = frozenset(
     order
     for guid in (
@@ -19,9 +26,8 @@ _TABLE_GUIDS = frozenset(
         "c0b406a4a803495297433fb6014cd0ae",  # ARK
         "92f81bc358114d3d97ffd19f88dc67ea",  # CRL
     )
-    for order in (bytes.fromhex(guid), bytes.fromhex(guid[6:8] + guid[4:6] + guid[2:4] + guid[:2]
-                                                     + guid[10:12] + guid[8:10] + guid[14:16] + guid[12:14] + guid[16:]))
-)  # fmt: skip
+    for order in (bytes.fromhex(guid), _swapped(bytes.fromhex(guid)))
+)
 """GHCB specification 2.0 section 4.1.8.1: GUIDs of the certificate table; most producers write them in the order of
 RFC 4122, some in Microsoft's."""
 
@@ -34,7 +40,7 @@ def likely(data: bytes) -> tuple[str, ...]:
         return ("tdx",)
     if 3 <= version <= 5 and head[2:4] in (b"\x02\0", b"\x03\0"):
         return ("sgx", "tdx")
-    if head[2:4] == b"\0\0" and 1 < version < 16 and len(data) >= SNP_REPORT - 64:
+    if head[2:4] == b"\0\0" and 1 < version < 16 and len(data) >= SNP_SIGNED:
         return ("snp",)
     if head[:4] in (b"HCLA", b"\xffTCG") or data[2:6] == b"\xffTCG":
         return ("tpm",)

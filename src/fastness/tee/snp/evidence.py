@@ -90,10 +90,13 @@ def spans() -> dict[str, Span]:
 
 
 def recognise(data: bytes) -> bool:
-    """Whether ``data`` begins like a report: a known version, ECDSA P-384, policy bit 17."""
-    if len(data) < at.REPORT_SIZE or int.from_bytes(data[:4], "little") not in at.VERSIONS:
+    """Whether ``data`` begins like a report, by two of three: a known version, ECDSA P-384, policy bit 17.
+
+    One that is cut short, or of a later version, is one all the same: parsing says what is wrong with it.
+    """
+    if len(data) < at.SIGNED_SIZE or data[1:4] != b"\0\0\0":
         return False
-    return data[0x34:0x38] == b"\x01\0\0\0" and bool(data[0x0A] & 2)
+    return (data[0] in at.VERSIONS) + (data[0x34:0x38] == b"\x01\0\0\0") + bool(data[0x0A] & 2) >= 2
 
 
 def parse(data: bytes) -> Evidence:
