@@ -165,3 +165,13 @@ def test_any_values_in_any_field_parse_or_raise_our_own_error(changes):
         assert nitro.unparse(nitro.parse(data)) == data
     except MalformedEvidence as error:
         assert error.field
+
+
+def test_every_field_is_shown():
+    evidence = nitro.parse(GOOD)
+    rows = {name: (GOOD[offset : offset + size], text) for name, offset, size, text in nitro.show(evidence)}
+    assert int.from_bytes(rows["timestamp"][0], "big") == evidence.timestamp
+    assert rows["digest"][0] == b"SHA384"
+    assert [rows[f"cabundle[{index}]"][0] for index in range(4)] == [item.raw for item in evidence.bundle]
+    wanted = {"protected", "signature", *(BODY.keys() - {"pcrs", "cabundle", "public_key"})}
+    assert wanted <= rows.keys()

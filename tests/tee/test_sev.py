@@ -171,10 +171,25 @@ def test_any_bytes(data: bytes) -> None:
 
 
 def test_show() -> None:
-    assert [name for name, *_ in sev.show(sev.parse(EVIDENCE.evidence))] == list(layout.PARTS[:-2])
+    rows = {name: meaning for name, _, _, meaning in sev.show(sev.parse(EVIDENCE.evidence))}
+    assert {name.partition(".")[0] for name in rows} == set(layout.PARTS[:-2])
+    assert rows["ask.key_usage"] == "ASK" and rows["ark.modulus"].startswith("RSA-2048")
+    assert rows["pek.signature2"] == "ECDSA with SHA-256 by OCA" and rows["cek.signature2"] == "unused"
+    assert rows["report.policy"] == "0x5 (nodbg, es, api 0.0)"
     rows = {name: meaning for name, _, _, meaning in sev.show(sev.parse(LAUNCHED.evidence))}
-    assert "firmware 0.24 build 15, policy 0x7" in rows["launch"]
+    assert "firmware 0.24 build 15, policy 0x7 (nodbg, noks, es, api 0.0)" in rows["launch"]
     assert rows["proof"].endswith("0b" * 64)
+
+
+def test_what_is_shown_covers_every_certificate() -> None:
+    evidence = sev.parse(EVIDENCE.evidence)
+    for name in ("ark", "pek", "report"):
+        raw = bytearray(getattr(evidence, name).raw)
+        for field, offset, size, _ in sev.show(evidence):
+            if field.startswith(f"{name}."):
+                start = offset - evidence.offsets[name]
+                raw[start : start + size] = bytes(size)
+        assert not any(raw)
 
 
 def sources(forged: Forged) -> dict[str, bytes]:

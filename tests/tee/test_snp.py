@@ -434,6 +434,17 @@ def test_show_names_every_field() -> None:
     assert sum(size for _, _, size, _ in rows) <= layout.REPORT_SIZE
 
 
+def test_show_decodes_bits_and_components() -> None:
+    spec = {"generation": "turin", "version": 5, "key": "vlek", "policy": {"debug": True}, "vmpl": layout.HOST_VMPL}
+    rows = {name: meaning for name, _, _, meaning in snp.show(snp.parse(forge.make(spec).evidence))}
+    assert rows["policy"].endswith("(abi 0.0, smt, debug)")
+    assert rows["platform_info"].endswith("(smt, ecc, alias_check_complete)")
+    assert rows["key_info"].endswith("(signed by VLEK)")
+    assert rows["reported_tcb"].endswith("(boot_loader 9, tee 1, snp 23, microcode 84, fmc 2)")
+    assert rows["vmpl"].endswith("the host asked")
+    assert rows["signature"].partition(": ")[2].startswith("r 0x")
+
+
 CHECKS = {
     "snp.signing-key", "snp.leaf", "snp.chain", "snp.validity", "snp.line", "snp.chip-id", "snp.leaf-tcb",
     "snp.signature", "snp.revocation", "snp.tcb-order", "snp.id-key", "snp.id-signature",

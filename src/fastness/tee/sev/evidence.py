@@ -5,7 +5,7 @@ The certificates lie in separate files; :func:`assemble` puts them into one cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fastness.errors import MalformedEvidence
@@ -280,23 +280,77 @@ def _report(data: bytes, offset: int) -> Report:
     return Report(data, mnonce, digest, policy, algorithm, read.take(144, "report.signature"))
 
 
-def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
-    """Every part as (name, offset, size, meaning)."""
-    rows: list[tuple[str, int, int, str]] = []
+Row = tuple[str, int, int, str]
+
+
+def show(evidence: Evidence) -> list[Row]:
+    """Every field as (name, offset, size, meaning); offsets are those of the container."""
+    rows: list[Row] = []
     for name in at.PARTS:
-        part = getattr(evidence, name)
+        part, start = getattr(evidence, name), evidence.offsets.get(name, 0)
         if isinstance(part, AmdCertificate):
-            meaning = f"RSA-{part.modulus.bit_length()}, key id {part.key_id}"
+            rows += _amd_rows(name, part, start)
         elif isinstance(part, SevCertificate):
-            meaning = f"key on P-{8 * at.CURVES[part.curve]}, api {part.api[0]}.{part.api[1]}"
+            rows += _sev_rows(name, part, start)
         elif isinstance(part, Report):
-            meaning = f"launch digest {part.launch_digest.hex()}, policy 0x{part.policy:x}"
+            rows += _report_rows(name, part, start)
         elif isinstance(part, launch.Measurement):
             api = f"{part.api[0]}.{part.api[1]} build {part.build}"
-            meaning = f"launch measurement {part.measurement.hex()}, firmware {api}, policy 0x{part.policy:x}"
+            meaning = f"launch measurement {part.measurement.hex()}, firmware {api}, policy {_policy(part.policy)}"
+            rows.append((name, start, len(part.raw), meaning))
         elif part is not None:
             meaning = "proof by the injected secret over report_data " + part[len(injected.LABEL) : -32].hex()
-        else:
-            continue
-        rows.append((name, evidence.offsets[name], len(getattr(part, "raw", part)), meaning))
+            rows.append((name, start, len(part), meaning))
     return rows
+
+
+def _placed(name: str, start: int, fields: Iterable[tuple[str, int, int, str]]) -> list[Row]:
+    return [(f"{name}.{field}", start + offset, size, meaning) for field, offset, size, meaning in fields]
+
+
+def _amd_rows(name: str, part: AmdCertificate, start: int) -> list[Row]:
+    """AMD 55766, appendix B.1."""
+    size = len(part.signature)
+    fields = [
+        ("version", 0, 4, "1"), ("key_id", 4, 16, part.key_id), ("certifying_id", 0x14, 16, part.certifying_id),
+        ("key_usage", 0x24, 4, {at.ARK_USAGE: "ARK", at.ASK_USAGE: "ASK"}[part.usage]),
+        ("sizes", 0x38, 8, f"bits of exponent and modulus: {8 * size}"),
+        ("exponent", at.AMD_HEAD, size, str(part.exponent)),
+        ("modulus", at.AMD_HEAD + size, size, f"RSA-{part.modulus.bit_length()}, little endian"),
+        ("signature", at.AMD_HEAD + 2 * size, size, "RSA-PSS by the certifying key, little endian"),
+    ]  # fmt: skip
+    return _placed(name, start, fields)
+
+
+def _sev_rows(name: str, part: SevCertificate, start: int) -> list[Row]:
+    """AMD 55766, appendix C.1."""
+    half = len(part.point) // 2
+    fields = [
+        ("version", 0, 4, "1"), ("api", 4, 2, f"firmware interface {part.api[0]}.{part.api[1]}"),
+        ("usage", 8, 4, part.kind.upper()), ("algorithm", 12, 4, at.ALGORITHMS[part.algorithm]),
+        ("curve", at.KEY_AT, 4, f"P-{8 * half}"),
+        ("x", at.KEY_AT + 4, at.COORDINATE, f"0x{part.point[:half].hex()}, little endian"),
+        ("y", at.KEY_AT + 4 + at.COORDINATE, at.COORDINATE, f"0x{part.point[half:].hex()}, little endian"),
+    ]  # fmt: skip
+    signers = {code: kind.upper() for code, kind in at.USAGES.items()} | {at.ARK_USAGE: "ARK", at.ASK_USAGE: "ASK"}
+    for number, (slot, place) in enumerate(zip(part.slots, at.SLOTS, strict=True), 1):
+        by = f"{at.ALGORITHMS[slot.algorithm]} by {signers.get(slot.usage, f'0x{slot.usage:x}')}"
+        used = slot.usage != at.NO_USAGE
+        fields.append((f"signature{number}", place, 8 + 512, by if used else "unused"))
+    return _placed(name, start, fields)
+
+
+def _report_rows(name: str, part: Report, start: int) -> list[Row]:
+    """AMD 55766, ATTESTATION."""
+    fields = [
+        ("mnonce", 0, 16, part.mnonce.hex()), ("launch_digest", 0x10, 32, part.launch_digest.hex()),
+        ("policy", 0x30, 4, _policy(part.policy)), ("sig_usage", 0x34, 4, "PEK"),
+        ("sig_algo", 0x38, 4, at.ALGORITHMS.get(part.algorithm, f"0x{part.algorithm:x}")),
+        ("signature", 0x40, len(part.signature), "r and s, 72 bytes each, little endian"),
+    ]  # fmt: skip
+    return _placed(name, start, fields)
+
+
+def _policy(policy: int) -> str:
+    words = [word for word, bit in at.POLICY_BITS.items() if policy >> bit & 1]
+    return f"0x{policy:x} ({', '.join([*words, f'api {policy >> 16 & 0xFF}.{policy >> 24}'])})"

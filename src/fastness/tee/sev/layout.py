@@ -24,6 +24,11 @@ _ECDSA, _ECDH = (ECDSA_SHA256, ECDSA_SHA384), (ECDH_SHA256, ECDH_SHA384)
 SIGNING = {"oca": _ECDSA, "pek": _ECDSA, "cek": _ECDSA, "pdh": _ECDH}
 """Algorithms a key of each kind may be for."""
 
+ALGORITHMS = {
+    RSA_SHA256: "RSA-PSS with SHA-256", ECDSA_SHA256: "ECDSA with SHA-256", ECDH_SHA256: "ECDH with SHA-256",
+    RSA_SHA384: "RSA-PSS with SHA-384", ECDSA_SHA384: "ECDSA with SHA-384", ECDH_SHA384: "ECDH with SHA-384", 0: "none",
+}  # fmt: skip
+
 SIGNATURES = (RSA_SHA256, RSA_SHA384, *_ECDSA)
 """Algorithms a signature may be by."""
 

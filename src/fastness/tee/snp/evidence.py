@@ -5,7 +5,7 @@ Evidence is a report of 1184 bytes, optionally followed by the certificate table
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVIDENCE
@@ -217,9 +217,40 @@ def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
 
 
 def _value(evidence: Evidence, name: str) -> str:
-    value = getattr(evidence, name, "")
-    if isinstance(value, tuple):
-        return ".".join(map(str, value))
+    value: Any = getattr(evidence, name, "")
+    if name == "cpuid" or name.endswith("_version"):
+        return ".".join(map(str, value or ()))
     if name in ("policy", "platform_info", "key_info"):
-        return f"0x{value:x}"
+        return f"0x{value:x} ({_bits(evidence, name)})"
+    if name == "vmpl" and value == at.HOST_VMPL:
+        return "none, the host asked"
+    if name.endswith("_tcb"):
+        return f"{value.hex()}{_components(evidence, value)}"
+    if name == "signature":
+        return f"r 0x{evidence.r:x}, s 0x{evidence.s:x}"
     return value.hex() if isinstance(value, bytes) else "" if value is None else str(value)
+
+
+def _bits(evidence: Evidence, name: str) -> str:
+    """The bits that are set, by name."""
+    if name == "key_info":
+        kind = {at.VCEK: "VCEK", at.VLEK: "VLEK", at.NO_KEY: "no key"}.get(evidence.signing_key, "unknown key")
+        known = (("author key", evidence.author_key_enabled), ("chip key masked", evidence.masked))
+        return ", ".join([f"signed by {kind}", *(word for word, on in known if on)])
+    value, names = evidence.policy, at.POLICY_BITS
+    if name == "platform_info":
+        value, names = evidence.platform_info, at.PLATFORM_BITS
+    words = [word for word, bit in names.items() if value >> bit & 1]
+    if name == "policy":
+        words.insert(0, f"abi {value >> 8 & 0xFF}.{value & 0xFF}")
+    elif value & ~at.PLATFORM_KNOWN:
+        words.append(f"unknown 0x{value & ~at.PLATFORM_KNOWN:x}")
+    return ", ".join(words) or "none"
+
+
+def _components(evidence: Evidence, raw: bytes) -> str:
+    """TCB components where the report says which processor, and so which layout, they are of."""
+    generation = at.generation_of(*evidence.cpuid[:2]) if evidence.cpuid else None
+    if generation is None:
+        return ""
+    return f" ({', '.join(f'{word} {value}' for word, value in at.tcb(raw, generation.tcb).claims().items())})"
