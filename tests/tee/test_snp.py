@@ -158,6 +158,23 @@ def test_b08_revocation_lists() -> None:
             assert error.value.check == "snp.revocation"
 
 
+def test_b08_a_root_named_by_its_key_alone_has_lists_too() -> None:
+    """The list names its issuer, whose certificate lies among the others."""
+    for kind in ("good", "revoked"):
+        forged = forge.make({"crl": kind, "generation": "genoa"})
+        ark = next(item for item in forged.collateral.certificates if item.subject_cn == "ARK-Genoa")
+        named = replace(forged, anchors=Anchors((pins.from_key("snp", "ark", ark.key),)))
+        if kind == "good":
+            assert outcome(named, "snp.revocation") is Outcome.HELD
+            rest = tuple(item for item in forged.collateral.certificates if item != ark)
+            alone = replace(named, collateral=Collateral(rest, forged.collateral.crls))
+            assert outcome(alone, "snp.revocation") is Outcome.UNKNOWN
+        else:
+            with pytest.raises(NotGenuine) as error:
+                verify(named)
+            assert error.value.check == "snp.revocation"
+
+
 def test_b09_serial_0_is_never_looked_up() -> None:
     """Real leaves carry serial 0: a list that names 0 neither refuses nor accepts anybody."""
     forged = real("snp/milan-v2-steward-csr-crl")

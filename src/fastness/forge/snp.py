@@ -3,12 +3,13 @@
 Keys of a spec, all optional: ``generation`` (milan, genoa, bergamo, turin, venice), ``cpuid`` (family, model,
 stepping of another part of it, as Turin dense), ``product`` (in the leaf), ``version`` (2 to 5), ``key`` (``vcek``,
 ``vlek``), ``tcb`` (components of all four TCBs), ``current``, ``committed``, ``reported``, ``launch`` (components
-that differ), ``policy`` and ``platform`` (bits by name), ``vmpl``, ``report_data``, ``measurement``, ``chip_id``,
-``masked`` (the host hides the chip id), ``masked_key`` (MASK_CHIP_KEY), ``mitigations``, ``crl`` (``good``,
-``revoked``, ``stale``, ``forged``, ``none``), ``table`` (certificates in a table behind the report), ``without`` (an
-extension of the leaf), ``extensions`` (raw values by OID), ``wrapped`` (its hwID as an OCTET STRING), ``id_block``
-(``author``, ``family_id``, ``image_id``, ``guest_svn``: launched with an ID block, which lies beside the report), and
-``lie``: a key of :data:`LIES`. A lie is one edit, with everything above it signed again.
+that differ), ``policy`` and ``platform`` (bits by name), ``vmpl``, ``guest_svn``, ``report_data``, ``measurement``,
+``host_data``, ``chip_id`` (hexadecimal), ``masked`` (the host hides the chip id), ``masked_key`` (MASK_CHIP_KEY),
+``mitigations``, ``crl`` (``good``, ``revoked``, ``stale``, ``forged``, ``none``), ``table`` (certificates in a table
+behind the report), ``padded`` (zeros behind it), ``without`` (an extension of the leaf), ``extensions`` (raw values
+by OID), ``wrapped`` (its hwID as an OCTET STRING), ``id_block`` (``author``, ``family_id``, ``image_id``,
+``guest_svn``: launched with an ID block, which lies beside the report), and ``lie``: a key of :data:`LIES`. A lie is
+one edit, with everything above it signed again.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ def _leaf(spec: Spec, generation: Generation, reported: Mapping[str, int], chip:
         hwid = bytes((chip[0] ^ 1,)) + chip[1:] if lie == "chip-id" else chip
         extensions[layout.OID_HWID] = bytes((4, len(hwid))) + hwid if spec.get("wrapped") else hwid
     extensions.pop(spec.get("without", ""), None)
-    extensions |= spec.get("extensions", {})
+    raw = spec.get("extensions", {})
+    extensions |= {oid: bytes.fromhex(item) if isinstance(item, str) else item for oid, item in raw.items()}
     options: dict[str, Any] = {"curve": ec.SECP256R1 if lie == "leaf-key" else ec.SECP384R1}
     if lie == "validity":
         options["until"] = AT - timedelta(seconds=1)
@@ -278,7 +280,10 @@ class Maker:
             raise UsageError(f"no lie is called {spec['lie']!r}", hint="one of " + ", ".join(LIES))
         self.spec = spec
         wanted = spec.get("generation", "genoa")
-        self.generation = next(item for item in layout.GENERATIONS if item.name == wanted)
+        names = {item.name: item for item in layout.GENERATIONS}
+        if wanted not in names:
+            raise UsageError(f"no SNP generation is called {wanted!r}", hint="one of " + ", ".join(names))
+        self.generation = names[wanted]
         base = {**_TCB, **spec.get("tcb", {})}
         values = {name: {**base, **spec.get(name, {})} for name in ("current", "reported", "committed", "launch")}
         if spec.get("lie") == "tcb-order":
@@ -300,7 +305,7 @@ class Maker:
         ark, ask, asvk = vendor(line)
         root = ark.value
         named = "turin" if spec.get("lie") == "anchor-line" else line
-        pin = Anchor("snp", f"fake ARK-{line}", fingerprint(root.key), "forge", named, simulated=True)
+        pin = Anchor("snp", f"fake ARK-{line}", fingerprint(root.key), "forge", named, simulated=True, certificate=root)
         lists = _crl(spec, ark, asvk if _signs_vlek(spec) else ask)
         used: tuple[x509.Certificate, ...] = (self.leaf.value, ask.value, asvk.value, root)
         if spec.get("lie") == "line":

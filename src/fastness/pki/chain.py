@@ -68,6 +68,16 @@ class Chain(NamedTuple):
         """The certificate that was asked about."""
         return self.certificates[0]
 
+    def anchor_certificate(self, pool: Iterable[x509.Certificate]) -> x509.Certificate | None:
+        """The anchor's certificate, which its lists name as their issuer; of an anchor that is a bare key, one in
+        ``pool`` of that very key."""
+        if self.anchor.certificate is not None or self.anchor.key is None:
+            return self.anchor.certificate
+        key = self.anchor.key.raw
+        return next(
+            (item for item in pool if item.key.raw == key and item.subject == self.certificates[-1].issuer), None
+        )
+
 
 def valid_at(certificate: x509.Certificate, at: datetime) -> bool:
     """Whether ``at`` lies within the certificate's validity, both ends included (RFC 5280 section 4.1.2.5)."""

@@ -81,7 +81,8 @@ def verify(
     # (8) registers
     absent = [index for index in layout.MANDATORY_PCRS[evidence.kind] if index not in evidence.pcrs]
     if absent:
-        raise NotGenuine("nitro.registers", f"register {absent[0]} is missing from an {evidence.kind} document")
+        what = f"register {absent[0]} is missing from an {evidence.kind} document"
+        raise NotGenuine("nitro.registers", what, where=layout.PCRS[evidence.kind], hint=_AGAIN)
     findings = (path.revocation, *bound, *_notes(evidence))
     return vouch(evidence, anchors=(path.chain.anchor,), findings=findings, at=at)
 
@@ -152,6 +153,7 @@ def _module(evidence: Evidence) -> tuple[Finding, ...]:
         raise NotGenuine(
             "nitro.module-id",
             f"the document names module {evidence.module_id!r}, its certificate {found[0]!r}",
+            where=str(evidence.spans[layout.MODULE_ID]),
             hint="the document speaks of another module than the one that signed it; ask for a new one",
         )
     return ()

@@ -149,7 +149,7 @@ def revocation(path: Chain, collateral: Collateral, when: datetime) -> Finding:
         NotGenuine: ``snp.revocation``: revoked, or a list of the ARK that it did not sign.
     """
     issuer = path.certificates[1] if len(path.certificates) > 1 else None
-    root = path.certificates[2] if len(path.certificates) > 2 else path.anchor.certificate
+    root = path.certificates[2] if len(path.certificates) > 2 else path.anchor_certificate(collateral.certificates)
     if issuer is None or root is None:
         return _unknown("the ARK's certificate was not supplied")
     found = look_up(issuer, root, collateral.crls, "snp", at=when)
