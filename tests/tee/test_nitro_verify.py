@@ -261,6 +261,16 @@ def test_paths_too_large_are_judged_but_not_remembered(monkeypatch):
     assert len(endorse.paths) == 1
 
 
+def test_an_altered_bundle_is_refused_not_missing():
+    """With an issuer's name altered nothing of that name is there; but the document is altered too."""
+    data = forge.make({}).evidence
+    evidence = nitro.parse(data)
+    instance = evidence.bundle[3]
+    start = data.find(instance.raw) + instance.raw.find(instance.subject)
+    altered = data[: start + len(instance.subject) - 1] + b"_" + data[start + len(instance.subject) :]
+    refused("nitro.signature", replace(forge.make({}), evidence=altered))
+
+
 def test_a_root_named_by_its_key_alone_has_lists_too():
     """The list of the root speaks of the regional CA: without the root's certificate it cannot be looked up."""
     forged = forge.make({"crls": True})

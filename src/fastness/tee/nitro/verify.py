@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
-from fastness.errors import MalformedEvidence, NotGenuine
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
@@ -68,14 +68,12 @@ def verify(
         path = find(evidence, collateral, anchors, at, _profile)
     except MalformedEvidence as error:
         raise NotGenuine("nitro.chain", f"a certificate cannot be used: {error.what}", where=error.where) from None
+    except MissingCollateral:
+        # the bundle is signed too: altered, it looks as if an issuer were missing. The leaf's key was loaded before
+        _signature(evidence, keys.load(evidence.certificate.key))
+        raise
     # (5) the signature over the received bytes
-    if not _signed(evidence, path.key):
-        raise NotGenuine(
-            "nitro.signature",
-            "the signature does not hold under the key of the certificate",
-            where=str(evidence.spans["signature"]),
-            hint=_AGAIN,
-        )
+    _signature(evidence, path.key)
     _timestamp(evidence, at)
     bound = _module(evidence)
     # (8) registers
@@ -104,12 +102,17 @@ def _profile(certificate: x509.Certificate, leaf: bool) -> None:
         raise refuse("nitro.leaf", "is not one that signs documents")
 
 
-def _signed(evidence: Evidence, key: keys.Key) -> bool:
+def _signature(evidence: Evidence, key: keys.Key) -> None:
     signature = evidence.message.signature
     r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
-    return isinstance(key, ec.EllipticCurvePublicKey) and keys.verify_over(
-        key, r, s, evidence.message.to_be_signed(), keys.ECDSA_SHA384
-    )
+    signed = evidence.message.to_be_signed()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not keys.verify_over(key, r, s, signed, keys.ECDSA_SHA384):
+        raise NotGenuine(
+            "nitro.signature",
+            "the signature does not hold under the key of the certificate",
+            where=str(evidence.spans["signature"]),
+            hint=_AGAIN,
+        )
 
 
 def made_at(evidence: Evidence) -> datetime:
