@@ -279,3 +279,17 @@ def table(rows: list[tuple[bytes, bytes]]) -> bytes:
         head += guid + place.to_bytes(4, "little") + len(blob).to_bytes(4, "little")
         data += blob
     return head + bytes(24) + data
+
+
+def test_an_hcl_report_without_a_quote() -> None:
+    """Azure: the SNP report in it is evidence of the machine, of no TPM; its runtime data is the one it carries."""
+    from fastness import verify
+
+    case = vectors.case("tpm/azure-snp-vtpm")
+    report, leaf, chain = (case.files[role] for role in ("hcl_report", "vcek", "vek_chain"))
+    result = verify(report, leaf, chain, at=case.at)
+    assert (result.tee, result.genuine) == ("snp", True)
+    altered = report.replace(b'"AQAB"', b'"AQAD"', 1)
+    assert altered != report
+    result = verify(altered, leaf, chain, at=case.at)
+    assert (result.genuine, result.exit_code) == (False, 3)

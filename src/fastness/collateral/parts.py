@@ -8,6 +8,7 @@ TDX quote around a vTPM among the evidence.
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 
 from fastness import tee as tees
@@ -66,6 +67,7 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
         if part.kind != "ak" or "ak" not in named or not _is_der(part.data):
             named[part.kind] = part.data
     if "quote" not in named:
+        _unquoted(parts, heap)
         return None
     _surroundings(named, heap)
     absent = [need for need in _NEEDED["tpm"] if need not in named]
@@ -76,6 +78,27 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
     module: Any = tees.load("tpm")
     evidence: bytes = module.assemble(named)
     return evidence
+
+
+def _unquoted(parts: list[Document], heap: Heap) -> None:
+    """HCL reports without a quote: of no TPM, but the SNP report in one is evidence of its machine.
+
+    Raises:
+        MalformedEvidence: not an HCL report, or around a report that does not carry the hash of its runtime data.
+        MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check.
+    """
+    from fastness.tee.tpm import hcl
+
+    for part in parts:
+        if part.kind != "hcl_report":
+            continue
+        report = hcl.parse(part.data)
+        if not hmac.compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
+            raise MalformedEvidence("runtime data", 0x20 + 0x4A0, "data whose hash is in report_data", "other data")
+        if report.kind == "snp":
+            heap.add_evidence(Found("snp", report.hardware, part.source))
+        elif not any(found.tee == "tdx" for found in heap.evidence.values()):
+            raise MissingCollateral("the quote of the TD", check="tpm.signature", where=part.source)
 
 
 def _is_der(data: bytes) -> bool:
