@@ -406,6 +406,26 @@ def test_of_several_leaves_the_one_of_this_chip_counts() -> None:
     assert verify(forged, collateral=both)
 
 
+@pytest.mark.parametrize("spec", [{"key": "vlek"}, {"masked": True}, {"masked": True, "generation": "turin"}])
+def test_of_several_leaves_that_name_no_chip_the_one_that_signed_counts(spec: dict[str, Any]) -> None:
+    forged, other = forge.make(spec), forge.make(spec)
+    for certificates in (
+        other.collateral.certificates + forged.collateral.certificates,
+        forged.collateral.certificates + other.collateral.certificates,
+    ):
+        assert verify(forged, collateral=Collateral(certificates, forged.collateral.crls))
+
+
+def test_of_a_leaf_issued_anew_the_valid_one_counts() -> None:
+    """AMD's KDS makes a new certificate of the same key at each request."""
+    forged = forge.make({})
+    leaf = forged.collateral.certificates[0]
+    for dates in ({"not_after": forge.BORN}, {"not_before": forge.DIES}):
+        other = leaf._replace(raw=leaf.raw + b"\0", **dates)
+        for certificates in ((other, *forged.collateral.certificates), (*forged.collateral.certificates, other)):
+            assert verify(forged, collateral=Collateral(certificates, forged.collateral.crls))
+
+
 def test_venice_needs_its_root_named() -> None:
     forged = forge.make({"generation": "venice"})
     assert snp.claims(verify(forged)).cpu.generation == "venice"

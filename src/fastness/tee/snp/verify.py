@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
-from fastness.errors import NotGenuine
+from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki import chain, keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.memory import Memory, window
@@ -39,6 +39,9 @@ from fastness.tee.snp.layout import Generation
 from fastness.wire import x509
 
 MAX_PATHS = 256
+MAX_ALIKE = 256
+"""Most leaves that fit a report alike whose signatures are tried."""
+
 MAX_REMEMBERED = 1 << 18
 """Most bytes of certificates and lists remembered with one path; AMD's are 8 KiB."""
 
@@ -91,7 +94,7 @@ def verify(
         MissingCollateral: the leaf, or a certificate between it and the ARK.
     """
     # (1) to (4)
-    path = _known(_leaf(evidence, collateral), collateral, anchors, at)
+    path = _known(_leaf(evidence, collateral, at), collateral, anchors, at)
     # (5)
     generation = _line(evidence, path)
     # (6)
@@ -108,7 +111,7 @@ def verify(
     return vouch(proven, anchors=(path.chain.anchor,), findings=findings, at=at)
 
 
-def _leaf(evidence: Evidence, collateral: Collateral) -> x509.Certificate:
+def _leaf(evidence: Evidence, collateral: Collateral, when: datetime) -> x509.Certificate:
     """The leaf for this report; of several, the one made for this chip and firmware."""
     if evidence.signing_key not in (at.VCEK, at.VLEK):
         raise NotGenuine(
@@ -128,11 +131,32 @@ def _leaf(evidence: Evidence, collateral: Collateral) -> x509.Certificate:
             where="key_info at byte 0x48",
             hint="supply the certificate of the key that signed",
         )
-    return wanted[0] if len(wanted) == 1 else max(wanted, key=lambda item: _fit(evidence, item))
+    return wanted[0] if len(wanted) == 1 else _choose(evidence, wanted, when)
+
+
+def _choose(evidence: Evidence, leaves: list[x509.Certificate], when: datetime) -> x509.Certificate:
+    """Of several leaves the one that fits; all that is not checked here is checked later.
+
+    A cloud has several VLEKs, and of a hidden chip no leaf says that it is of it: then the signature tells.
+    """
+    fits = [_fit(evidence, item) for item in leaves]
+    best = [item for item, fit in zip(leaves, fits, strict=True) if fit == max(fits)]
+    if len(best) > 1:
+        best = [item for item in best[:MAX_ALIKE] if _signs(evidence, item)] or best
+    return max(best, key=lambda item: chain.valid_at(item, when))
+
+
+def _signs(evidence: Evidence, certificate: x509.Certificate) -> bool:
+    try:
+        key = keys.load(certificate.key)
+    except MalformedEvidence:
+        return False
+    return isinstance(key, ec.EllipticCurvePublicKey) and keys.verify_over(
+        key, evidence.r, evidence.s, evidence.signed, keys.ECDSA_SHA384
+    )
 
 
 def _fit(evidence: Evidence, certificate: x509.Certificate) -> int:
-    """How well a leaf fits where several lie beside a report: all that is not checked here is checked later."""
     try:
         leaf = endorse.read(certificate)
     except NotGenuine:
