@@ -238,9 +238,17 @@ def test_a_pinned_root_is_signed_by_its_own_key_whatever_issuer_it_names() -> No
     dressed = make("root", ROOT, key=ROOT.key, signer=LEAF.key)
     renamed = make("root", Authority("raat", ROOT.key, ROOT.certificate), key=ROOT.key, signer=LEAF.key)
     pinned = Anchors((Anchor("snp", "root", keys.fingerprint(ROOT.value.key)),))
-    for other in (dressed, renamed):
-        with pytest.raises(NotGenuine, match="not signed by its own key"):
-            build(LEAF, [MIDDLE, other], anchors=pinned)
+    for anchors in (pinned, Anchors((from_certificate("snp", ROOT.value),))):
+        for other in (dressed, renamed):
+            with pytest.raises(NotGenuine, match="not signed by its own key"):
+                build(LEAF, [MIDDLE, other], anchors=anchors)
+
+
+def test_an_intermediate_that_somebody_named_ends_a_chain() -> None:
+    named = Anchors((from_certificate("snp", MIDDLE.value),))
+    again = make("middle", Authority("another", LEAF.key, LEAF.certificate), key=MIDDLE.key, serial=9)
+    for pool in ([], [MIDDLE], [again]):
+        assert build(LEAF, pool, anchors=named).anchor.certificate == MIDDLE.value
 
 
 def test_of_a_ca_certificate_issued_anew_the_valid_one_counts() -> None:

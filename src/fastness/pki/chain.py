@@ -172,7 +172,9 @@ def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set
 def _self_consistent(root: x509.Certificate, anchor: Anchor, tee: str) -> None:
     """A root is signed by its own key, whatever issuer it names: else a pinned key could be dressed in an altered
     certificate. An intermediate that somebody named is not."""
-    if (root.issuer == root.subject or anchor.key is None) and not signed_by(root, root.key):
+    named = anchor.certificate
+    is_root = root.issuer == root.subject or anchor.key is None or (named and named.issuer == named.subject)
+    if is_root and not signed_by(root, root.key):
         raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key", where=_where(root))
 
 
