@@ -8,7 +8,6 @@ TDX quote around a vTPM among the evidence.
 
 from __future__ import annotations
 
-import hmac
 from typing import Any
 
 from fastness import tee as tees
@@ -87,13 +86,16 @@ def _unquoted(parts: list[Document], heap: Heap) -> None:
         MalformedEvidence: not an HCL report, or around a report that does not carry the hash of its runtime data.
         MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check.
     """
+    reports = [part for part in parts if part.kind == "hcl_report"]
+    if not reports:
+        return
+    from hmac import compare_digest  # nothing else here needs it
+
     from fastness.tee.tpm import hcl
 
-    for part in parts:
-        if part.kind != "hcl_report":
-            continue
+    for part in reports:
         report = hcl.parse(part.data)
-        if not hmac.compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
+        if not compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
             raise MalformedEvidence("runtime data", 0x20 + 0x4A0, "data whose hash is in report_data", "other data")
         if report.kind == "snp":
             heap.add_evidence(Found("snp", report.hardware, part.source))
