@@ -205,15 +205,56 @@ def test_revocation() -> None:
         look_up(crl_of(ROOT, MIDDLE.value.serial))
     assert not look_up().checked
     assert not look_up(crl_of(LEAF, 5)).checked
-    stale = look_up(crl_of(ROOT, MIDDLE.value.serial, end=AT - timedelta(days=1)))
+    stale = look_up(crl_of(ROOT, 77, end=AT - timedelta(days=1)))
     assert not stale.checked
     assert "does not cover" in stale.why
     assert not look_up(crl_of(ROOT, start=AT + timedelta(days=1))).checked
     with pytest.raises(NotGenuine, match="not signed by it"):
         look_up(crl_of(ROOT, signer=ec.generate_private_key(ec.SECP384R1())))
-    # the newest list that covers the time decides
-    with pytest.raises(NotGenuine, match="is revoked"):
-        look_up(crl_of(ROOT), crl_of(ROOT, MIDDLE.value.serial, start=FROM + timedelta(days=9)))
+
+
+@pytest.mark.parametrize(
+    ("other", "revoking"),
+    [
+        ({}, {"start": FROM + timedelta(days=9)}),
+        ({"start": FROM + timedelta(days=9)}, {}),
+        ({}, {"end": AT - timedelta(days=1)}),
+    ],
+    ids=["newer", "older", "run out"],
+)
+def test_revoked_on_one_list_is_revoked(other: dict[str, Any], revoking: dict[str, Any]) -> None:
+    revoked = crl_of(ROOT, MIDDLE.value.serial, **revoking)
+    for lists in ((revoked,), (revoked, crl_of(ROOT, **other)), (crl_of(ROOT, **other), revoked)):
+        with pytest.raises(NotGenuine, match="is revoked"):
+            look_up(*lists)
+
+
+def test_a_list_from_after_the_time_asked_about_says_nothing() -> None:
+    assert look_up(crl_of(ROOT), crl_of(ROOT, MIDDLE.value.serial, start=AT + timedelta(days=1))).checked
+
+
+def test_a_pinned_root_is_signed_by_its_own_key_whatever_issuer_it_names() -> None:
+    """The key alone is pinned: an altered issuer must not pass for the root's own certificate."""
+    dressed = make("root", ROOT, key=ROOT.key, signer=LEAF.key)
+    renamed = make("root", Authority("raat", ROOT.key, ROOT.certificate), key=ROOT.key, signer=LEAF.key)
+    pinned = Anchors((Anchor("snp", "root", keys.fingerprint(ROOT.value.key)),))
+    for anchors in (pinned, Anchors((from_certificate("snp", ROOT.value),))):
+        for other in (dressed, renamed):
+            with pytest.raises(NotGenuine, match="not signed by its own key"):
+                build(LEAF, [MIDDLE, other], anchors=anchors)
+
+
+def test_an_intermediate_that_somebody_named_ends_a_chain() -> None:
+    named = Anchors((from_certificate("snp", MIDDLE.value),))
+    again = make("middle", Authority("another", LEAF.key, LEAF.certificate), key=MIDDLE.key, serial=9)
+    for pool in ([], [MIDDLE], [again]):
+        assert build(LEAF, pool, anchors=named).anchor.certificate == MIDDLE.value
+
+
+def test_of_a_ca_certificate_issued_anew_the_valid_one_counts() -> None:
+    old = make("middle", ROOT, key=MIDDLE.key, end=AT - timedelta(days=1))
+    for pool in ([old, MIDDLE, ROOT], [MIDDLE, old, ROOT]):
+        assert build(LEAF, pool).certificates[1] == MIDDLE.value
 
 
 @pytest.mark.parametrize("serial", [1, 127, 128, 255, 256, 2**63, 2**159 - 1])

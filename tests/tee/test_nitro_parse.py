@@ -50,6 +50,10 @@ def test_every_mandatory_field(name):
     bad(rebuilt({key: value for key, value in BODY.items() if key != name}))
 
 
+def test_a_long_bundle():
+    assert len(nitro.parse(rebuilt(BODY | {"cabundle": BODY["cabundle"] * 8})).bundle) == 32
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -80,7 +84,7 @@ def test_every_mandatory_field(name):
         ("cabundle", [b""]),
         ("cabundle", [bytes(1025)]),
         ("cabundle", b"\x30"),
-        ("cabundle", [BODY["cabundle"][0]] * 9),
+        ("cabundle", [BODY["cabundle"][0]] * 33),
         ("nonce", bytes(1025)),
         ("user_data", bytes(1025)),
         ("public_key", "text"),
@@ -161,3 +165,13 @@ def test_any_values_in_any_field_parse_or_raise_our_own_error(changes):
         assert nitro.unparse(nitro.parse(data)) == data
     except MalformedEvidence as error:
         assert error.field
+
+
+def test_every_field_is_shown():
+    evidence = nitro.parse(GOOD)
+    rows = {name: (GOOD[offset : offset + size], text) for name, offset, size, text in nitro.show(evidence)}
+    assert int.from_bytes(rows["timestamp"][0], "big") == evidence.timestamp
+    assert rows["digest"][0] == b"SHA384"
+    assert [rows[f"cabundle[{index}]"][0] for index in range(4)] == [item.raw for item in evidence.bundle]
+    wanted = {"protected", "signature", *(BODY.keys() - {"pcrs", "cabundle", "public_key"})}
+    assert wanted <= rows.keys()

@@ -13,7 +13,7 @@ from fastness.claims.finding import Outcome, table
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.forge import nitro as forge
 from fastness.forge.model import Forged
-from fastness.pki.anchors import Anchors, vendor
+from fastness.pki.anchors import Anchors, from_key, vendor
 from fastness.tee import Collateral, load, nitro
 from fastness.wire import cbor, cose, x509
 
@@ -259,3 +259,31 @@ def test_paths_too_large_are_judged_but_not_remembered(monkeypatch):
     monkeypatch.undo()
     assert run(forge.make({}))
     assert len(endorse.paths) == 1
+
+
+def test_an_altered_bundle_is_refused_not_missing():
+    """With an issuer's name altered nothing of that name is there; but the document is altered too."""
+    data = forge.make({}).evidence
+    evidence = nitro.parse(data)
+    instance = evidence.bundle[3]
+    start = data.find(instance.raw) + instance.raw.find(instance.subject)
+    altered = data[: start + len(instance.subject) - 1] + b"_" + data[start + len(instance.subject) :]
+    refused("nitro.signature", replace(forge.make({}), evidence=altered))
+
+
+def test_a_root_named_by_its_key_alone_has_lists_too():
+    """The list of the root speaks of the regional CA: without the root's certificate it cannot be looked up."""
+    forged = forge.make({"crls": True})
+    evidence = nitro.parse(forged.evidence)
+    root = evidence.bundle[0]
+    bare = Anchors((from_key("nitro", "root", root.key),))
+    assert findings(forged, anchors=bare)["nitro.revocation"] is Outcome.HELD
+    without = tuple(item for item in forged.collateral.crls if item.issuer != root.subject)
+    assert findings(forged, anchors=bare, collateral=Collateral(crls=without))["nitro.revocation"] is Outcome.UNKNOWN
+    short = replace(evidence, bundle=evidence.bundle[1:])
+    genuine = nitro.verify(short, forged.collateral, bare, at=forged.at)
+    assert {item.check: item.outcome for item in genuine.findings}["nitro.revocation"] is Outcome.UNKNOWN
+
+
+def findings(forged: Forged, **change):
+    return {item.check: item.outcome for item in run(forged, **change).findings}

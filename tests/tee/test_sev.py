@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import vectors
 from fastness.claims.finding import Outcome, table
-from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.forge import sev as forge
 from fastness.forge.model import Forged
 from fastness.pki import anchors as pins
@@ -171,7 +171,89 @@ def test_any_bytes(data: bytes) -> None:
 
 
 def test_show() -> None:
-    assert [name for name, *_ in sev.show(sev.parse(EVIDENCE.evidence))] == list(layout.PARTS[:-2])
+    rows = {name: meaning for name, _, _, meaning in sev.show(sev.parse(EVIDENCE.evidence))}
+    assert {name.partition(".")[0] for name in rows} == set(layout.PARTS[:-2])
+    assert rows["ask.key_usage"] == "ASK" and rows["ark.modulus"].startswith("RSA-2048")
+    assert rows["pek.signature2"] == "ECDSA with SHA-256 by OCA" and rows["cek.signature2"] == "unused"
+    assert rows["report.policy"] == "0x5 (nodbg, es, api 0.0)"
     rows = {name: meaning for name, _, _, meaning in sev.show(sev.parse(LAUNCHED.evidence))}
-    assert "firmware 0.24 build 15, policy 0x7" in rows["launch"]
+    assert "firmware 0.24 build 15, policy 0x7 (nodbg, noks, es, api 0.0)" in rows["launch"]
     assert rows["proof"].endswith("0b" * 64)
+
+
+def test_what_is_shown_covers_every_certificate() -> None:
+    evidence = sev.parse(EVIDENCE.evidence)
+    for name in ("ark", "pek", "report"):
+        raw = bytearray(getattr(evidence, name).raw)
+        for field, offset, size, _ in sev.show(evidence):
+            if field.startswith(f"{name}."):
+                start = offset - evidence.offsets[name]
+                raw[start : start + size] = bytes(size)
+        assert not any(raw)
+
+
+def sources(forged: Forged) -> dict[str, bytes]:
+    evidence = sev.parse(forged.evidence)
+    return {name: getattr(evidence, name).raw for name in layout.PARTS[:6]}
+
+
+def question(forged: Forged, *data: bytes) -> Any:
+    from fastness.attestation import verify as ask
+
+    return ask(*data, at=forge.AT, anchors=forged.anchors)
+
+
+def test_certificates_may_lie_one_after_the_other() -> None:
+    """As AMD's KDS (ASK, ARK) and ``sevctl export`` (PDH, PEK, OCA, CEK) write them."""
+    forged = forge.make({"large": True})
+    parts = sources(forged)
+    authority = parts["ask"] + parts["ark"]
+    platform = b"".join(parts[name] for name in ("pdh", "pek", "oca", "cek"))
+    assert question(forged, authority, platform).genuine is True
+    assert question(forged, platform + authority).genuine is True
+    assert question(forged, platform + authority + b"more").genuine is not True
+
+
+def test_of_several_certificates_those_that_belong_together_count() -> None:
+    """Roots of every line, a tenant's Diffie-Hellman key and a PEK nobody signed yet lie beside a platform."""
+    from fastness.tee.sev import session
+
+    forged, other = forge.make({}), forge.make({"large": True})
+    parts, strangers = sources(forged), sources(other)
+    unsigned = parts["pek"][: layout.SEV_SIGNED] + 2 * (layout.NO_USAGE.to_bytes(4, "little") + bytes(516))
+    godh = session.certificate(forge.ec_key("pdh stranger").public_key())
+    beside = (strangers["ark"], strangers["ask"], strangers["oca"], unsigned, godh)
+    for order in ((*parts.values(), *beside), (*beside, *parts.values())):
+        result = question(forged, *order)
+        assert result.genuine is True, result.error
+    with pytest.raises(UsageError, match="more than one SEV platform"):
+        question(forged, *parts.values(), *strangers.values())
+    stranger = forge.make({"lie": "cek"})
+    assert question(stranger, *sources(stranger).values(), *beside).genuine is False
+
+
+@pytest.mark.parametrize("missing", ["cek", "pek"])
+def test_a_platform_short_of_a_certificate_is_not_malformed(missing: str) -> None:
+    forged = forge.make({})
+    result = question(forged, *(data for name, data in sources(forged).items() if name != missing))
+    assert (result.genuine, result.error.check) == (None, "sev.cek")
+
+
+@pytest.mark.parametrize("name", ["oca", "pdh"])
+def test_a_certificate_with_a_damaged_head_is_refused_not_left_aside(name: str) -> None:
+    forged = forge.make({})
+    parts = sources(forged)
+    for at in (0, 3, 8, 11):
+        data = parts[name]
+        altered = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+        result = question(forged, *({**parts, name: altered}.values()))
+        assert result.genuine is False
+        assert isinstance(result.error, MalformedEvidence | NotGenuine)
+
+
+def test_a_slot_is_a_signature_or_says_that_it_is_none() -> None:
+    parts = sources(forge.make({}))
+    data = parts["cek"][: layout.SLOTS[1]] + b"\x01\x10" + parts["cek"][layout.SLOTS[1] + 2 :]
+    with pytest.raises(MalformedEvidence, match=r"cek\.signature") as error:
+        sev.parse(sev.assemble({**parts, "cek": data}) or b"")
+    assert error.value.need == "an algorithm, or an unused slot"

@@ -158,6 +158,23 @@ def test_b08_revocation_lists() -> None:
             assert error.value.check == "snp.revocation"
 
 
+def test_b08_a_root_named_by_its_key_alone_has_lists_too() -> None:
+    """The list names its issuer, whose certificate lies among the others."""
+    for kind in ("good", "revoked"):
+        forged = forge.make({"crl": kind, "generation": "genoa"})
+        ark = next(item for item in forged.collateral.certificates if item.subject_cn == "ARK-Genoa")
+        named = replace(forged, anchors=Anchors((pins.from_key("snp", "ark", ark.key),)))
+        if kind == "good":
+            assert outcome(named, "snp.revocation") is Outcome.HELD
+            rest = tuple(item for item in forged.collateral.certificates if item != ark)
+            alone = replace(named, collateral=Collateral(rest, forged.collateral.crls))
+            assert outcome(alone, "snp.revocation") is Outcome.UNKNOWN
+        else:
+            with pytest.raises(NotGenuine) as error:
+                verify(named)
+            assert error.value.check == "snp.revocation"
+
+
 def test_b09_serial_0_is_never_looked_up() -> None:
     """Real leaves carry serial 0: a list that names 0 neither refuses nor accepts anybody."""
     forged = real("snp/milan-v2-steward-csr-crl")
@@ -179,6 +196,19 @@ def test_b22_reserved_bytes_and_unknown_versions_are_refused() -> None:
     with pytest.raises(MalformedEvidence):
         snp.parse(older[:0x188] + b"\x19" + older[0x189:])
     assert snp.parse(data).cpuid == (0x19, 1, 1)
+
+
+def test_what_is_nearly_a_report_is_told_as_one() -> None:
+    """Cut short, of a later version, with one mark of three wrong: recognised, and the error has field and offset."""
+    for data, field in (
+        (REPORT[:-1], "report"), (REPORT[: layout.SIGNED_SIZE], "report"), (b"\x06" + REPORT[1:], "version"),
+        (REPORT[:0x34] + b"\x02" + REPORT[0x35:], "signature_algo"), (REPORT[:0x0A] + b"\0" + REPORT[0x0B:], "policy"),
+    ):  # fmt: skip
+        assert snp.recognise(data)
+        with pytest.raises(MalformedEvidence) as error:
+            snp.parse(data)
+        assert error.value.field == field
+    assert not snp.recognise(b"\x06" + REPORT[1:0x34] + b"\x02" + REPORT[0x35:])
 
 
 def test_b23_turin_is_read_with_its_own_layout() -> None:
@@ -262,9 +292,28 @@ def test_b06_an_odd_encoding_is_refused(oid: str, value: bytes) -> None:
 
 
 def test_a_masked_chip_names_no_chip() -> None:
-    told = claims(masked=True)
-    assert told.hardware_id is None
-    assert told.extra["chip_id_masked"] is True
+    """MASK_CHIP_ID leaves zeros and no bit: the key that signed is of a chip of its line all the same."""
+    for version in (2, 3):
+        told = claims(masked=True, generation="milan", version=version)
+        assert told.hardware_id is None
+        assert (told.extra["chip_id_masked"], told.extra["chip_key_masked"]) == (True, False)
+    told = claims(masked=True, masked_key=True, key="vlek")
+    assert (told.extra["chip_id_masked"], told.extra["chip_key_masked"]) == (True, True)
+    assert claims(masked_key=True, key="vlek").hardware_id
+
+
+@pytest.mark.parametrize("product", ["Genoa", "Genoa-B2", "Bergamo-A0", "Siena-A0"])
+def test_products_of_the_genoa_line(product: str) -> None:
+    for generation in ("genoa", "bergamo"):
+        assert claims(generation=generation, product=product).extra["leaf_product"] == product
+    with pytest.raises(NotGenuine) as error:
+        verify(forge.make({"generation": "milan", "product": product}))
+    assert error.value.check == "snp.chain"
+
+
+def test_turin_dense() -> None:
+    told = claims(generation="turin", cpuid=(0x1A, 0x11, 0), version=5, product="Turin-B0")
+    assert (told.cpu.generation, told.cpu.model) == ("turin", 0x11)
 
 
 def test_every_bit_is_a_claim() -> None:
@@ -304,6 +353,21 @@ def test_certificates_travel_in_a_table(key: str) -> None:
     assert snp.unparse(evidence) == forged.evidence
 
 
+def test_entries_kept_free_are_passed_over() -> None:
+    """Producers leave entries for lists or keys they do not have: of no size, or of zeros."""
+    forged = forge.make({"table": True})
+    entries = snp.parse(forged.evidence).table
+    head, data, size = b"", b"", layout.ENTRY_SIZE * (len(entries) + 3)
+    guids = {kind: bytes.fromhex(guid) for guid, kind in layout.TABLE.items()}
+    for entry in entries:
+        head += guids[entry.kind] + (size + len(data)).to_bytes(4, "little") + len(entry.data).to_bytes(4, "little")
+        data += entry.data
+    head += guids["crl"] + bytes(8)
+    head += guids["vlek"] + (size + len(data)).to_bytes(4, "little") + (64).to_bytes(4, "little")
+    report = forged.evidence[: layout.REPORT_SIZE]
+    assert verify(forged, evidence=report + head + bytes(layout.ENTRY_SIZE) + data + bytes(64))
+
+
 def test_a_table_is_bounded() -> None:
     forged = forge.make({"table": True})
     size = layout.REPORT_SIZE
@@ -340,6 +404,26 @@ def test_of_several_leaves_the_one_of_this_chip_counts() -> None:
     forged, other = forge.make({}), forge.make({})
     both = Collateral(other.collateral.certificates + forged.collateral.certificates, forged.collateral.crls)
     assert verify(forged, collateral=both)
+
+
+@pytest.mark.parametrize("spec", [{"key": "vlek"}, {"masked": True}, {"masked": True, "generation": "turin"}])
+def test_of_several_leaves_that_name_no_chip_the_one_that_signed_counts(spec: dict[str, Any]) -> None:
+    forged, other = forge.make(spec), forge.make(spec)
+    for certificates in (
+        other.collateral.certificates + forged.collateral.certificates,
+        forged.collateral.certificates + other.collateral.certificates,
+    ):
+        assert verify(forged, collateral=Collateral(certificates, forged.collateral.crls))
+
+
+def test_of_a_leaf_issued_anew_the_valid_one_counts() -> None:
+    """AMD's KDS makes a new certificate of the same key at each request."""
+    forged = forge.make({})
+    leaf = forged.collateral.certificates[0]
+    for dates in ({"not_after": forge.BORN}, {"not_before": forge.DIES}):
+        other = leaf._replace(raw=leaf.raw + b"\0", **dates)
+        for certificates in ((other, *forged.collateral.certificates), (*forged.collateral.certificates, other)):
+            assert verify(forged, collateral=Collateral(certificates, forged.collateral.crls))
 
 
 def test_venice_needs_its_root_named() -> None:
@@ -385,6 +469,17 @@ def test_show_names_every_field() -> None:
     rows = snp.show(snp.parse(REPORT))
     assert {name for name, *_ in rows} == set(layout.FIELDS)
     assert sum(size for _, _, size, _ in rows) <= layout.REPORT_SIZE
+
+
+def test_show_decodes_bits_and_components() -> None:
+    spec = {"generation": "turin", "version": 5, "key": "vlek", "policy": {"debug": True}, "vmpl": layout.HOST_VMPL}
+    rows = {name: meaning for name, _, _, meaning in snp.show(snp.parse(forge.make(spec).evidence))}
+    assert rows["policy"].endswith("(abi 0.0, smt, debug)")
+    assert rows["platform_info"].endswith("(smt, ecc, alias_check_complete)")
+    assert rows["key_info"].endswith("(signed by VLEK)")
+    assert rows["reported_tcb"].endswith("(boot_loader 9, tee 1, snp 23, microcode 84, fmc 2)")
+    assert rows["vmpl"].endswith("the host asked")
+    assert rows["signature"].partition(": ")[2].startswith("r 0x")
 
 
 CHECKS = {

@@ -7,6 +7,7 @@ import io
 import json
 import random
 import sys
+import uuid
 
 import judged
 import pytest
@@ -192,3 +193,103 @@ def test_nothing_and_nobody(tmp_path, capsys):
     (tmp_path / "x").write_bytes(b"\x00\x01\x02" * 40)
     answer = judged.run(capsys, "verify", tmp_path, "--json", "--offline")
     assert answer.code == 3 and answer.document["tee"] is None and answer.document["ignored"]
+
+
+def json_of(**members: object) -> bytes:
+    return json.dumps(members).encode()
+
+
+def plain64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def amd(name: str = "snp/genoa-v3-vcek-azure") -> tuple[bytes, bytes, bytes]:
+    files = vectors.case(name).files
+    return files["report"], files["vek"], files["vek_chain"]
+
+
+def answered(*sources: bytes) -> object:
+    from fastness import verify
+
+    return verify(*sources, at=vectors.case("snp/genoa-v3-vcek-azure").at).genuine
+
+
+def test_json_of_clouds_and_tools() -> None:
+    """Azure's THIM and MAA, go-sev-guest's, a guest agent's own: what is long is looked into whatever its name."""
+    report, leaf, chain = amd()
+    armoured = pem.armour("CERTIFICATE", [leaf])
+    thim = json_of(
+        vcekCert=armoured.decode(), tcbm="DB18000000000004", certificateChain=chain.decode(), cacheControl="1"
+    )
+    maa = json_of(report=plain64(json_of(SnpReport=plain64(report), VcekCertChain=plain64(armoured + chain))))
+    ask, ark = (der for _, der in pem.unarmour(chain))
+    go = json_of(certificateChain={"vcekCert": plain64(leaf), "askCert": plain64(ask), "arkCert": plain64(ark)})
+    listed = json.dumps([plain64(item) for item in (report, leaf, ask, ark)]).encode()
+    assert answered(report, thim) is True
+    assert answered(report, base64.b64encode(thim)) is True
+    assert answered(maa) is True
+    assert answered(report, go) is True
+    assert answered(listed) is True
+    assert answered(json.dumps(list(report)).encode(), leaf, chain) is True
+    assert answered(json.dumps(plain64(report)).encode(), leaf, chain) is True
+    nitro = vectors.case("nitro/release-2025").files["document"]
+    found = gather([json_of(Recipient={"AttestationDocument": plain64(nitro)})])
+    assert [item.tee for item in found.evidence] == ["nitro"]
+
+
+def test_json_that_names_half_a_character() -> None:
+    assert not gather([b'{"quote": "' + b"\\ud800" * 80 + b'"}']).evidence
+
+
+@pytest.mark.parametrize(
+    "words", ["# für, 日本\n".encode(), "# f\xfcr\n".encode("latin-1"), b"Bag Attributes\r\n", b"\xef\xbb\xbf"]
+)  # fmt: skip
+def test_pem_among_words(words: bytes) -> None:
+    report, leaf, chain = amd()
+    assert answered(report, leaf, (words + chain).replace(b"\n", b"\r\n")) is True
+    assert answered(report, leaf, chain + words) is True
+
+
+def test_hexadecimal_as_people_write_it() -> None:
+    report, leaf, chain = amd()
+    digits = report.hex().encode()
+    assert answered(b", ".join(b"0x%02X" % byte for byte in report), leaf, chain) is True
+    assert answered(b"\n".join(digits[at : at + 63] for at in range(0, len(digits), 63)), leaf, chain) is True
+    assert answered(dump(report).upper(), leaf, chain) is True
+    assert not gather([b"a bad fed ace " * 8]).collateral.documents
+
+
+def test_a_certificate_table_alone() -> None:
+    """As configfs-tsm gives it (auxblob): whatever entry comes first, with entries kept free, in either byte order."""
+    report, leaf, chain = amd()
+    ask, ark = (der for _, der in pem.unarmour(chain))
+    known = {"63da758d-e664-4564-adc5-f4b93be8accd": leaf, "4ab7b379-bbac-4fe4-a02f-05aef327c782": ask,
+             "c0b406a4-a803-4952-9743-3fb6014cd0ae": ark}  # fmt: skip
+    for order in ("bytes", "bytes_le"):
+        rows = [(getattr(uuid.UUID(guid), order), data) for guid, data in known.items()]
+        for more in ([(b"\x11" * 16, b"manifest")], [(b"\x22" * 16, b"")], []):
+            assert answered(report, table([*more, *rows])) is True
+    assert answered(report, table([(b"\x33" * 16, data) for data in known.values()])) is None
+
+
+def table(rows: list[tuple[bytes, bytes]]) -> bytes:
+    head, data, start = b"", b"", 24 * (len(rows) + 1)
+    for guid, blob in rows:
+        place = start + len(data) if blob else 0
+        head += guid + place.to_bytes(4, "little") + len(blob).to_bytes(4, "little")
+        data += blob
+    return head + bytes(24) + data
+
+
+def test_an_hcl_report_without_a_quote() -> None:
+    """Azure: the SNP report in it is evidence of the machine, of no TPM; its runtime data is the one it carries."""
+    from fastness import verify
+
+    case = vectors.case("tpm/azure-snp-vtpm")
+    report, leaf, chain = (case.files[role] for role in ("hcl_report", "vcek", "vek_chain"))
+    result = verify(report, leaf, chain, at=case.at)
+    assert (result.tee, result.genuine) == ("snp", True)
+    altered = report.replace(b'"AQAB"', b'"AQAD"', 1)
+    assert altered != report
+    result = verify(altered, leaf, chain, at=case.at)
+    assert (result.genuine, result.exit_code) == (False, 3)

@@ -1,8 +1,9 @@
 """Evidence that lies in several files: which parts there are, and putting them into one.
 
 A TEE whose evidence comes in parts exports ``recognise_part(data) -> name | None`` and
-``assemble({name: data}, …) -> evidence``. What belongs together is told here, across TEEs: the certificate of a TPM's
-key among all certificates, the TDX quote around a vTPM among the evidence.
+``assemble({name: data}, …) -> evidence``; where several may lie in one file or be of one name, ``split`` and
+``choose``. What belongs together is told here, across TEEs: the certificate of a TPM's key among all certificates, the
+TDX quote around a vTPM among the evidence.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ EK_CERTIFICATE = bytes.fromhex("060567810508 01")
 """DER of 2.23.133.8.1, tcg-kp-EKCertificate: the usage of EK certificates (TCG EK credential profile 2.5, 3.5.16)."""
 
 _NEEDED = {"tpm": ("quote", "signature", "ak", "pcrs")}
-_OF_A_GUEST = frozenset({"report", "launch", "proof"})
-"""Parts of SEV evidence that speak of a guest, and of nobody without the platform's chain."""
+_NOT_ALONE = frozenset({"cek", "pek", "report", "launch", "proof"})
+"""Parts of SEV evidence that speak of a platform or a guest, and of nobody without the chain."""
 
 _HCL_TDX = 4
 """``report_type`` of an HCL report whose hardware report is a TD report (Azure HCL attestation report header)."""
@@ -33,7 +34,7 @@ def assemble(heap: Heap) -> None:
     Raises:
         MalformedEvidence: parts that cannot be read.
         MissingCollateral: a quote without its signature, key or register values; a SEV guest without its platform.
-        UsageError: the quotes of more than one TPM.
+        UsageError: the quotes of more than one TPM, the certificates of more than one SEV platform.
     """
     for name in TEES:
         parts = [document for (owner, _), document in heap.parts.items() if owner == name]
@@ -47,11 +48,11 @@ def assemble(heap: Heap) -> None:
 
 
 def _other(name: str, parts: list[Document]) -> bytes | None:
-    make: Any = getattr(tees.load(name), "assemble", None)
-    named = {part.kind: part for part in parts}
-    result: bytes | None = make({kind: part.data for kind, part in named.items()}) if make is not None else None
-    if result is None and not _OF_A_GUEST.isdisjoint(named):
-        where = next(part.source for kind, part in named.items() if kind in _OF_A_GUEST)
+    module: Any = tees.load(name)
+    kinds = [part.kind for part in parts]
+    result: bytes | None = module.assemble(module.choose([(part.kind, part.data) for part in parts]))
+    if result is None and not _NOT_ALONE.isdisjoint(kinds):
+        where = next(part.source for part in parts if part.kind in _NOT_ALONE)
         raise MissingCollateral("CEK and PEK certificates of the platform", check="sev.cek", where=where)
     return result
 
@@ -65,6 +66,7 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
         if part.kind != "ak" or "ak" not in named or not _is_der(part.data):
             named[part.kind] = part.data
     if "quote" not in named:
+        _unquoted(parts, heap)
         return None
     _surroundings(named, heap)
     absent = [need for need in _NEEDED["tpm"] if need not in named]
@@ -75,6 +77,30 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
     module: Any = tees.load("tpm")
     evidence: bytes = module.assemble(named)
     return evidence
+
+
+def _unquoted(parts: list[Document], heap: Heap) -> None:
+    """HCL reports without a quote: of no TPM, but the SNP report in one is evidence of its machine.
+
+    Raises:
+        MalformedEvidence: not an HCL report, or around a report that does not carry the hash of its runtime data.
+        MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check.
+    """
+    reports = [part for part in parts if part.kind == "hcl_report"]
+    if not reports:
+        return
+    from hmac import compare_digest  # nothing else here needs it
+
+    from fastness.tee.tpm import hcl
+
+    for part in reports:
+        report = hcl.parse(part.data)
+        if not compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
+            raise MalformedEvidence("runtime data", 0x20 + 0x4A0, "data whose hash is in report_data", "other data")
+        if report.kind == "snp":
+            heap.add_evidence(Found("snp", report.hardware, part.source))
+        elif not any(found.tee == "tdx" for found in heap.evidence.values()):
+            raise MissingCollateral("the quote of the TD", check="tpm.signature", where=part.source)
 
 
 def _is_der(data: bytes) -> bool:

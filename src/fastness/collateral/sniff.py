@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from fastness import tee as tees
 
-SNP_REPORT = 0x4A0
+SNP_SIGNED = 0x2A0
 TABLE_ENTRY = 24
+MAX_ENTRIES = 16
+
+
+def _swapped(guid: bytes) -> bytes:
+    """A GUID with its first three fields little endian."""
+    return guid[3::-1] + guid[5:3:-1] + guid[7:5:-1] + guid[8:]
+
+
 _TABLE_GUIDS = frozenset(
-    bytes.fromhex(guid)
+    order
     for guid in (
         "63da758de6644564adc5f4b93be8accd",  # VCEK
         "a8074bc2a25a483eaae639c045a0b8a1",  # VLEK
@@ -18,8 +26,10 @@ _TABLE_GUIDS = frozenset(
         "c0b406a4a803495297433fb6014cd0ae",  # ARK
         "92f81bc358114d3d97ffd19f88dc67ea",  # CRL
     )
+    for order in (bytes.fromhex(guid), _swapped(bytes.fromhex(guid)))
 )
-"""GHCB specification 2.0 section 4.1.8.1: GUIDs of the certificate table; written in RFC 4122 order by producers."""
+"""GHCB specification 2.0 section 4.1.8.1: GUIDs of the certificate table; most producers write them in the order of
+RFC 4122, some in Microsoft's."""
 
 
 def likely(data: bytes) -> tuple[str, ...]:
@@ -30,7 +40,7 @@ def likely(data: bytes) -> tuple[str, ...]:
         return ("tdx",)
     if 3 <= version <= 5 and head[2:4] in (b"\x02\0", b"\x03\0"):
         return ("sgx", "tdx")
-    if head[2:4] == b"\0\0" and 1 < version < 16 and len(data) >= SNP_REPORT - 64:
+    if head[2:4] == b"\0\0" and 1 < version < 16 and len(data) >= SNP_SIGNED:
         return ("snp",)
     if head[:4] in (b"HCLA", b"\xffTCG") or data[2:6] == b"\xffTCG":
         return ("tpm",)
@@ -82,17 +92,19 @@ def snp_identity(data: bytes) -> str | None:
 def certificate_table(data: bytes) -> list[bytes] | None:
     """The blobs of an AMD certificate table (entries of GUID 16, offset 4, size 4, little endian, zero entry last).
 
-    None when ``data`` is no such table. Source: GHCB specification section 4.1.8.1.
+    None when ``data`` is no such table: an entry out of bounds, or none of a GUID that is known, in either byte order.
+    Source: GHCB specification section 4.1.8.1.
     """
-    if data[:16] not in _TABLE_GUIDS:
-        return None
     blobs: list[bytes] = []
-    for at in range(0, len(data) - TABLE_ENTRY + 1, TABLE_ENTRY):
+    known = False
+    for at in range(0, min(len(data) - TABLE_ENTRY, MAX_ENTRIES * TABLE_ENTRY) + 1, TABLE_ENTRY):
         entry = data[at : at + TABLE_ENTRY]
         if not any(entry):
-            return blobs
+            return blobs if known else None
         offset, size = int.from_bytes(entry[16:20], "little"), int.from_bytes(entry[20:24], "little")
-        if not 0 < size <= len(data) - offset or at > 16 * TABLE_ENTRY:
+        if size > len(data) - offset or (size and offset <= at):
             return None
-        blobs.append(data[offset : offset + size])
+        known = known or entry[:16] in _TABLE_GUIDS
+        if size:
+            blobs.append(data[offset : offset + size])
     return None

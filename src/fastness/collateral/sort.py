@@ -95,14 +95,14 @@ class Sorter:
 
     def _part(self, name: str, data: bytes, source: str) -> bool:
         try:
-            recognise: Any = getattr(tees.load(name), "recognise_part", None)
+            module: Any = tees.load(name)
         except ModuleNotFoundError:
             return False
-        kind = recognise(data) if recognise is not None else None
-        if not kind:
-            return False
-        self.heap.add_part(name, Document(kind, data, source))
-        return True
+        kind = module.recognise_part(data)
+        several = [(kind, data)] if kind else module.split(data) if hasattr(module, "split") else []
+        for kind, part in several:
+            self.heap.add_part(name, Document(kind, part, source))
+        return bool(several)
 
     def _old_log(self, data: bytes) -> bool:
         """A SHA-1 log of TPM 1.2 times has no mark: it is one if all of it reads as one."""
@@ -217,7 +217,7 @@ class Sorter:
 
     def _text(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
         stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
-        if stripped[:1] in (b"{", b"["):
+        if stripped[:1] in (b"{", b"[", b'"'):
             return self._json(stripped.rstrip(), source, depth, carrier)
         if b"-----BEGIN " in data:
             return self._pem(data, source, depth)

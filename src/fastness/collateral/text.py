@@ -5,32 +5,41 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from fastness.errors import MalformedEvidence
 
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
 # compiled when first met: few inputs are of more than one form
-_DUMP = rb"(?m)^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$"
+_DUMP = rb"(?mi)^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$"
 _BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
 _SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"tcb_info", b"signature"))
 _BEARERS = frozenset((
-    "quote", "report", "evidence", "attestation_report", "attestation_doc", "attestation_document", "document", "token",
-    "td_quote", "hcl_report", "cc_report", "cert_chain", "certificate", "certificates", "certs", "vcek", "vlek",
-    "auxblob", "outblob", "cc_eventlog", "event_log", "eventlog", "quote_collateral", "collateral",
+    "quote", "report", "evidence", "attestationreport", "attestationdoc", "attestationdocument", "document", "token",
+    "tdquote", "hclreport", "ccreport", "certchain", "certificate", "certificates", "certs", "vcek", "vlek",
+    "auxblob", "outblob", "cceventlog", "eventlog", "quotecollateral", "collateral",
 ))  # fmt: skip
-"""Keys whose strings hold evidence or collateral in the JSON of common producers; no other string is looked into."""
+"""Names under which short strings hold evidence or collateral in the JSON of common producers, without case, ``_`` and
+``-``. What is long enough for a report or a certificate is looked into whatever its name."""
+
+SHORT, LONG = 64, 400
+"""Least characters of a string, or numbers of a list of bytes, under such a name and under any other."""
 
 BUNDLE = "fastness/bundle/v1"
 MAX_STRINGS = 1024
+MAX_NESTING = 6
 
 
 def is_text(data: bytes) -> bool:
-    """Whether ``data`` is text: printable ASCII and white space, or UTF-8 that starts like JSON or XML."""
+    """Whether ``data`` is text: printable ASCII and white space, UTF-8 that starts like JSON or XML, PEM among words of
+    any encoding."""
     head = data[:512]
     if head.translate(None, _PRINTABLE):
-        return head[:3] == b"\xef\xbb\xbf" or (head.lstrip()[:1] in (b"{", b"[", b"<") and b"\0" not in head)
-    return not data.translate(None, _PRINTABLE) or head.lstrip()[:1] in (b"{", b"[", b"<")
+        known = head[:3] == b"\xef\xbb\xbf" or (head.lstrip()[:1] in (b"{", b"[", b"<") and b"\0" not in head)
+    else:
+        known = not data.translate(None, _PRINTABLE) or head.lstrip()[:1] in (b"{", b"[", b"<")
+    return known or (b"\0" not in data and b"-----BEGIN " in data)
 
 
 def decoded(data: bytes) -> bytes | None:
@@ -47,11 +56,15 @@ def decoded(data: bytes) -> bytes | None:
 
 
 def _hexadecimal(body: bytes) -> bytes | None:
-    """``0xab01``, ``ab 01``, ``ab:01``: white space and colons stand between bytes only."""
-    try:
-        return bytes.fromhex(body.removeprefix(b"0x").removeprefix(b"0X").replace(b":", b" ").decode("ascii"))
-    except ValueError:
-        return None
+    """``0xab01``, ``ab 01``, ``ab:01``, ``0xab, 0x01``; white space within a byte only where no prose is as long."""
+    plain = body.lower().replace(b"0x", b" ").translate(bytes.maketrans(b":,", b"  "))
+    with suppress(ValueError):
+        return bytes.fromhex(plain.decode("ascii"))
+    joined = plain.translate(None, b" \t\r\n")
+    if len(joined) >= LONG:
+        with suppress(ValueError):
+            return bytes.fromhex(joined.decode("ascii"))
+    return None
 
 
 def first_name(data: bytes) -> bytes:
@@ -136,27 +149,32 @@ def _dcap(value: dict[str, Any]) -> list[bytes]:
     for body, wrapper in (("tcb_info", "tcbInfo"), ("qe_identity", "enclaveIdentity")):
         inner, signature = value.get(body), value.get(f"{body}_signature")
         if isinstance(inner, str) and isinstance(signature, str):
-            found.append(f'{{"{wrapper}":{inner},"signature":"{signature}"}}'.encode())
+            found.append(_bytes(f'{{"{wrapper}":{inner},"signature":"{signature}"}}'))
     names = ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain", "pck_certificate_chain",
              "root_ca_crl", "pck_crl")  # fmt: skip
-    found += [item.encode() for name in names if isinstance(item := value.get(name), str) and item]
+    found += [_bytes(item) for name in names if isinstance(item := value.get(name), str) and item]
     return found
 
 
-def _borne(value: Any, depth: int) -> Iterator[bytes]:
-    if depth > 6 or not isinstance(value, dict | list):
-        return
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-        if isinstance(item, str) and str(key) in _BEARERS and len(item) >= 64:
-            yield item.encode()
-        elif isinstance(item, list) and str(key) in _BEARERS and _is_bytes(item):
-            yield bytes(item)
-        else:
-            yield from _borne(item, depth + 1)
+def _borne(value: Any, depth: int, name: str = "") -> Iterator[bytes]:
+    least = SHORT if name.replace("_", "").replace("-", "").lower() in _BEARERS else LONG
+    if isinstance(value, str):
+        if len(value) >= least:
+            yield _bytes(value)
+    elif isinstance(value, list) and len(value) >= least and _is_bytes(value):
+        yield bytes(value)
+    elif isinstance(value, dict | list) and depth <= MAX_NESTING:
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _borne(item, depth + 1, str(key))
+
+
+def _bytes(text: str) -> bytes:
+    """JSON can name half a character, which no encoding has."""
+    return text.encode(errors="replace")
 
 
 def _is_bytes(value: list[Any]) -> bool:
-    return len(value) >= 64 and all(type(item) is int and 0 <= item < 256 for item in value)
+    return all(type(item) is int and 0 <= item < 256 for item in value)
 
 
 def cmw(value: Any) -> list[bytes]:
@@ -174,7 +192,7 @@ def cmw(value: Any) -> list[bytes]:
         return [piece for found in nested for piece in found] if nested and all(nested) else []
     if not isinstance(value, list) or not 2 <= len(value) <= 3 or not _is_type(value[0]):
         return []
-    body = value[1].encode() if isinstance(value[1], str) else value[1]
+    body = _bytes(value[1]) if isinstance(value[1], str) else value[1]
     return [body] if isinstance(body, bytes) and body else []
 
 

@@ -3,7 +3,9 @@
 Keys of a spec, all optional: ``version`` (3, 4, 5), ``generation`` or ``fmspc``, ``ca`` (``platform``, ``processor``),
 ``status``, ``qe_status``, ``module_status`` (Intel's words), ``advisories``, ``components``, ``pcesvn``,
 ``qe_isvsvn``, ``certification`` (1 to 5), ``order`` (``reversed``), ``padding``, ``tcb_info_version``,
-``evaluation_number``, ``report_data``, ``debug``, ``without`` (a field of the SGX extension), and ``lie``.
+``evaluation_number``, ``report_data``, ``debug``, ``without`` (a field of the SGX extension), ``ppid``, ``pceid``,
+``sgx_type``, ``dynamic_platform``, ``cached_keys``, ``smt_enabled`` (of the PCK certificate), ``module_case`` (of the
+module's id), ``no_pck`` (its chain left out), and ``lie``.
 
 A lie is one edit, named after the check it must trip, with everything above it signed again.
 """

@@ -2,9 +2,9 @@
 
 Keys of a spec, all optional: ``guest`` (a report with these keys: ``policy``, ``launch_digest``, ``mnonce``),
 ``launch`` (a launch by the software firmware: ``policy``, ``contents``, ``digests`` the tenant accepts),
-``report_data`` (of a proof by the secret injected at the launch), ``without`` (a part to leave out), ``large`` (keys
-of 4096 bits and on P-384, SHA-384, as since Rome), and ``lie``: a key of :data:`LIES`. A lie is one edit; all above it
-is signed again.
+``report_data`` (of a proof by the secret injected at the launch), ``without`` (a part to leave out), ``line``
+(naples, rome, milan, genoa, turin: whose ARK it is), ``large`` (keys of 4096 bits and on P-384, SHA-384, as since
+Rome), and ``lie``: a key of :data:`LIES`. A lie is one edit; all above it is signed again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fastness.pki.anchors import Anchor, Anchors, Secret
 from fastness.pki.keys import fingerprint
 from fastness.tee import Collateral
 from fastness.tee.sev import assemble, endorse, launch, layout, parse, session, verify
+from fastness.tee.sev.claims import PRODUCTS
 from fastness.tee.sev.evidence import amd_certificate
 from fastness.wire import injected
 
@@ -119,13 +120,21 @@ def _report(spec: Spec, by: ec.EllipticCurvePrivateKey) -> bytes:
     return body + (0x1002).to_bytes(4, "little") + _algorithm(by).to_bytes(4, "little") + bytes(4) + _ecdsa(by, body)
 
 
+def _line(spec: Spec) -> tuple[str, str]:
+    """The line whose ARK it is, and how the names of its keys begin."""
+    line = str(spec.get("line", "rome"))
+    if line not in PRODUCTS:
+        raise UsageError(f"no SEV line is called {line!r}", hint="one of " + ", ".join(PRODUCTS))
+    return line, LARGE if spec.get("large", "line" in spec and line != "naples") else ""
+
+
 def make(spec: Spec) -> Forged:
     """A forged platform, with a guest's report where the spec has one."""
     lie = spec.get("lie", "")
     if lie and lie not in LIES:
         raise UsageError(f"no lie is called {lie!r}", hint="one of " + ", ".join(LIES))
 
-    prefix = LARGE if spec.get("large") else ""
+    line, prefix = _line(spec)
 
     def honest(name: str, key: Private) -> Private:
         if lie != name:
@@ -148,7 +157,7 @@ def make(spec: Spec) -> Forged:
     if "guest" in spec or lie == "report":
         parts["report"] = _report(spec.get("guest", {}), ec_key(prefix + "stranger") if lie == "report" else pek)
     pinned = endorse.public_key(amd_certificate(_amd("ark", ark, prefix), "ark"))
-    pin = Anchor("sev", "fake ARK", fingerprint(pinned), "forge", "rome", simulated=True)
+    pin = Anchor("sev", "fake ARK", fingerprint(pinned), "forge", line, simulated=True)
     anchors = Anchors((pin,))
     proves = "report_data" in spec or lie == "proof"
     if "launch" in spec or lie.startswith("launch") or proves:
@@ -172,6 +181,8 @@ def _launch(spec: Spec, parts: Mapping[str, bytes], anchors: Anchors) -> tuple[b
     wanted, lie = spec.get("launch", {}), spec.get("lie", "")
     policy = int(wanted.get("policy", 0x7 | (0x19 << 24 if lie == "launch-firmware" else 0)))
     contents = wanted.get("contents", b"a firmware and what it loads")
+    if isinstance(contents, str):
+        contents = contents.encode()
     platform = verify(parse(assemble(parts) or b""), Collateral(), anchors, at=AT)
     started = session.start(platform, policy)
     firmware = Firmware(ec_key("pdh"), lax=lie == "launch-firmware")

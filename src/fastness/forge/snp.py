@@ -1,13 +1,15 @@
 """Forged SNP reports under a fake AMD, one fake ARK per product line.
 
-Keys of a spec, all optional: ``generation`` (milan, genoa, bergamo, turin, venice), ``version`` (2 to 5), ``key``
-(``vcek``, ``vlek``), ``tcb`` (components of all four TCBs), ``current``, ``committed``, ``reported``, ``launch``
-(components that differ), ``policy`` and ``platform`` (bits by name), ``vmpl``, ``report_data``, ``measurement``,
-``chip_id``, ``masked``, ``mitigations``, ``crl`` (``good``, ``revoked``, ``stale``, ``forged``, ``none``), ``table``
-(certificates in a table behind the report), ``without`` (an extension of the leaf), ``extensions`` (raw values by OID),
-``wrapped`` (its hwID as an OCTET STRING), ``id_block`` (``author``, ``family_id``, ``image_id``, ``guest_svn``:
-launched with an ID block, which lies beside the report), and ``lie``: a key of :data:`LIES`. A lie is one edit, with
-everything above it signed again.
+Keys of a spec, all optional: ``generation`` (milan, genoa, bergamo, turin, venice), ``cpuid`` (family, model,
+stepping of another part of it, as Turin dense), ``product`` (in the leaf), ``version`` (2 to 5), ``key`` (``vcek``,
+``vlek``), ``tcb`` (components of all four TCBs), ``current``, ``committed``, ``reported``, ``launch`` (components
+that differ), ``policy`` and ``platform`` (bits by name), ``vmpl``, ``guest_svn``, ``report_data``, ``measurement``,
+``host_data``, ``chip_id`` (hexadecimal), ``masked`` (the host hides the chip id), ``masked_key`` (MASK_CHIP_KEY),
+``mitigations``, ``crl`` (``good``, ``revoked``, ``stale``, ``forged``, ``none``), ``table`` (certificates in a table
+behind the report), ``padded`` (zeros behind it), ``without`` (an extension of the leaf), ``extensions`` (raw values
+by OID), ``wrapped`` (its hwID as an OCTET STRING), ``id_block`` (``author``, ``family_id``, ``image_id``,
+``guest_svn``: launched with an ID block, which lies beside the report), and ``lie``: a key of :data:`LIES`. A lie is
+one edit, with everything above it signed again.
 """
 
 from __future__ import annotations
@@ -134,7 +136,7 @@ def _leaf(spec: Spec, generation: Generation, reported: Mapping[str, int], chip:
     spl = {**reported, **({"snp": reported["snp"] - 1} if lie == "leaf-tcb" else {})}
     if lie == "fmc":
         spl["fmc"] = reported.get("fmc", 0) + 1
-    product = f"{word}-B0".encode()
+    product = spec.get("product", f"{word}-B0").encode()
     extensions = {layout.OID_SPL[name]: _integer(value) for name, value in spl.items()}
     extensions[layout.OID_PRODUCT] = bytes((0x16, len(product))) + product
     if vlek:
@@ -143,7 +145,8 @@ def _leaf(spec: Spec, generation: Generation, reported: Mapping[str, int], chip:
         hwid = bytes((chip[0] ^ 1,)) + chip[1:] if lie == "chip-id" else chip
         extensions[layout.OID_HWID] = bytes((4, len(hwid))) + hwid if spec.get("wrapped") else hwid
     extensions.pop(spec.get("without", ""), None)
-    extensions |= spec.get("extensions", {})
+    raw = spec.get("extensions", {})
+    extensions |= {oid: bytes.fromhex(item) if isinstance(item, str) else item for oid, item in raw.items()}
     options: dict[str, Any] = {"curve": ec.SECP256R1 if lie == "leaf-key" else ec.SECP384R1}
     if lie == "validity":
         options["until"] = AT - timedelta(seconds=1)
@@ -177,8 +180,8 @@ def _body(spec: Spec, generation: Generation, tcbs: Mapping[str, bytes], chip: b
     platform = _flags({"smt": True, "ecc": True, "alias_check_complete": True, **spec.get("platform", {})},
                       layout.PLATFORM_BITS)  # fmt: skip
     signing = layout.NO_KEY if lie == "signing-key" else layout.VLEK if _signs_vlek(spec) else layout.VCEK
-    masked = bool(spec.get("masked")) or lie == "mask"
-    family, model, stepping = _CPUID[spec.get("generation", "genoa")] if version >= 3 else (0, 0, 0)
+    masked = bool(spec.get("masked_key")) or lie == "mask"
+    family, model, stepping = spec.get("cpuid", _CPUID[spec.get("generation", "genoa")]) if version >= 3 else (0, 0, 0)
     launch, current = spec.get("mitigations", (11, 11)) if version >= 5 else (0, 0)
     shown = bytes(64) if spec.get("masked") else chip.ljust(64, b"\0")
     return layout.REPORT.pack(
@@ -277,7 +280,10 @@ class Maker:
             raise UsageError(f"no lie is called {spec['lie']!r}", hint="one of " + ", ".join(LIES))
         self.spec = spec
         wanted = spec.get("generation", "genoa")
-        self.generation = next(item for item in layout.GENERATIONS if item.name == wanted)
+        names = {item.name: item for item in layout.GENERATIONS}
+        if wanted not in names:
+            raise UsageError(f"no SNP generation is called {wanted!r}", hint="one of " + ", ".join(names))
+        self.generation = names[wanted]
         base = {**_TCB, **spec.get("tcb", {})}
         values = {name: {**base, **spec.get(name, {})} for name in ("current", "reported", "committed", "launch")}
         if spec.get("lie") == "tcb-order":
@@ -299,7 +305,7 @@ class Maker:
         ark, ask, asvk = vendor(line)
         root = ark.value
         named = "turin" if spec.get("lie") == "anchor-line" else line
-        pin = Anchor("snp", f"fake ARK-{line}", fingerprint(root.key), "forge", named, simulated=True)
+        pin = Anchor("snp", f"fake ARK-{line}", fingerprint(root.key), "forge", named, simulated=True, certificate=root)
         lists = _crl(spec, ark, asvk if _signs_vlek(spec) else ask)
         used: tuple[x509.Certificate, ...] = (self.leaf.value, ask.value, asvk.value, root)
         if spec.get("lie") == "line":

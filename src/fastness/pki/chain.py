@@ -80,6 +80,16 @@ class Chain(NamedTuple):
         """The certificate that was asked about."""
         return self.certificates[0]
 
+    def anchor_certificate(self, pool: Iterable[x509.Certificate]) -> x509.Certificate | None:
+        """The anchor's certificate, which its lists name as their issuer; of an anchor that is a bare key, one in
+        ``pool`` of that very key."""
+        if self.anchor.certificate is not None or self.anchor.key is None:
+            return self.anchor.certificate
+        key = self.anchor.key.raw
+        return next(
+            (item for item in pool if item.key.raw == key and item.subject == self.certificates[-1].issuer), None
+        )
+
 
 def valid_at(certificate: x509.Certificate, at: datetime) -> bool:
     """Whether ``at`` lies within the certificate's validity, both ends included (RFC 5280 section 4.1.2.5)."""
@@ -144,8 +154,7 @@ def _build(
         ends = current.issuer == current.subject
         anchor = anchors.find(tee, current.key) if ends or len(path) > 1 else None
         if anchor is not None:
-            if ends:
-                _self_consistent(current, tee)
+            _self_consistent(current, anchor, tee)
             return Chain(tuple(path), anchor)
         bare = _anchored_issuer(current, trusted)
         if bare is not None:
@@ -159,7 +168,7 @@ def _build(
             )
         if len(path) >= MAX_CHAIN:
             raise NotGenuine(f"{tee}.chain", f"chain is longer than {MAX_CHAIN} certificates")
-        path.append(_issuer(current, candidates, tee, depth=len(path) - 1))
+        path.append(_issuer(current, candidates, tee, at, depth=len(path) - 1))
 
 
 def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set[str]) -> None:
@@ -173,12 +182,20 @@ def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set
     for item in certificate.extensions:
         if item.critical and item.oid not in critical:
             what = f"certificate {certificate.subject_cn!r} has an unknown critical extension {item.oid}"
-            raise NotGenuine(f"{tee}.chain", what)
+            raise NotGenuine(f"{tee}.chain", what, where=f"byte {item.offset} of it")
 
 
-def _self_consistent(root: x509.Certificate, tee: str) -> None:
-    if not signed_by(root, root.key):
-        raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key")
+def _self_consistent(root: x509.Certificate, anchor: Anchor, tee: str) -> None:
+    """A root is signed by its own key, whatever issuer it names: else a pinned key could be dressed in an altered
+    certificate. An intermediate that somebody named is not."""
+    named = anchor.certificate
+    is_root = root.issuer == root.subject or anchor.key is None or (named and named.issuer == named.subject)
+    if is_root and not signed_by(root, root.key):
+        raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key", where=_where(root))
+
+
+def _where(certificate: x509.Certificate) -> str:
+    return f"certificate {certificate.subject_cn}"
 
 
 def _anchored_issuer(certificate: x509.Certificate, trusted: tuple[Anchor, ...]) -> Anchor | None:
@@ -189,17 +206,21 @@ def _anchored_issuer(certificate: x509.Certificate, trusted: tuple[Anchor, ...])
     return None
 
 
-def _issuer(child: x509.Certificate, pool: list[x509.Certificate], tee: str, depth: int) -> x509.Certificate:
+def _issuer(
+    child: x509.Certificate, pool: list[x509.Certificate], tee: str, at: datetime, depth: int
+) -> x509.Certificate:
     named = [item for item in pool if item.subject == child.issuer and item.raw != child.raw]
     if not named:
         raise MissingCollateral(f"certificate of {x509.rfc4514(child.issuer)}", check=f"{tee}.chain")
-    for item in named:
+    # of several with one key (a CA certificate issued anew), one that is valid
+    for item in sorted(named, key=lambda item: not valid_at(item, at)) if len(named) > 1 else named:
         if signed_by(child, item.key):
             _may_issue(item, tee, depth)
             return item
     raise NotGenuine(
         f"{tee}.chain",
         f"certificate {child.subject_cn!r} is not signed by {x509.rfc4514(child.issuer)!r}",
+        where=_where(child),
         hint="the chain mixes certificates of different issuers or was altered; get the one that belongs to this leaf",
     )
 
@@ -207,9 +228,15 @@ def _issuer(child: x509.Certificate, pool: list[x509.Certificate], tee: str, dep
 def _may_issue(issuer: x509.Certificate, tee: str, depth: int) -> None:
     limit = issuer.path_length
     if limit is None:
-        raise NotGenuine(f"{tee}.chain", f"certificate {issuer.subject_cn!r} is not a CA")
+        raise NotGenuine(f"{tee}.chain", f"certificate {issuer.subject_cn!r} is not a CA", where=_where(issuer))
     if depth > limit:
-        raise NotGenuine(f"{tee}.chain", f"certificate {issuer.subject_cn!r} allows {limit} CAs below it, has {depth}")
+        raise NotGenuine(
+            f"{tee}.chain",
+            f"certificate {issuer.subject_cn!r} allows {limit} CAs below it, has {depth}",
+            where=_where(issuer),
+        )
     usage = issuer.key_usage
     if usage is not None and not usage & x509.KEY_CERT_SIGN:
-        raise NotGenuine(f"{tee}.chain", f"certificate {issuer.subject_cn!r} may not sign certificates")
+        raise NotGenuine(
+            f"{tee}.chain", f"certificate {issuer.subject_cn!r} may not sign certificates", where=_where(issuer)
+        )

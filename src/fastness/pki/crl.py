@@ -42,23 +42,24 @@ def look_up(
     named = [item for item in lists if item.issuer == issuer.subject]
     if not named:
         return Lookup(subject, why=f"no CRL of {issuer.subject_cn!r} was supplied")
-    stale = ""
+    why, until = "", None
     for item in sorted(named, key=lambda entry: entry.this_update, reverse=True):
         _authentic(item, issuer, tee)
-        if item.next_update is None or not item.this_update <= at <= item.next_update:
-            until = f"{item.next_update:%Y-%m-%dT%H:%M:%SZ}" if item.next_update else "no nextUpdate"
-            span = f"{item.this_update:%Y-%m-%dT%H:%M:%SZ} to {until}"
-            stale = f"the CRL of {issuer.subject_cn!r} ({span}) does not cover the time"
-            continue
-        since = _since(item, certificate.serial, tee)
+        since = _since(item, certificate.serial, tee) if item.this_update <= at else None
         if since is not None:
             raise NotGenuine(
                 f"{tee}.revocation",
                 f"certificate {subject!r} (serial {certificate.serial:x}) is revoked since {since:%Y-%m-%dT%H:%M:%SZ}",
+                where=f"CRL of {issuer.subject_cn}",
                 hint="do not use this machine: its vendor withdrew the certificate",
             )
-        return Lookup(subject, checked=True, until=item.next_update)
-    return Lookup(subject, why=stale)
+        if item.next_update is None or not item.this_update <= at <= item.next_update:
+            end = f"{item.next_update:%Y-%m-%dT%H:%M:%SZ}" if item.next_update else "no nextUpdate"
+            span = f"{item.this_update:%Y-%m-%dT%H:%M:%SZ} to {end}"
+            why = f"the CRL of {issuer.subject_cn!r} ({span}) does not cover the time"
+        elif until is None:
+            until = item.next_update
+    return Lookup(subject, checked=True, until=until) if until is not None else Lookup(subject, why=why)
 
 
 def _since(item: x509.Crl, serial: int, tee: str) -> datetime | None:

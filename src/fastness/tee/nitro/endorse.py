@@ -32,16 +32,21 @@ def enclosed(evidence: Evidence) -> Collateral:
     return Collateral(certificates=evidence.bundle)
 
 
-def look_up(path: chain.Chain, lists: tuple[x509.Crl, ...], at: datetime) -> Finding:
+def look_up(
+    path: chain.Chain, pool: tuple[x509.Certificate, ...], lists: tuple[x509.Crl, ...], at: datetime
+) -> Finding:
     """The finding ``nitro.revocation``: held, or not checked for want of a current CRL.
 
     Raises:
         NotGenuine: ``nitro.revocation``, a certificate is on its issuer's CRL or a CRL is not its issuer's.
     """
-    found = [(child, crl.look_up(child, issuer, lists, "nitro", at=at)) for child, issuer in _links(path)]
+    found = [(child, crl.look_up(child, issuer, lists, "nitro", at=at)) for child, issuer in _links(path, pool)]
     unknown = [
         item.why for child, item in found if child.extension(x509.CRL_DISTRIBUTION) is not None and not item.checked
     ]
+    last = path.certificates[-1]
+    if last.issuer != last.subject and len(found) < len(path.certificates) and last.extension(x509.CRL_DISTRIBUTION):
+        unknown.append(f"the certificate of {last.issuer_cn!r} was not supplied")
     if not unknown and any(item.checked for _, item in found):
         return Finding("nitro.revocation", Outcome.HELD, actual="no certificate of the chain is on its issuer's CRL")
     return Finding(
@@ -53,9 +58,11 @@ def look_up(path: chain.Chain, lists: tuple[x509.Crl, ...], at: datetime) -> Fin
     )
 
 
-def _links(path: chain.Chain) -> Iterator[tuple[x509.Certificate, x509.Certificate]]:
+def _links(
+    path: chain.Chain, pool: tuple[x509.Certificate, ...]
+) -> Iterator[tuple[x509.Certificate, x509.Certificate]]:
     """Certificates of the path with their issuers; the root's own is no matter of a CRL."""
-    root = path.anchor.certificate
+    root = path.anchor_certificate(pool)
     last = path.certificates[-1]
     above = [root] if root is not None and last.issuer != last.subject else []
     return zip(path.certificates, [*path.certificates[1:], *above], strict=False)
@@ -96,7 +103,7 @@ def find(
         profile(certificate, certificate is leaf)
 
     built = chain.build(leaf, pool, anchors, "nitro", at=at, understood=understood)
-    found = Path(built, keys.load(leaf.key), look_up(built, lists, at))
+    found = Path(built, keys.load(leaf.key), look_up(built, pool, lists, at))
     if sum(map(len, supplied)) < MAX_REMEMBERED:
         paths.put(key, found, window(at, (leaf, *pool, *_roots(anchors)), lists))
     return found

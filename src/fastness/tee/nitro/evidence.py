@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastness.errors import MalformedEvidence
@@ -188,4 +189,23 @@ def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
     for index, text in at.MEANINGS[evidence.kind].items():
         meanings[f"pcr{index}"] = text
     rows = [(name, span.offset, span.size, meanings.get(name, "")) for name, span in evidence.spans.items()]
-    return sorted(rows, key=lambda row: row[1])
+    return sorted([*rows, *_rest(evidence)], key=lambda row: row[1])
+
+
+def _rest(evidence: Evidence) -> list[tuple[str, int, int, str]]:
+    """Fields that no claim points at."""
+    raw = unparse(evidence)
+    start = raw.find(evidence.message.payload)
+    made = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=evidence.timestamp)
+    number = evidence.timestamp.to_bytes((evidence.timestamp.bit_length() + 7) // 8, "big")
+    told = {
+        at.DIGEST: (at.SHA384.encode(), f"what registers are computed with: {at.SHA384}"),
+        at.TIMESTAMP: (number, f"when the document was made: {made.isoformat(timespec='milliseconds')}"),
+    }
+    found = [(name, _after(raw, cbor.encode(name), value, start), len(value), text)
+             for name, (value, text) in told.items()]  # fmt: skip
+    found += [
+        (f"{at.CABUNDLE}[{index}]", raw.find(item.raw, start), len(item.raw), f"issuer: {item.subject_cn}")
+        for index, item in enumerate(evidence.bundle)
+    ]
+    return [row for row in found if row[1] >= 0]

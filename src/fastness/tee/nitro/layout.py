@@ -33,8 +33,8 @@ SHA384 = "SHA384"
 
 MAX_OPTIONAL = 1024
 MAX_CERTIFICATE = 1024
-MAX_BUNDLE = 8
-"""Most certificates accepted in a cabundle; AWS sends four."""
+MAX_BUNDLE = 32
+"""Most certificates accepted in a cabundle; AWS sends four, and sets no limit."""
 
 MAX_MODULE_ID = 256
 MAX_TIMESTAMP = 253_402_300_799_999

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
-from fastness.errors import MalformedEvidence, NotGenuine
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
@@ -61,50 +61,58 @@ def verify(
     """
     # (1) one algorithm
     if evidence.message.headers != {cose.ALG: cose.ES384} or evidence.message.unprotected:
-        raise NotGenuine("nitro.algorithm", "the COSE headers are not exactly {alg: ES384}", hint=_AGAIN)
+        where = str(evidence.spans["protected"])
+        raise NotGenuine("nitro.algorithm", "the COSE headers are not exactly {alg: ES384}", where=where, hint=_AGAIN)
     try:
         # (2) the path, (3) the leaf and (4) revocation
         path = find(evidence, collateral, anchors, at, _profile)
     except MalformedEvidence as error:
         raise NotGenuine("nitro.chain", f"a certificate cannot be used: {error.what}", where=error.where) from None
+    except MissingCollateral:
+        # the bundle is signed too: altered, it looks as if an issuer were missing. The leaf's key was loaded before
+        _signature(evidence, keys.load(evidence.certificate.key))
+        raise
     # (5) the signature over the received bytes
-    if not _signed(evidence, path.key):
-        raise NotGenuine(
-            "nitro.signature",
-            "the signature does not hold under the key of the certificate",
-            where=str(evidence.spans["signature"]),
-            hint=_AGAIN,
-        )
+    _signature(evidence, path.key)
     _timestamp(evidence, at)
     bound = _module(evidence)
     # (8) registers
     absent = [index for index in layout.MANDATORY_PCRS[evidence.kind] if index not in evidence.pcrs]
     if absent:
-        raise NotGenuine("nitro.registers", f"register {absent[0]} is missing from an {evidence.kind} document")
+        what = f"register {absent[0]} is missing from an {evidence.kind} document"
+        raise NotGenuine("nitro.registers", what, where=layout.PCRS[evidence.kind], hint=_AGAIN)
     findings = (path.revocation, *bound, *_notes(evidence))
     return vouch(evidence, anchors=(path.chain.anchor,), findings=findings, at=at)
 
 
 def _profile(certificate: x509.Certificate, leaf: bool) -> None:
     """Nitro's PKI is P-384 and ECDSA with SHA-384 throughout (attestation_process.md section 3.2.3)."""
+
+    def refuse(check: str, what: str) -> NotGenuine:
+        name = certificate.subject_cn
+        return NotGenuine(check, f"certificate {name!r} {what}", where=f"certificate {name}", hint=_AGAIN)
+
     key = keys.load(certificate.key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        found = keys.common_bits(key)
-        raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} has a {found} key, not P-384")
+        raise refuse("nitro.leaf", f"has a {keys.common_bits(key)} key, not P-384")
     if certificate.algorithm.oid != _ES384:
-        oid = certificate.algorithm.oid
-        raise NotGenuine("nitro.chain", f"certificate {certificate.subject_cn!r} is signed with {oid}, not SHA-384")
+        raise refuse("nitro.chain", f"is signed with {certificate.algorithm.oid}, not SHA-384")
     usage = certificate.key_usage
     if leaf and (certificate.is_ca or (usage is not None and not usage & x509.DIGITAL_SIGNATURE)):
-        raise NotGenuine("nitro.leaf", f"certificate {certificate.subject_cn!r} is not one that signs documents")
+        raise refuse("nitro.leaf", "is not one that signs documents")
 
 
-def _signed(evidence: Evidence, key: keys.Key) -> bool:
+def _signature(evidence: Evidence, key: keys.Key) -> None:
     signature = evidence.message.signature
     r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
-    return isinstance(key, ec.EllipticCurvePublicKey) and keys.verify_over(
-        key, r, s, evidence.message.to_be_signed(), keys.ECDSA_SHA384
-    )
+    signed = evidence.message.to_be_signed()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not keys.verify_over(key, r, s, signed, keys.ECDSA_SHA384):
+        raise NotGenuine(
+            "nitro.signature",
+            "the signature does not hold under the key of the certificate",
+            where=str(evidence.spans["signature"]),
+            hint=_AGAIN,
+        )
 
 
 def made_at(evidence: Evidence) -> datetime:
@@ -148,6 +156,7 @@ def _module(evidence: Evidence) -> tuple[Finding, ...]:
         raise NotGenuine(
             "nitro.module-id",
             f"the document names module {evidence.module_id!r}, its certificate {found[0]!r}",
+            where=str(evidence.spans[layout.MODULE_ID]),
             hint="the document speaks of another module than the one that signed it; ask for a new one",
         )
     return ()

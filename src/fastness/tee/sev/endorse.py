@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, Hash
 
+from fastness.errors import MalformedEvidence, UsageError
 from fastness.pki import keys
 from fastness.tee import Collateral
 from fastness.tee.sev import layout as at
-from fastness.tee.sev.evidence import AmdCertificate, Evidence, SevCertificate
+from fastness.tee.sev.evidence import AmdCertificate, Evidence, SevCertificate, amd_certificate, sev_certificate
 from fastness.wire import x509
 from fastness.wire.x509 import PublicKey
 
@@ -94,3 +98,58 @@ def ecdsa(by: SevCertificate, algorithm: int, signature: bytes, data: bytes) -> 
     digest.update(data)
     r, s = (int.from_bytes(signature[start : start + 72], "little") for start in (0, 72))
     return keys.verify_ecdsa(ec_key(by), r, s, digest.finalize(), hashing())
+
+
+MAX_ALIKE = 8
+"""Most parts of one kind that are looked through."""
+
+
+def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """Of several parts of a kind, those that belong together: AMD's roots of every line may lie beside a platform's
+    chain, a PEK's request beside the PEK, a tenant's Diffie-Hellman key beside the platform's.
+
+    Raises:
+        MalformedEvidence: a damaged certificate among them.
+        UsageError: the certificates of more than one platform.
+    """
+    alike: dict[str, list[bytes]] = {}
+    for kind, data in parts:
+        alike.setdefault(kind, []).append(data)
+    found = {kind: known[-1] for kind, known in alike.items()}
+    if not {"cek", "pek"} <= found.keys() or all(len(known) == 1 for known in alike.values()):
+        return found
+    sev = {kind: _read(alike.get(kind, ()), kind, sev_certificate) for kind in at.SIGNING}
+    amd = {kind: _read(alike.get(kind, ()), kind, amd_certificate) for kind in ("ark", "ask")}
+    pairs = [(cek, pek) for cek in sev["cek"] for pek in sev["pek"] if _holds(sev_signed, pek, cek)]
+    if len({cek.raw for cek, _ in pairs}) > 1:
+        raise UsageError("the certificates of more than one SEV platform", hint="verify one platform at a time")
+    signed = [pek for _, pek in pairs]
+    astray = [pek for pek in sev["pek"] if pek not in signed and any(slot.usage != at.NO_USAGE for slot in pek.slots)]
+    if astray:  # its signature is by no CEK here, which is told when it is verified
+        found["pek"] = astray[0].raw
+    if astray or not pairs:
+        return found
+    cek, pek = pairs[0]
+    fitting = [cek, pek]
+    fitting += [item for item in sev["oca"] if _holds(sev_signed, pek, item)][:1]
+    fitting += [item for item in sev["pdh"] if _holds(sev_signed, item, pek)][:1]
+    asks = [item for item in amd["ask"] if _holds(sev_signed, cek, item)][:1]
+    arks = [item for ask in asks for item in amd["ark"]
+            if ask.certifying_id == item.key_id and _holds(amd_signed, ask, item)][:1]  # fmt: skip
+    names = {at.ARK_USAGE: "ark", at.ASK_USAGE: "ask"}
+    own = {item.kind: item.raw for item in fitting}
+    return {**found, **own, **{names[item.usage]: item.raw for item in (*asks, *arks)}}
+
+
+Certificate = TypeVar("Certificate")
+
+
+def _read(known: Sequence[bytes], kind: str, parse: Callable[[bytes, str], Certificate]) -> list[Certificate]:
+    return [parse(data, kind) for data in known[:MAX_ALIKE]]
+
+
+def _holds(signed: Callable[..., bool], certificate: object, by: object) -> bool:
+    try:
+        return signed(certificate, by)
+    except MalformedEvidence:  # a key that is none
+        return False

@@ -5,7 +5,7 @@ The certificates lie in separate files; :func:`assemble` puts them into one cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fastness.errors import MalformedEvidence
@@ -108,13 +108,24 @@ def recognise_part(data: bytes) -> str | None:
     """Which certificate or report ``data`` is, by size, version and usage; None if none."""
     if data[:4] == b"\x01\0\0\0" and len(data) in at.AMD_SIZES:
         return {at.ARK_USAGE: "ark", at.ASK_USAGE: "ask"}.get(int.from_bytes(data[0x24:0x28], "little"))
-    if data[:4] == b"\x01\0\0\0" and len(data) == at.SEV_SIZE:
-        return at.USAGES.get(int.from_bytes(data[8:12], "little"))
+    if len(data) == at.SEV_SIZE and (kind := _sev_kind(data)):
+        return kind
     if len(data) <= launch.MAX_MEASUREMENT and data.lstrip()[:1] == b"{":
         return "launch" if launch.MEASUREMENT.encode() in data else None
     if len(data) == at.REPORT_SIZE and data[0x34:0x38] == b"\x02\x10\0\0":
         return "report"
     return "proof" if injected.recognise(data) else None
+
+
+def _sev_kind(data: bytes) -> str | None:
+    """The kind of a SEV certificate. A damaged head is not another file: what follows it tells, and parsing refuses."""
+    kind = at.USAGES.get(int.from_bytes(data[8:12], "little"))
+    if data[:4] == b"\x01\0\0\0" and kind is not None:
+        return kind
+    shaped = data[at.KEY_AT : at.KEY_AT + 4] in (b"\x01\0\0\0", b"\x02\0\0\0")
+    if not shaped or any(data[at.KEY_AT + 4 + 2 * at.COORDINATE : at.SEV_SIGNED]):
+        return None
+    return kind or at.UNKNOWN
 
 
 def split(data: bytes) -> list[tuple[str, bytes]]:
@@ -124,7 +135,8 @@ def split(data: bytes) -> list[tuple[str, bytes]]:
     while data and len(found) < len(at.PARTS):
         for size in (at.SEV_SIZE, *at.AMD_SIZES):
             kind = recognise_part(data[:size]) if len(data) >= size else None
-            if kind is not None:
+            # an ASK of 4096 bits begins like one of 2048
+            if kind is not None and at.AMD_SIZES.get(size, _bits(data)) == _bits(data):
                 found.append((kind, data[:size]))
                 data = data[size:]
                 break
@@ -133,8 +145,20 @@ def split(data: bytes) -> list[tuple[str, bytes]]:
     return [] if data else found
 
 
+def _bits(data: bytes) -> int:
+    """What an AMD certificate says of the size of its modulus."""
+    return int.from_bytes(data[0x3C:0x40], "little")
+
+
 def assemble(parts: Mapping[str, bytes]) -> bytes | None:
-    """The container of ``parts`` by kind; None without a CEK and a PEK, which evidence cannot do without."""
+    """The container of ``parts`` by kind; None without a CEK and a PEK, which evidence cannot do without.
+
+    Raises:
+        MalformedEvidence: a certificate of a usage that no part has.
+    """
+    if at.UNKNOWN in parts:
+        usage = int.from_bytes(parts[at.UNKNOWN][8:12], "little")
+        raise MalformedEvidence("certificate.usage", 8, "one of OCA, CEK, PEK, PDH", f"0x{usage:x}")
     if "cek" not in parts or "pek" not in parts:
         return None
     named = {index: parts[name] for index, name in enumerate(at.PARTS, 2) if name in parts}
@@ -226,6 +250,8 @@ def sev_certificate(data: bytes, name: str, offset: int = 0) -> SevCertificate:
     for slot, start in zip(slots, at.SLOTS, strict=True):
         if slot.usage == at.NO_USAGE and (slot.algorithm or any(slot.signature)):
             raise MalformedEvidence(f"{name}.signature", offset + start, "an unused slot of zeros", "something")
+        if slot.usage != at.NO_USAGE and slot.algorithm not in at.SIGNATURES:
+            raise MalformedEvidence(f"{name}.signature", offset + start, "an algorithm, or an unused slot", "neither")
     return SevCertificate(data, name, api, algorithm, curve, point, slots)
 
 
@@ -254,23 +280,77 @@ def _report(data: bytes, offset: int) -> Report:
     return Report(data, mnonce, digest, policy, algorithm, read.take(144, "report.signature"))
 
 
-def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
-    """Every part as (name, offset, size, meaning)."""
-    rows: list[tuple[str, int, int, str]] = []
+Row = tuple[str, int, int, str]
+
+
+def show(evidence: Evidence) -> list[Row]:
+    """Every field as (name, offset, size, meaning); offsets are those of the container."""
+    rows: list[Row] = []
     for name in at.PARTS:
-        part = getattr(evidence, name)
+        part, start = getattr(evidence, name), evidence.offsets.get(name, 0)
         if isinstance(part, AmdCertificate):
-            meaning = f"RSA-{part.modulus.bit_length()}, key id {part.key_id}"
+            rows += _amd_rows(name, part, start)
         elif isinstance(part, SevCertificate):
-            meaning = f"key on P-{8 * at.CURVES[part.curve]}, api {part.api[0]}.{part.api[1]}"
+            rows += _sev_rows(name, part, start)
         elif isinstance(part, Report):
-            meaning = f"launch digest {part.launch_digest.hex()}, policy 0x{part.policy:x}"
+            rows += _report_rows(name, part, start)
         elif isinstance(part, launch.Measurement):
             api = f"{part.api[0]}.{part.api[1]} build {part.build}"
-            meaning = f"launch measurement {part.measurement.hex()}, firmware {api}, policy 0x{part.policy:x}"
+            meaning = f"launch measurement {part.measurement.hex()}, firmware {api}, policy {_policy(part.policy)}"
+            rows.append((name, start, len(part.raw), meaning))
         elif part is not None:
             meaning = "proof by the injected secret over report_data " + part[len(injected.LABEL) : -32].hex()
-        else:
-            continue
-        rows.append((name, evidence.offsets[name], len(getattr(part, "raw", part)), meaning))
+            rows.append((name, start, len(part), meaning))
     return rows
+
+
+def _placed(name: str, start: int, fields: Iterable[tuple[str, int, int, str]]) -> list[Row]:
+    return [(f"{name}.{field}", start + offset, size, meaning) for field, offset, size, meaning in fields]
+
+
+def _amd_rows(name: str, part: AmdCertificate, start: int) -> list[Row]:
+    """AMD 55766, appendix B.1."""
+    size = len(part.signature)
+    fields = [
+        ("version", 0, 4, "1"), ("key_id", 4, 16, part.key_id), ("certifying_id", 0x14, 16, part.certifying_id),
+        ("key_usage", 0x24, 4, {at.ARK_USAGE: "ARK", at.ASK_USAGE: "ASK"}[part.usage]),
+        ("sizes", 0x38, 8, f"bits of exponent and modulus: {8 * size}"),
+        ("exponent", at.AMD_HEAD, size, str(part.exponent)),
+        ("modulus", at.AMD_HEAD + size, size, f"RSA-{part.modulus.bit_length()}, little endian"),
+        ("signature", at.AMD_HEAD + 2 * size, size, "RSA-PSS by the certifying key, little endian"),
+    ]  # fmt: skip
+    return _placed(name, start, fields)
+
+
+def _sev_rows(name: str, part: SevCertificate, start: int) -> list[Row]:
+    """AMD 55766, appendix C.1."""
+    half = len(part.point) // 2
+    fields = [
+        ("version", 0, 4, "1"), ("api", 4, 2, f"firmware interface {part.api[0]}.{part.api[1]}"),
+        ("usage", 8, 4, part.kind.upper()), ("algorithm", 12, 4, at.ALGORITHMS[part.algorithm]),
+        ("curve", at.KEY_AT, 4, f"P-{8 * half}"),
+        ("x", at.KEY_AT + 4, at.COORDINATE, f"0x{part.point[:half].hex()}, little endian"),
+        ("y", at.KEY_AT + 4 + at.COORDINATE, at.COORDINATE, f"0x{part.point[half:].hex()}, little endian"),
+    ]  # fmt: skip
+    signers = {code: kind.upper() for code, kind in at.USAGES.items()} | {at.ARK_USAGE: "ARK", at.ASK_USAGE: "ASK"}
+    for number, (slot, place) in enumerate(zip(part.slots, at.SLOTS, strict=True), 1):
+        by = f"{at.ALGORITHMS[slot.algorithm]} by {signers.get(slot.usage, f'0x{slot.usage:x}')}"
+        used = slot.usage != at.NO_USAGE
+        fields.append((f"signature{number}", place, 8 + 512, by if used else "unused"))
+    return _placed(name, start, fields)
+
+
+def _report_rows(name: str, part: Report, start: int) -> list[Row]:
+    """AMD 55766, ATTESTATION."""
+    fields = [
+        ("mnonce", 0, 16, part.mnonce.hex()), ("launch_digest", 0x10, 32, part.launch_digest.hex()),
+        ("policy", 0x30, 4, _policy(part.policy)), ("sig_usage", 0x34, 4, "PEK"),
+        ("sig_algo", 0x38, 4, at.ALGORITHMS.get(part.algorithm, f"0x{part.algorithm:x}")),
+        ("signature", 0x40, len(part.signature), "r and s, 72 bytes each, little endian"),
+    ]  # fmt: skip
+    return _placed(name, start, fields)
+
+
+def _policy(policy: int) -> str:
+    words = [word for word, bit in at.POLICY_BITS.items() if policy >> bit & 1]
+    return f"0x{policy:x} ({', '.join([*words, f'api {policy >> 16 & 0xFF}.{policy >> 24}'])})"

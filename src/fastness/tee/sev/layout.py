@@ -15,12 +15,22 @@ ARK_USAGE, ASK_USAGE = 0x00, 0x13
 SEV_SIZE, SEV_SIGNED = 0x824, 0x414
 USAGES = {0x1001: "oca", 0x1002: "pek", 0x1003: "pdh", 0x1004: "cek"}
 NO_USAGE = 0x1000
+UNKNOWN = "certificate"
+"""What looks like a SEV certificate of none of these usages."""
 
 RSA_SHA256, ECDSA_SHA256, ECDH_SHA256 = 0x001, 0x002, 0x003
 RSA_SHA384, ECDSA_SHA384, ECDH_SHA384 = 0x101, 0x102, 0x103
 _ECDSA, _ECDH = (ECDSA_SHA256, ECDSA_SHA384), (ECDH_SHA256, ECDH_SHA384)
 SIGNING = {"oca": _ECDSA, "pek": _ECDSA, "cek": _ECDSA, "pdh": _ECDH}
 """Algorithms a key of each kind may be for."""
+
+ALGORITHMS = {
+    RSA_SHA256: "RSA-PSS with SHA-256", ECDSA_SHA256: "ECDSA with SHA-256", ECDH_SHA256: "ECDH with SHA-256",
+    RSA_SHA384: "RSA-PSS with SHA-384", ECDSA_SHA384: "ECDSA with SHA-384", ECDH_SHA384: "ECDH with SHA-384", 0: "none",
+}  # fmt: skip
+
+SIGNATURES = (RSA_SHA256, RSA_SHA384, *_ECDSA)
+"""Algorithms a signature may be by."""
 
 CURVES = {1: 32, 2: 48}
 """Curve id → bytes of a coordinate: P-256, P-384."""

@@ -194,7 +194,9 @@ def _lied(check: str, what: str) -> NotGenuine:
 
 
 def _refused(check: str, what: str) -> NotGenuine:
-    return NotGenuine(check, what, hint="the certificates are of different platforms, or were altered on the way")
+    where = "report" if check == "sev.report" else f"certificate {check.removeprefix('sev.').replace('root', 'ark')}"
+    hint = "the certificates are of different platforms, or were altered on the way"
+    return NotGenuine(check, what, where=where, hint=hint)
 
 
 def _notes(evidence: Evidence) -> list[Finding]:

@@ -34,8 +34,9 @@ class Leaf(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The product line of its product name: ``Milan-B1`` is of ``milan``."""
-        return self.product.partition("-")[0].lower()
+        """The product line of its product name: ``Milan-B1`` is of ``milan``, ``Siena-A0`` of ``genoa``."""
+        name = self.product.partition("-")[0].lower()
+        return at.VOUCHERS.get(name, name)
 
 
 def embedded(evidence: Evidence) -> tuple[tuple[str, bytes], ...]:
@@ -69,7 +70,7 @@ def missing(evidence: Evidence) -> MissingCollateral:
             hint="a VLEK is the cloud's: take it from the certificate table of the extended report",
         )
     generation = at.generation_of(*evidence.cpuid[:2]) if evidence.cpuid else None
-    if evidence.masked or not any(evidence.chip_id):
+    if not any(evidence.chip_id):
         return MissingCollateral(
             "the VCEK certificate", check="snp.leaf", hint="the chip masks its id: its owner has it"
         )
@@ -102,6 +103,7 @@ def read(certificate: x509.Certificate) -> Leaf:
         raise NotGenuine(
             "snp.leaf",
             f"the {certificate.subject_cn} certificate is not one AMD makes: {error}",
+            where=f"certificate {certificate.subject_cn}",
             hint="get the certificate from AMD's KDS (VCEK) or from the cloud (VLEK)",
         ) from None
     return Leaf(certificate, kind, product, hwid, csp, spl)
@@ -147,7 +149,7 @@ def revocation(path: Chain, collateral: Collateral, when: datetime) -> Finding:
         NotGenuine: ``snp.revocation``: revoked, or a list of the ARK that it did not sign.
     """
     issuer = path.certificates[1] if len(path.certificates) > 1 else None
-    root = path.certificates[2] if len(path.certificates) > 2 else path.anchor.certificate
+    root = path.certificates[2] if len(path.certificates) > 2 else path.anchor_certificate(collateral.certificates)
     if issuer is None or root is None:
         return _unknown("the ARK's certificate was not supplied")
     found = look_up(issuer, root, collateral.crls, "snp", at=when)

@@ -5,7 +5,7 @@ Evidence is a report of 1184 bytes, optionally followed by the certificate table
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVIDENCE
@@ -74,7 +74,8 @@ class Evidence(NamedTuple):
 
     @property
     def masked(self) -> bool:
-        """Whether the chip keeps its id to itself."""
+        """Whether the host keeps the chip's own key from signing (MASK_CHIP_KEY). Its id it hides by another setting,
+        MASK_CHIP_ID, of which a report shows only the zeros."""
         return bool(self.key_info & KEY_INFO_MASKED)
 
     @property
@@ -89,10 +90,13 @@ def spans() -> dict[str, Span]:
 
 
 def recognise(data: bytes) -> bool:
-    """Whether ``data`` begins like a report: a known version, ECDSA P-384, policy bit 17."""
-    if len(data) < at.REPORT_SIZE or int.from_bytes(data[:4], "little") not in at.VERSIONS:
+    """Whether ``data`` begins like a report, by two of three: a known version, ECDSA P-384, policy bit 17.
+
+    One that is cut short, or of a later version, is one all the same: parsing says what is wrong with it.
+    """
+    if len(data) < at.SIGNED_SIZE or data[1:4] != b"\0\0\0":
         return False
-    return data[0x34:0x38] == b"\x01\0\0\0" and bool(data[0x0A] & 2)
+    return (data[0] in at.VERSIONS) + (data[0x34:0x38] == b"\x01\0\0\0") + bool(data[0x0A] & 2) >= 2
 
 
 def parse(data: bytes) -> Evidence:
@@ -170,7 +174,7 @@ def _table(data: bytes) -> tuple[Entry, ...]:
         guid, offset, size = row[:16], int.from_bytes(row[16:20], "little"), int.from_bytes(row[20:], "little")
         if guid in seen:
             raise MalformedEvidence("certificate table", place, "distinct GUIDs", f"{guid.hex()} twice")
-        if offset + size > len(body) or offset < (index + 1) * at.ENTRY_SIZE:
+        if size and (offset + size > len(body) or offset < (index + 1) * at.ENTRY_SIZE):
             raise MalformedEvidence(
                 "certificate table", place, f"an entry within {len(body)} bytes", f"{offset}+{size}"
             )
@@ -195,9 +199,11 @@ def certificates(entry: Entry) -> list[bytes]:
     data = entry.data
     if b"-----BEGIN" in data[:64]:
         return [der for _, der in pem.unarmour(data)]
+    if not data.strip(b"\0"):  # an entry kept free
+        return []
     if data[:2] == b"\x30\x82":  # a certificate of 256 bytes to 64 KiB says its own size
         return [data[: 4 + int.from_bytes(data[2:4], "big")]]
-    return [data] if data else []
+    return [data]
 
 
 def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
@@ -211,9 +217,40 @@ def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
 
 
 def _value(evidence: Evidence, name: str) -> str:
-    value = getattr(evidence, name, "")
-    if isinstance(value, tuple):
-        return ".".join(map(str, value))
+    value: Any = getattr(evidence, name, "")
+    if name == "cpuid" or name.endswith("_version"):
+        return ".".join(map(str, value or ()))
     if name in ("policy", "platform_info", "key_info"):
-        return f"0x{value:x}"
+        return f"0x{value:x} ({_bits(evidence, name)})"
+    if name == "vmpl" and value == at.HOST_VMPL:
+        return "none, the host asked"
+    if name.endswith("_tcb"):
+        return f"{value.hex()}{_components(evidence, value)}"
+    if name == "signature":
+        return f"r 0x{evidence.r:x}, s 0x{evidence.s:x}"
     return value.hex() if isinstance(value, bytes) else "" if value is None else str(value)
+
+
+def _bits(evidence: Evidence, name: str) -> str:
+    """The bits that are set, by name."""
+    if name == "key_info":
+        kind = {at.VCEK: "VCEK", at.VLEK: "VLEK", at.NO_KEY: "no key"}.get(evidence.signing_key, "unknown key")
+        known = (("author key", evidence.author_key_enabled), ("chip key masked", evidence.masked))
+        return ", ".join([f"signed by {kind}", *(word for word, on in known if on)])
+    value, names = evidence.policy, at.POLICY_BITS
+    if name == "platform_info":
+        value, names = evidence.platform_info, at.PLATFORM_BITS
+    words = [word for word, bit in names.items() if value >> bit & 1]
+    if name == "policy":
+        words.insert(0, f"abi {value >> 8 & 0xFF}.{value & 0xFF}")
+    elif value & ~at.PLATFORM_KNOWN:
+        words.append(f"unknown 0x{value & ~at.PLATFORM_KNOWN:x}")
+    return ", ".join(words) or "none"
+
+
+def _components(evidence: Evidence, raw: bytes) -> str:
+    """TCB components where the report says which processor, and so which layout, they are of."""
+    generation = at.generation_of(*evidence.cpuid[:2]) if evidence.cpuid else None
+    if generation is None:
+        return ""
+    return f" ({', '.join(f'{word} {value}' for word, value in at.tcb(raw, generation.tcb).claims().items())})"

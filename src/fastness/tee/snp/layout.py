@@ -117,6 +117,9 @@ GENERATIONS = (
 cannot tell them apart, so both are called bergamo. No root for Venice is published: its owner names one with the line
 ``venice``."""
 
+VOUCHERS = {"bergamo": "genoa", "siena": "genoa"}
+"""Product names whose leaves are issued by another line's ASK."""
+
 LINES = {"milan": "Milan", "genoa": "Genoa", "turin": "Turin", "venice": "Venice"}
 
 

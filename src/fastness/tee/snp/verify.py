@@ -13,7 +13,7 @@
     report names.
 
 What this proves: this chip, with this firmware, made this report. What it does not: that policy, measurement or
-versions are acceptable; those are claims. A report with a masked chip id names no chip: it is genuine as one of
+versions are acceptable; those are claims. A report with a hidden chip id names no chip: it is genuine as one of
 its line.
 """
 
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
-from fastness.errors import NotGenuine
+from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki import chain, keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.memory import Memory, window
@@ -39,6 +39,9 @@ from fastness.tee.snp.layout import Generation
 from fastness.wire import x509
 
 MAX_PATHS = 256
+MAX_ALIKE = 256
+"""Most leaves that fit a report alike whose signatures are tried."""
+
 MAX_REMEMBERED = 1 << 18
 """Most bytes of certificates and lists remembered with one path; AMD's are 8 KiB."""
 
@@ -91,7 +94,7 @@ def verify(
         MissingCollateral: the leaf, or a certificate between it and the ARK.
     """
     # (1) to (4)
-    path = _known(_leaf(evidence, collateral), collateral, anchors, at)
+    path = _known(_leaf(evidence, collateral, at), collateral, anchors, at)
     # (5)
     generation = _line(evidence, path)
     # (6)
@@ -108,7 +111,7 @@ def verify(
     return vouch(proven, anchors=(path.chain.anchor,), findings=findings, at=at)
 
 
-def _leaf(evidence: Evidence, collateral: Collateral) -> x509.Certificate:
+def _leaf(evidence: Evidence, collateral: Collateral, when: datetime) -> x509.Certificate:
     """The leaf for this report; of several, the one made for this chip and firmware."""
     if evidence.signing_key not in (at.VCEK, at.VLEK):
         raise NotGenuine(
@@ -128,11 +131,32 @@ def _leaf(evidence: Evidence, collateral: Collateral) -> x509.Certificate:
             where="key_info at byte 0x48",
             hint="supply the certificate of the key that signed",
         )
-    return wanted[0] if len(wanted) == 1 else max(wanted, key=lambda item: _fit(evidence, item))
+    return wanted[0] if len(wanted) == 1 else _choose(evidence, wanted, when)
+
+
+def _choose(evidence: Evidence, leaves: list[x509.Certificate], when: datetime) -> x509.Certificate:
+    """Of several leaves the one that fits; all that is not checked here is checked later.
+
+    A cloud has several VLEKs, and of a hidden chip no leaf says that it is of it: then the signature tells.
+    """
+    fits = [_fit(evidence, item) for item in leaves]
+    best = [item for item, fit in zip(leaves, fits, strict=True) if fit == max(fits)]
+    if len(best) > 1:
+        best = [item for item in best[:MAX_ALIKE] if _signs(evidence, item)] or best
+    return max(best, key=lambda item: chain.valid_at(item, when))
+
+
+def _signs(evidence: Evidence, certificate: x509.Certificate) -> bool:
+    try:
+        key = keys.load(certificate.key)
+    except MalformedEvidence:
+        return False
+    return isinstance(key, ec.EllipticCurvePublicKey) and keys.verify_over(
+        key, evidence.r, evidence.s, evidence.signed, keys.ECDSA_SHA384
+    )
 
 
 def _fit(evidence: Evidence, certificate: x509.Certificate) -> int:
-    """How well a leaf fits where several lie beside a report: all that is not checked here is checked later."""
     try:
         leaf = endorse.read(certificate)
     except NotGenuine:
@@ -163,13 +187,15 @@ def _path(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when
     found = chain.build(leaf, collateral.certificates, anchors, "snp", at=when)
     key = keys.load(leaf.key)
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
-        raise NotGenuine("snp.leaf", f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384")
+        what = f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384"
+        raise NotGenuine("snp.leaf", what, where=f"certificate {leaf.subject_cn}")
     between = found.certificates[1].subject_cn if len(found.certificates) > 1 else leaf.issuer_cn
     role = "SEV-VLEK-" if read.kind == at.VLEK else "SEV-"
     if between.lower() != f"{role}{read.line}".lower():
         raise NotGenuine(
             "snp.chain",
             f"a {leaf.subject_cn} of {read.product} must be issued by {role}{read.line.capitalize()}, not {between!r}",
+            where=f"certificate {leaf.subject_cn}",
             hint="ASK issues VCEKs, ASVK issues VLEKs, each of its own line",
         )
     # (4)
@@ -180,8 +206,9 @@ def _line(evidence: Evidence, path: Path) -> Generation:
     """The generation that anchor, leaf and report agree on."""
     leaf, anchor = path.leaf, path.chain.anchor
     if anchor.line and anchor.line != leaf.line:
+        name = leaf.certificate.subject_cn
         raise NotGenuine(
-            "snp.line", f"the ARK is of {anchor.line}, the {leaf.certificate.subject_cn} of {leaf.product}"
+            "snp.line", f"the ARK is of {anchor.line}, the {name} of {leaf.product}", where=f"certificate {name}"
         )
     generation = at.generation_of(*evidence.cpuid[:2]) if evidence.cpuid else at.generation_of_line(leaf.line)
     if generation is None or generation.line != leaf.line:
@@ -204,10 +231,10 @@ def _line(evidence: Evidence, path: Path) -> Generation:
 def _chip(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
     if leaf.hwid is None:
         return
-    if evidence.masked:
-        if any(evidence.chip_id):
-            raise NotGenuine("snp.chip-id", "a masked chip id must be zero", where="chip_id at byte 0x1a0")
+    if not any(evidence.chip_id):  # hidden by the host; which chip's key signed is known all the same
         return
+    if evidence.masked:
+        raise NotGenuine("snp.chip-id", "a masked chip's key signs nothing", where="key_info at byte 0x48")
     expected = leaf.hwid.ljust(64, b"\0")
     if len(leaf.hwid) != generation.hwid_size or evidence.chip_id != expected:
         raise NotGenuine(
