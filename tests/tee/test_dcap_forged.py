@@ -209,6 +209,13 @@ def test_b13_module_identity_is_hexadecimal_in_any_case(version: int, case: str)
 def test_event_log() -> None:
     assert made("tdx", event_log=True)[1] == {"tdx.event-log": Outcome.HELD}
     assert made("tdx", lie="event-log")[1] == {"tdx.event-log": Outcome.FAILED}
+    assert made("tdx", lie="event-text")[1] == {"tdx.event-log": Outcome.FAILED}
+
+
+def test_bits_without_a_name_are_told() -> None:
+    claims, _ = made("tdx", lie="attributes")
+    assert claims.extra["attributes"]["unknown"] == hex(1 << 40)
+    assert "unknown" not in made("tdx")[0].extra["attributes"]
 
 
 @pytest.mark.parametrize("tee", BOTH)

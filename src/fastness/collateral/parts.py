@@ -65,6 +65,10 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
         if part.kind != "ak" or "ak" not in named or not _is_der(part.data):
             named[part.kind] = part.data
     if "quote" not in named:
+        if "hcl_report" in named and not heap.evidence:
+            raise MissingCollateral(
+                "the TPM quote that goes with this HCL report", check="tpm.signature", where=parts[0].source
+            )
         return None
     _surroundings(named, heap)
     absent = [need for need in _NEEDED["tpm"] if need not in named]
@@ -88,6 +92,10 @@ def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
         named["event_log"] = logs[0].data
     quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
     report = named.get("hcl_report", b"")
+    if report and "ak" not in named:
+        from fastness.tee.tpm import hcl
+
+        named["ak"] = hcl.parse(report).ak.raw
     if len(quotes) == 1 and report[0x20 + 0x4A0 + 8 : 0x20 + 0x4A0 + 12] == _HCL_TDX.to_bytes(4, "little"):
         named["td_quote"] = quotes[0].data
     for raw, certificate in heap.certificates.items():

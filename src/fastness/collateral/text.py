@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 from fastness.errors import MalformedEvidence
@@ -13,16 +14,24 @@ _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
 # compiled when first met: few inputs are of more than one form
 _DUMP = rb"(?m)^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$"
 _BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
-_SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"tcb_info", b"signature"))
+_SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"signature"))
+_SIGNED_BODY = rb'"(tcbInfo|enclaveIdentity)"\s*:\s*\{'
+_ARMOUR = r"-----BEGIN(?: |%20|\+)(?:CERTIFICATE|X509)"
+"""Not any PEM: a key beside a TPM's quote may be another key than the quote's."""
+_NESTED = r'\{\s*"(?:tcbInfo|enclaveIdentity|signature)"\s*:'
 _BEARERS = frozenset((
     "quote", "report", "evidence", "attestation_report", "attestation_doc", "attestation_document", "document", "token",
     "td_quote", "hcl_report", "cc_report", "cert_chain", "certificate", "certificates", "certs", "vcek", "vlek",
-    "auxblob", "outblob", "cc_eventlog", "event_log", "eventlog", "quote_collateral", "collateral",
+    "auxblob", "outblob", "cc_eventlog", "event_log", "eventlog", "quote_collateral", "collateral", "ak_public",
+    "ak_pub", "ak_cert", "ek_cert", "pck_crl", "root_ca_crl",
 ))  # fmt: skip
-"""Keys whose strings hold evidence or collateral in the JSON of common producers; no other string is looked into."""
+"""Keys whose strings hold evidence or collateral in the JSON of common producers; other strings must say it themselves
+(:func:`_telling`)."""
 
 BUNDLE = "fastness/bundle/v1"
 MAX_STRINGS = 1024
+MAX_NESTED = 16
+"""Most signed documents that are looked for inside one JSON document: each look reads on from there."""
 
 
 def is_text(data: bytes) -> bool:
@@ -36,7 +45,7 @@ def is_text(data: bytes) -> bool:
 def decoded(data: bytes) -> bytes | None:
     """The bytes that hexadecimal, a hex dump or base64 (either alphabet, padded or not) stands for, or None."""
     body = data.strip()
-    plain = _hexadecimal(body)
+    plain = _hexadecimal(body) or _percent(body)
     if plain:
         return plain
     rows = re.findall(_DUMP, body)
@@ -52,6 +61,15 @@ def _hexadecimal(body: bytes) -> bytes | None:
         return bytes.fromhex(body.removeprefix(b"0x").removeprefix(b"0X").replace(b":", b" ").decode("ascii"))
     except ValueError:
         return None
+
+
+def _percent(body: bytes) -> bytes | None:
+    """PEM as response headers carry it: URL-encoded (RFC 3986 section 2.1), so that nothing stands for itself twice."""
+    if b"-----BEGIN%20" not in body and b"-----BEGIN+" not in body:
+        return None
+    from urllib.parse import unquote_to_bytes
+
+    return unquote_to_bytes(body.replace(b"+", b"%20") if b"-----BEGIN+" in body else body)
 
 
 def first_name(data: bytes) -> bytes:
@@ -75,9 +93,8 @@ def signed_kind(data: bytes) -> str | None:
     """``tcb-info`` or ``qe-identity`` for JSON that Intel signed; its bytes must not be touched."""
     if first_name(data) not in _SIGNED:
         return None
-    if b'"tcbInfo"' in data:
-        return "tcb-info"
-    return "qe-identity" if b'"enclaveIdentity"' in data else None
+    found = re.search(_SIGNED_BODY, data)
+    return {b"tcbInfo": "tcb-info", b"enclaveIdentity": "qe-identity"}[found[1]] if found else None
 
 
 MAX_LAUNCH = 64 * 1024
@@ -103,9 +120,23 @@ def pieces(data: bytes) -> tuple[list[bytes], str]:
     if isinstance(value, dict):
         if value.get("schema") == BUNDLE:
             return bundled(value), str(value.get("at", ""))[:40]
-        if isinstance(value.get("tcb_info"), str) and isinstance(value.get("tcb_info_signature"), str):
+        if isinstance(value.get("tcb_info"), str) and "tcb_info_signature" in value:
             return _dcap(value), ""
-    return list(_limited(cmw(value) or _borne(value, 0))), ""
+    return list(_limited(cmw(value) or chain(_nested(data), _borne(value, 0)))), ""
+
+
+def _nested(data: bytes) -> Iterator[bytes]:
+    """Intel's signed documents inside other JSON, cut out as they stand: their signature is over these very bytes."""
+    import json
+
+    decoder, text = json.JSONDecoder(), data.decode("utf-8", "replace")
+    for start in islice((found.start() for found in re.finditer(_NESTED, text)), MAX_NESTED):
+        try:
+            piece = text[start : decoder.raw_decode(text, start)[1]].encode()
+        except (ValueError, RecursionError):
+            continue
+        if signed_kind(piece) is not None:
+            yield piece
 
 
 def _limited(items: Any) -> Iterator[bytes]:
@@ -135,24 +166,49 @@ def _dcap(value: dict[str, Any]) -> list[bytes]:
     found = []
     for body, wrapper in (("tcb_info", "tcbInfo"), ("qe_identity", "enclaveIdentity")):
         inner, signature = value.get(body), value.get(f"{body}_signature")
-        if isinstance(inner, str) and isinstance(signature, str):
-            found.append(f'{{"{wrapper}":{inner},"signature":"{signature}"}}'.encode())
+        if isinstance(inner, str) and (signed := octets(signature)):
+            found.append(f'{{"{wrapper}":{inner},"signature":"{signed.hex()}"}}'.encode())
     names = ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain", "pck_certificate_chain",
              "root_ca_crl", "pck_crl")  # fmt: skip
     found += [item.encode() for name in names if isinstance(item := value.get(name), str) and item]
-    return found
+    return found + [bytes(item) for name in names if isinstance(item := value.get(name), list) and _is_bytes(item)]
 
 
 def _borne(value: Any, depth: int) -> Iterator[bytes]:
     if depth > 6 or not isinstance(value, dict | list):
         return
+    if isinstance(value, dict) and {"message", "signature", "pcrs"} <= set(value):
+        from fastness.collateral import tpm_forms
+
+        yield from tpm_forms.trustee(value)
+        return
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-        if isinstance(item, str) and str(key) in _BEARERS and len(item) >= 64:
+        if isinstance(item, str) and len(item) >= 64 and (str(key) in _BEARERS or _telling(item)):
             yield item.encode()
         elif isinstance(item, list) and str(key) in _BEARERS and _is_bytes(item):
             yield bytes(item)
         else:
             yield from _borne(item, depth + 1)
+
+
+def _telling(item: str) -> bool:
+    """Whether a string under an unknown key says itself what it is: certificates, Intel's signed JSON, evidence."""
+    if re.search(_ARMOUR, item[:256]) or (item.lstrip()[:1] == "{" and signed_kind(item.encode()) is not None):
+        return True
+    from fastness.collateral import sniff
+
+    plain = decoded(item.encode("ascii", "replace"))
+    if plain is None:
+        return item[:2] == "r/" and item.count(":") == 2  # keylime's quote
+    return sniff.endorsement(plain) or sniff.evidence_of(plain) is not None
+
+
+def octets(value: Any) -> bytes:
+    """Bytes written as hexadecimal, base64 or a list of numbers; empty for anything else."""
+    if isinstance(value, str):
+        return decoded(value.encode("ascii", "replace")) or b""
+    numbers = isinstance(value, list) and all(type(item) is int and 0 <= item < 256 for item in value)
+    return bytes(value) if numbers else b""
 
 
 def _is_bytes(value: list[Any]) -> bool:
