@@ -151,7 +151,8 @@ def test_certification_types(tee: str) -> None:
     for kind in (1, 2, 3):
         with pytest.raises(MissingCollateral, match="PCK certificate") as caught:
             made(tee, certification=kind, no_pck=True)
-        assert "pckcert" in caught.value.source
+        assert "pckcert" in caught.value.source and caught.value.where == f"certification data of type {kind}"
+        assert ("encrypted PPID" in caught.value.missing) == (kind != 1)
 
 
 def test_tcb_info_version_2() -> None:
@@ -294,6 +295,18 @@ def test_every_field_is_shown_once_and_in_order() -> None:
         names = [row[0] for row in rows]
         assert len(names) == len(set(names))
     assert layout.HEADER_SIZE == 48
+
+
+def test_fields_are_shown_with_their_values() -> None:
+    raw = FORGES["tdx"].make({"td_report": "1.5", "debug": True, "pcesvn": 13}).evidence
+    told = {row[0]: row[3] for row in load("tdx").show(load("tdx").parse(raw))}
+    assert told["version"].endswith(" = 5") and told["tee_type"].endswith(" = 0x81")
+    assert told["td_attributes"].endswith(" = 0x10000001 (debug, sept_ve_disable)")
+    assert told["qe.isv_svn"].endswith(" = 6") and "XFRM 0xe7" in told["qe.attributes"]
+    assert "FMSPC 90c06f000000" in told["certification"] and "PCESVN 13" in told["certification"]
+    raw = FORGES["sgx"].make({"debug": True, "isv_svn": 9}).evidence
+    told = {row[0]: row[3] for row in load("sgx").show(load("sgx").parse(raw))}
+    assert "(init, debug, mode64bit)" in told["attributes"] and told["isv_svn"].endswith(" = 9")
 
 
 def test_every_check_raised_has_a_row_and_the_reverse() -> None:

@@ -97,6 +97,7 @@ def platform(
         raise NotGenuine(
             f"{tee}.pck",
             f"the PCK chain is {' < '.join(names)!r}, not PCK < PCK CA < root",
+            where=f"certificate of {leaf.subject_cn!r}, serial {leaf.serial:x}",
             hint="another certificate of Intel's hierarchy stands where the PCK belongs",
         )
     try:
@@ -104,7 +105,7 @@ def platform(
     except Malformed as error:
         raise NotGenuine(f"{tee}.pck", f"PCK certificate: {error}", where=error.where) from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
-        raise NotGenuine(f"{tee}.pck", "the PCK is not a P-256 key")
+        raise NotGenuine(f"{tee}.pck", "the PCK is not a P-256 key", where=f"serial {leaf.serial:x}")
     # (2) revocation: the leaf by its own CA, the CA by the root
     pairs = zip(chain.certificates, chain.certificates[1:], strict=False)
     lookups = tuple(crls.look_up(item, issuer, collateral.crls, tee, at=at) for item, issuer in pairs)

@@ -52,5 +52,8 @@ def unparse(evidence: Evidence) -> bytes:
 
 
 def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
-    """Every field as (name, offset, size, meaning)."""
-    return quotes.show(evidence.quote, report.rows("", evidence.quote.body_offset))
+    """Every field as (name, offset, size, meaning and value)."""
+    from fastness.tee.dcap import shown
+
+    rows = quotes.show(evidence.quote, report.rows("", evidence.quote.body_offset))
+    return shown.decoded(evidence.quote, unparse(evidence), rows, {})

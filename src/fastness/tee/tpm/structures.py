@@ -50,6 +50,7 @@ def quote(data: bytes) -> Quote:
     if kind != at.ST_ATTEST_QUOTE:
         raise MalformedEvidence("type", 4, "TPM_ST_ATTEST_QUOTE 0x8018", f"0x{kind:04x}")
     signer = cursor.sized(2, "qualifiedSigner", limit=68, order="big")
+    spans["signer"] = Span("qualifiedSigner", cursor.offset - len(signer), len(signer))
     extra = cursor.sized(2, "extraData", limit=64, order="big")
     spans["report_data"] = Span("extraData", cursor.offset - len(extra), len(extra))
     spans["clock"] = Span("clockInfo", cursor.offset, 17)
