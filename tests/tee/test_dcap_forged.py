@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from fastness.claims.finding import Outcome, table
 from fastness.errors import FastnessError, MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.forge import dcap_vendor, sgx, tdx
+from fastness.forge import tpm as forge_tpm
 from fastness.forge.dcap import Maker
 from fastness.forge.model import Forged
 from fastness.tee import Collateral, Document, load
 from fastness.tee.dcap import cpu, layout
+from fastness.wire import cbor
 
 BOTH = ("sgx", "tdx")
 LIES = {
@@ -211,6 +213,18 @@ def test_event_log() -> None:
     assert made("tdx", event_log=True)[1] == {"tdx.event-log": Outcome.HELD}
     assert made("tdx", lie="event-log")[1] == {"tdx.event-log": Outcome.FAILED}
     assert made("tdx", lie="event-text")[1] == {"tdx.event-log": Outcome.FAILED}
+
+
+def test_the_log_of_a_tpm_beside_it_says_nothing_of_a_td() -> None:
+    """Azure and Google hand out a vTPM's log too: it does not lead to RTMRs, and need not."""
+    forged = tdx.make({"event_log": True})
+    tpms = forge_tpm.make({"trust": "key"})
+    log = Document("event-log", cbor.decode(tpms.evidence)[6])
+    beside = Collateral(documents=(log,))
+    both = Forged("tdx", forged.evidence, forged.collateral + beside, forged.anchors, forged.at)
+    evidence = load("tdx").parse(both.evidence)
+    found = load("tdx").verify(evidence, both.collateral, both.anchors, at=both.at).findings
+    assert [item.outcome for item in found if item.check == "tdx.event-log"] == [Outcome.HELD, Outcome.NOTE]
 
 
 def test_bits_without_a_name_are_told() -> None:

@@ -206,3 +206,22 @@ def test_a_named_key_needs_no_issuer():
     lone = cbor.encode(fields)
     assert verify(lone, at=forged.at, anchors=named).claims["tpm"]["ak_trust"] == "key"
     assert verify(lone, at=forged.at).exit_code == 4
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_tpm_takes_its_own_log_and_not_the_one_of_the_td_around_it(turned):
+    fields = _fields(QUOTE)
+    logs = [tdx.log(), fields[6]]
+    pieces = [fields[2], fields[3], fields[4], cbor.encode(fields[5]), *(reversed(logs) if turned else logs)]
+    result = _judge(QUOTE, *pieces)
+    assert result.genuine is True and result.claims["tpm"]["replayed"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_keys_and_signatures_of_others_lie_about(turned):
+    other = _fields(tpm.make({"trust": "key", "scheme": "rsassa", "nonce": "ff"}))
+    fields = _fields(QUOTE)
+    ours, theirs = [fields[3], fields[4]], [other[3], other[4]]
+    pieces = [*theirs, *ours] if turned else [*ours, *theirs]
+    assert _judge(QUOTE, fields[2], cbor.encode(fields[5]), *pieces).genuine is True
+    assert _judge(QUOTE, fields[2], cbor.encode(fields[5]), *theirs).exit_code == 4

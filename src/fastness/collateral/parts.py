@@ -7,15 +7,18 @@ key among all certificates, the TDX quote around a vTPM among the evidence.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from fastness import tee as tees
 from fastness.collateral.heap import Found, Heap
-from fastness.errors import MalformedEvidence, MissingCollateral, UsageError
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.tee import Document
 from fastness.wire import x509
 
 TEES = ("tpm", "sev")
+MAX_CHOICES = 4
+"""Most keys, and most signatures, that are tried on one quote."""
 EK_CERTIFICATE = bytes.fromhex("060567810508 01")
 """DER of 2.23.133.8.1, tcg-kp-EKCertificate: the usage of EK certificates (TCG EK credential profile 2.5, 3.5.16)."""
 
@@ -76,8 +79,24 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
         raise MissingCollateral(
             f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source
         )
+    return _fitting(named, parts)
+
+
+def _fitting(named: dict[str, bytes], parts: list[Document]) -> bytes:
+    """The evidence of ``named``; where several keys or signatures lie about (EK and AK), of those that fit."""
     module: Any = tees.load("tpm")
     evidence: bytes = module.assemble(named)
+    keys = [part.data for part in parts if part.kind == "ak"][:MAX_CHOICES]
+    signatures = [part.data for part in parts if part.kind == "signature"][:MAX_CHOICES]
+    if len(keys) < 2 and len(signatures) < 2:
+        return evidence
+    for key, signature in product([named["ak"], *keys], [named["signature"], *signatures]):
+        try:
+            other: bytes = module.assemble(named | {"ak": key, "signature": signature})
+            module.signing_hash(module.parse(other))
+        except (MalformedEvidence, NotGenuine):
+            continue
+        return other
     return evidence
 
 
@@ -87,7 +106,7 @@ def _is_der(data: bytes) -> bool:
 
 def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
     """The key's certificate, the EK's, the event log and the quote around it, from among everything else."""
-    logs = heap.of("event-log")
+    logs = sorted(heap.of("event-log"), key=lambda log: _of_a_td(log.data))
     if logs and "event_log" not in named:
         named["event_log"] = logs[0].data
     quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
@@ -105,6 +124,11 @@ def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
             named["ak"] = certificate.key.raw
         if "ak" in named and certificate.key.bits and certificate.key.bits in named["ak"]:
             named.setdefault("ak_certificate", raw)
+
+
+def _of_a_td(log: bytes) -> bool:
+    """Whether a log is a CCEL: its header names register 1, or SHA-384 as the only algorithm (PFP 1.06, table 20)."""
+    return log[:4] == b"\1\0\0\0" or log[56:62] == b"\1\0\0\0\x0c\0"
 
 
 def _is_ek(certificate: x509.Certificate) -> bool:
