@@ -300,6 +300,21 @@ def test_b37_hostile_documents(text: bytes) -> None:
         judge(Forged("tdx", _FORGED.evidence, bad, _FORGED.anchors, _FORGED.at))
 
 
+def test_what_cannot_be_read_beside_what_can_harms_nothing() -> None:
+    """A folder holds a QE identity of version 1, too; alone it is refused."""
+    info, identity = _FORGED.collateral.documents
+    older = Document("qe-identity", identity.data.replace(b'"version":2', b'"version":1'))
+    for documents, good in (((info, older, identity), True), ((info, older), False)):
+        found = Collateral(_FORGED.collateral.certificates, _FORGED.collateral.crls, documents)
+        again = Forged("tdx", _FORGED.evidence, found, _FORGED.anchors, _FORGED.at)
+        if good:
+            assert judge(again)[0].tcb_status == "UpToDate"
+        else:
+            with pytest.raises(NotGenuine) as caught:
+                judge(again)
+            assert caught.value.check == "tdx.identity-signature"
+
+
 def test_every_field_is_shown_once_and_in_order() -> None:
     for tee, spec in (("sgx", {}), ("tdx", {}), ("tdx", {"td_report": "1.5-extended"})):
         raw = FORGES[tee].make({**spec, "padding": 8}).evidence

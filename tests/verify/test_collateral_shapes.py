@@ -61,6 +61,7 @@ FORMS = {
         {"tcbInfo": INFO.decode(), "qeIdentity": IDENTITY.decode(), "rootCaCrl": LISTS[1].hex(),
          "more": {"pckCrl": LISTS[0].hex(), "chain": percent(CHAIN)}}
     ),
+    "JSON inside a string": _json({"tee-evidence": {"additional_evidence": json.dumps(_apart())}}),
     "documents inside": [b'{"tcb": %b, "qe" :[%b]}' % (INFO, IDENTITY), CHAIN.encode(), *LISTS],
     "responses with headers": [RESPONSE % (percent(CHAIN).encode(), INFO), IDENTITY,
                                b"HTTP/1.1 200 OK\nA: b\n\n" + LISTS[0], LISTS[1].hex().encode()],

@@ -192,8 +192,8 @@ def _borne(value: Any, depth: int) -> Iterator[bytes]:
 
 
 def _telling(item: str) -> bool:
-    """Whether a string under an unknown key says itself what it is: certificates, Intel's signed JSON, evidence."""
-    if re.search(_ARMOUR, item[:256]) or (item.lstrip()[:1] == "{" and signed_kind(item.encode()) is not None):
+    """Whether a string under an unknown key says itself what it is: certificates, evidence, JSON that may hold them."""
+    if re.search(_ARMOUR, item[:256]) or item.lstrip()[:1] in ("{", "["):
         return True
     from fastness.collateral import sniff
 

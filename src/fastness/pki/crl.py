@@ -57,6 +57,9 @@ def look_up(
                 f"certificate {subject!r} (serial {certificate.serial:x}) is revoked since {since:%Y-%m-%dT%H:%M:%SZ}",
                 hint="do not use this machine: its vendor withdrew the certificate",
             )
+        if item.partial:  # what it lists is revoked; what it does not list may be on another
+            stale = f"the CRL of {issuer.subject_cn!r} speaks of some certificates only"
+            continue
         return Lookup(subject, checked=True, until=item.next_update)
     return Lookup(subject, why=stale)
 

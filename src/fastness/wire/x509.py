@@ -116,7 +116,10 @@ DIGITAL_SIGNATURE = 0x8000
 
 
 class Crl(NamedTuple):
-    """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands."""
+    """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands.
+
+    ``partial``: a critical extension limits what it speaks of (a delta, CA certificates only), or is unknown.
+    """
 
     raw: bytes
     tbs: bytes
@@ -127,6 +130,7 @@ class Crl(NamedTuple):
     number: int | None
     algorithm: Algorithm
     signature: bytes
+    partial: bool = False
 
     @property
     def issuer_cn(self) -> str:
@@ -282,11 +286,13 @@ def crl(data: bytes) -> Crl:
     entries = None
     if rest and rest[0].tag == der.SEQUENCE:
         entries, rest = rest[0], rest[1:]
-    number = None
+    number, partial = None, False
     for extra in rest:
         for item in _extensions(der.expect(extra, 0xA0, "crlExtensions"), "crlExtensions"):
             if item.oid == "2.5.29.20":
                 number = der.integer(der.one(item.value, der.INTEGER, "cRLNumber", item.offset), "cRLNumber")
+            elif item.critical:
+                partial = partial or not _names_a_place(item)
     return Crl(
         raw=bytes(data),
         tbs=tbs.raw,
@@ -297,7 +303,16 @@ def crl(data: bytes) -> Crl:
         number=number,
         algorithm=_algorithm(algorithm, "crl.signatureAlgorithm"),
         signature=signature,
+        partial=partial,
     )
+
+
+def _names_a_place(item: Extension) -> bool:
+    """Whether a critical CRL extension says no more than where the list is published (RFC 5280 section 5.2.5)."""
+    if item.oid != "2.5.29.28":
+        return False
+    fields = der.children(der.one(item.value, der.SEQUENCE, "issuingDistributionPoint", item.offset), "crlExtensions")
+    return all(field.tag == 0xA0 for field in fields)
 
 
 def _revoked(node: der.Node) -> dict[int, datetime]:

@@ -168,29 +168,33 @@ def _parsed(
     pool: tuple[x509.Certificate, ...],
 ) -> list[D]:
     found = []
+    failure: MissingCollateral | NotGenuine | None = None
     for item in collateral.of(kind):
         try:
             found.append(parse(item.data))
         except Malformed as error:
-            _altered(tee, kind, item, pool)
-            raise MissingCollateral(
+            failure = failure or _altered(tee, kind, item, pool)
+            failure = failure or MissingCollateral(
                 f"well-formed {kind} document ({error})",
                 check=f"{tee}.{_INFO if kind == _INFO else 'identity'}",
                 where=item.source,
                 hint="fetch it again from Intel, byte for byte",
-            ) from None
+            )
+    if failure is not None and not found:  # what cannot be read beside what can harms nothing: an older version, say
+        raise failure
     return found
 
 
-def _altered(tee: str, kind: str, document: Document, pool: tuple[x509.Certificate, ...]) -> None:
-    """Refuses a document that does not follow its schema because it was altered: its signature tells."""
+def _altered(tee: str, kind: str, document: Document, pool: tuple[x509.Certificate, ...]) -> NotGenuine | None:
+    """The refusal of a document that does not follow its schema because it was altered: its signature tells."""
     try:
         raw, _, signature = documents.envelope(document.data, "tcbInfo" if kind == _INFO else "enclaveIdentity")
     except Malformed:
-        return
+        return None
     signers = [p256(item) for item in pool if item.subject_cn == pck.TCB_SIGNING]
     if signers and not any(key is not None and verifies(key, signature, raw) for key in signers):
-        raise _forged(tee, "tcb" if kind == _INFO else "identity", document.source)
+        return _forged(tee, "tcb" if kind == _INFO else "identity", document.source)
+    return None
 
 
 def _forged(tee: str, check: str, where: str) -> NotGenuine:
