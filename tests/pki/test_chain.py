@@ -235,7 +235,7 @@ def _point(*, users: bool = False, name: bool = True) -> certs.IssuingDistributi
      (certs.UnrecognizedExtension(certs.ObjectIdentifier("1.2.3.4"), b"\5\0"), False)],
 )  # fmt: skip
 def test_a_list_of_some_certificates_clears_none(extension: certs.ExtensionType, whole: bool) -> None:
-    """RFC 5280 section 5.2: a critical extension limits a list, or is unknown; what it lists is revoked all the same."""
+    """RFC 5280 section 5.2: a critical extension limits a list, or is unknown; what it lists is revoked."""
     assert look_up(crl_of(ROOT, 77, extension=extension)).checked is whole
     assert look_up(crl_of(ROOT, 77, extension=extension), crl_of(ROOT, 77)).checked
     with pytest.raises(NotGenuine, match="is revoked"):

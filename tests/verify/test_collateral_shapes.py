@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import struct
 from urllib.parse import quote as percent
@@ -14,6 +15,7 @@ from fastness.collateral import tpm_forms
 from fastness.collateral.gather import gather
 from fastness.errors import MissingCollateral
 from fastness.forge import tdx, tpm
+from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee.tpm import structures
 from fastness.tee.tpm.evidence import parse
@@ -226,3 +228,44 @@ def test_keys_and_signatures_of_others_lie_about(turned):
     pieces = [*theirs, *ours] if turned else [*ours, *theirs]
     assert _judge(QUOTE, fields[2], cbor.encode(fields[5]), *pieces).genuine is True
     assert _judge(QUOTE, fields[2], cbor.encode(fields[5]), *theirs).exit_code == 4
+
+
+# Azure: a vTPM in a TD
+
+
+def _hcl(runtime: bytes, report_data: bytes) -> bytes:
+    """An HCL report of type 4 around ``runtime``: header, TDREPORT, runtime data, zeros of the NV index."""
+    hardware = bytes(128) + report_data + bytes(1184 - 192)
+    head = b"HCLA" + struct.pack("<IIII", 1, 2600, 2, 0) + bytes(12)
+    return head + hardware + struct.pack("<IIIII", 20 + len(runtime), 1, 4, 1, len(runtime)) + runtime + bytes(99)
+
+
+def _in_a_td(**spec):
+    """The pieces of a vTPM's quote and of the TD around it, which speaks for its key unless ``spec`` says other."""
+    number = keys.load(parse(QUOTE.evidence).key).public_numbers().n.to_bytes(256, "big")
+    key = {"kid": "HCLAkPub", "kty": "RSA", "e": "AQAB", "n": base64.urlsafe_b64encode(number).rstrip(b"=").decode()}
+    runtime = json.dumps({"keys": [key], "vm-configuration": {"secure-boot": True}}).encode()
+    bound = hashlib.sha256(runtime).digest().ljust(64, b"\0")
+    around = tdx.make({"report_data": bound.hex()} | spec)
+    fields, held = _fields(QUOTE), around.collateral
+    pieces = [fields[2], fields[3], fields[6], cbor.encode(fields[5]), _hcl(runtime, bound), around.evidence]
+    pieces += [item.raw for item in (*held.certificates, *held.crls)] + [item.data for item in held.documents]
+    return verify(*pieces, at=around.at, anchors=around.anchors)
+
+
+def test_a_vtpm_in_a_td():
+    result = _in_a_td(status="SWHardeningNeeded")
+    assert (result.genuine, result.tee, result.within) == (True, "tpm", ("tdx",))
+    claims = result.claims
+    assert claims["tpm"]["ak_trust"] == "hardware-report" and claims["tpm"]["azure"] == {"secure_boot": True}
+    assert (claims["tcb_status"], claims["cloud"], claims["cpu"]["vendor"]) == ("SWHardeningNeeded", "azure", "intel")
+    assert {"mrtd", "pcr0"} <= set(claims["measurements"]) and claims["debug"] is False
+    assert _in_a_td(debug=True).claims["debug"] is True
+
+
+def test_a_td_that_does_not_speak_for_the_vtpm():
+    for report_data in ("d4" * 64, "00" * 64):
+        result = _in_a_td(report_data=report_data)
+        assert (result.exit_code, result.error.check) == (4, "tpm.hardware")
+    assert _in_a_td(lie="signature").exit_code == 4
+    assert _in_a_td(lie="other-fmspc").exit_code == 5

@@ -21,6 +21,11 @@ class Evidence(NamedTuple):
     appraisal: Appraisal | None = None
 
     @property
+    def raw(self) -> bytes:
+        """The quote as received: what evidence that rests on it (a vTPM's) holds it against."""
+        return quotes.unparse(self.quote)
+
+    @property
     def report_data(self) -> bytes:
         """64 bytes chosen by the enclave."""
         return self.body.report_data

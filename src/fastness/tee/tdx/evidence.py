@@ -77,6 +77,11 @@ class Evidence(NamedTuple):
     appraisal: Appraisal | None = None
 
     @property
+    def raw(self) -> bytes:
+        """The quote as received: what evidence that rests on it (a vTPM's) holds it against."""
+        return quotes.unparse(self.quote)
+
+    @property
     def report_data(self) -> bytes:
         """64 bytes chosen by the guest."""
         return self.body.report_data
