@@ -240,7 +240,7 @@ def _hcl(runtime: bytes, report_data: bytes) -> bytes:
     return head + hardware + struct.pack("<IIIII", 20 + len(runtime), 1, 4, 1, len(runtime)) + runtime + bytes(99)
 
 
-def _in_a_td(**spec):
+def _in_a_td(policy=None, **spec):
     """The pieces of a vTPM's quote and of the TD around it, which speaks for its key unless ``spec`` says other."""
     number = keys.load(parse(QUOTE.evidence).key).public_numbers().n.to_bytes(256, "big")
     key = {"kid": "HCLAkPub", "kty": "RSA", "e": "AQAB", "n": base64.urlsafe_b64encode(number).rstrip(b"=").decode()}
@@ -250,7 +250,8 @@ def _in_a_td(**spec):
     fields, held = _fields(QUOTE), around.collateral
     pieces = [fields[2], fields[3], fields[6], cbor.encode(fields[5]), _hcl(runtime, bound), around.evidence]
     pieces += [item.raw for item in (*held.certificates, *held.crls)] + [item.data for item in held.documents]
-    return verify(*pieces, at=around.at, anchors=around.anchors)
+    real = Anchors(tuple(item._replace(simulated=False) for item in around.anchors.items))
+    return verify(*pieces, at=around.at, anchors=real, policy=policy)
 
 
 def test_a_vtpm_in_a_td():
@@ -269,3 +270,13 @@ def test_a_td_that_does_not_speak_for_the_vtpm():
         assert (result.exit_code, result.error.check) == (4, "tpm.hardware")
     assert _in_a_td(lie="signature").exit_code == 4
     assert _in_a_td(lie="other-fmspc").exit_code == 5
+
+
+@pytest.mark.parametrize("policy", ["default", "strict"])
+def test_profiles_judge_the_machine_around_a_vtpm(policy):
+    assert _in_a_td(policy).verdict == "accept"
+    for bad in ({"debug": True}, {"status": "OutOfDate"}, {"lie": "crl-missing"}):
+        assert _in_a_td(policy, **bad).verdict == "refuse"
+    alone = verify(QUOTE.evidence, at=QUOTE.at, policy=policy,
+                   anchors=Anchors(tuple(item._replace(simulated=False) for item in QUOTE.anchors.items)))  # fmt: skip
+    assert alone.genuine is True and alone.verdict == "refuse"
