@@ -179,7 +179,7 @@ def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
     return tuple(alone)
 
 
-def _problem(gathered: Gathered, asked: Question, error: MissingCollateral | MalformedEvidence) -> Result:
+def _problem(gathered: Gathered, asked: Question, error: MissingCollateral | MalformedEvidence | NotGenuine) -> Result:
     genuine = None if isinstance(error, MissingCollateral) else False
     tee = getattr(error, "check", "").partition(".")[0] or "tpm"
     return Result(tee, genuine, asked.at, error=error, ignored=gathered.ignored)

@@ -19,6 +19,8 @@ from fastness.appraise.verdict import appraise
 from fastness.claims.finding import Outcome
 from fastness.claims.model import Claims
 from fastness.errors import UsageError
+from forgeries import judge as judge_forged
+from forgeries import make
 
 COMPONENTS = [3, 3, 2, 2, 4, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0]
 FULL = TDX._replace(tcb={"components": COMPONENTS}, extra={"platform_instance_id": "aa" * 16})
@@ -424,3 +426,12 @@ def test_one_claim_has_one_condition_however_it_is_written() -> None:
     twice = accepting(debug="false").replace("when = {", 'when = { cpu = { vendor = "amd" }, "cpu.vendor" = "intel",')
     with pytest.raises(UsageError, match="stands here twice"):
         parse(twice, "p.toml")
+
+
+@pytest.mark.parametrize(("bits", "good"), [(1 << 28, True), (0, False), (1 << 28 | 1 << 29, False)])
+def test_strict_refuses_an_exposed_td(bits: int, good: bool) -> None:
+    """SEPT_VE_DISABLE must be set, MIGRATABLE must not (research Q27)."""
+    forged = make("tdx", fields={"td_attributes": bits.to_bytes(8, "little").hex()})
+    verdict = judge_forged(forged, "strict")
+    assert verdict.accepted is good
+    assert good or verdict.decided_by == "policy.rule.td-exposed"

@@ -180,7 +180,12 @@ def test_a_loop_ends() -> None:
 
 
 def crl_of(
-    issuer: Authority, *serials: int, start: datetime = FROM, end: datetime = UNTIL, signer: Any = None
+    issuer: Authority,
+    *serials: int,
+    start: datetime = FROM,
+    end: datetime = UNTIL,
+    signer: Any = None,
+    extension: certs.ExtensionType | None = None,
 ) -> x509.Crl:
     builder = (
         certs.CertificateRevocationListBuilder()
@@ -191,6 +196,8 @@ def crl_of(
     for serial in serials:
         row = certs.RevokedCertificateBuilder().serial_number(serial).revocation_date(FROM).build()
         builder = builder.add_revoked_certificate(row)
+    if extension is not None:
+        builder = builder.add_extension(extension, critical=True)
     made = builder.sign(signer or issuer.key, hashes.SHA384())
     return x509.crl(made.public_bytes(Encoding.DER))
 
@@ -255,6 +262,25 @@ def test_of_a_ca_certificate_issued_anew_the_valid_one_counts() -> None:
     old = make("middle", ROOT, key=MIDDLE.key, end=AT - timedelta(days=1))
     for pool in ([old, MIDDLE, ROOT], [MIDDLE, old, ROOT]):
         assert build(LEAF, pool).certificates[1] == MIDDLE.value
+
+
+def _point(*, users: bool = False, name: bool = True) -> certs.IssuingDistributionPoint:
+    place = [certs.UniformResourceIdentifier("https://example.test/crl")] if name else None
+    return certs.IssuingDistributionPoint(place, None, users, False, None, False, False)
+
+
+@pytest.mark.parametrize(
+    ("extension", "whole"),
+    [(_point(), True), (_point(users=True), False), (_point(users=True, name=False), False),
+     (certs.DeltaCRLIndicator(3), False),
+     (certs.UnrecognizedExtension(certs.ObjectIdentifier("1.2.3.4"), b"\5\0"), False)],
+)  # fmt: skip
+def test_a_list_of_some_certificates_clears_none(extension: certs.ExtensionType, whole: bool) -> None:
+    """RFC 5280 section 5.2: a critical extension limits a list, or is unknown; what it lists is revoked."""
+    assert look_up(crl_of(ROOT, 77, extension=extension)).checked is whole
+    assert look_up(crl_of(ROOT, 77, extension=extension), crl_of(ROOT, 77)).checked
+    with pytest.raises(NotGenuine, match="is revoked"):
+        look_up(crl_of(ROOT, MIDDLE.value.serial, extension=extension))
 
 
 @pytest.mark.parametrize("serial", [1, 127, 128, 255, 256, 2**63, 2**159 - 1])

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from fastness.claims.finding import Outcome, table
 from fastness.errors import FastnessError, MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.forge import dcap_vendor, sgx, tdx
+from fastness.forge import tpm as forge_tpm
 from fastness.forge.dcap import Maker
 from fastness.forge.model import Forged
 from fastness.tee import Collateral, Document, load
 from fastness.tee.dcap import cpu, layout
+from fastness.wire import cbor
 
 BOTH = ("sgx", "tdx")
 LIES = {
@@ -151,7 +153,8 @@ def test_certification_types(tee: str) -> None:
     for kind in (1, 2, 3):
         with pytest.raises(MissingCollateral, match="PCK certificate") as caught:
             made(tee, certification=kind, no_pck=True)
-        assert "pckcert" in caught.value.source
+        assert "pckcert" in caught.value.source and caught.value.where == f"certification data of type {kind}"
+        assert ("encrypted PPID" in caught.value.missing) == (kind != 1)
 
 
 def test_tcb_info_version_2() -> None:
@@ -209,6 +212,25 @@ def test_b13_module_identity_is_hexadecimal_in_any_case(version: int, case: str)
 def test_event_log() -> None:
     assert made("tdx", event_log=True)[1] == {"tdx.event-log": Outcome.HELD}
     assert made("tdx", lie="event-log")[1] == {"tdx.event-log": Outcome.FAILED}
+    assert made("tdx", lie="event-text")[1] == {"tdx.event-log": Outcome.FAILED}
+
+
+def test_the_log_of_a_tpm_beside_it_says_nothing_of_a_td() -> None:
+    """Azure and Google hand out a vTPM's log too: it does not lead to RTMRs, and need not."""
+    forged = tdx.make({"event_log": True})
+    tpms = forge_tpm.make({"trust": "key"})
+    log = Document("event-log", cbor.decode(tpms.evidence)[6])
+    beside = Collateral(documents=(log,))
+    both = Forged("tdx", forged.evidence, forged.collateral + beside, forged.anchors, forged.at)
+    evidence = load("tdx").parse(both.evidence)
+    found = load("tdx").verify(evidence, both.collateral, both.anchors, at=both.at).findings
+    assert [item.outcome for item in found if item.check == "tdx.event-log"] == [Outcome.HELD, Outcome.NOTE]
+
+
+def test_bits_without_a_name_are_told() -> None:
+    claims, _ = made("tdx", lie="attributes")
+    assert claims.extra["attributes"]["unknown"] == hex(1 << 40)
+    assert "unknown" not in made("tdx")[0].extra["attributes"]
 
 
 @pytest.mark.parametrize("tee", BOTH)
@@ -278,6 +300,21 @@ def test_b37_hostile_documents(text: bytes) -> None:
         judge(Forged("tdx", _FORGED.evidence, bad, _FORGED.anchors, _FORGED.at))
 
 
+def test_what_cannot_be_read_beside_what_can_harms_nothing() -> None:
+    """A folder holds a QE identity of version 1, too; alone it is refused."""
+    info, identity = _FORGED.collateral.documents
+    older = Document("qe-identity", identity.data.replace(b'"version":2', b'"version":1'))
+    for documents, good in (((info, older, identity), True), ((info, older), False)):
+        found = Collateral(_FORGED.collateral.certificates, _FORGED.collateral.crls, documents)
+        again = Forged("tdx", _FORGED.evidence, found, _FORGED.anchors, _FORGED.at)
+        if good:
+            assert judge(again)[0].tcb_status == "UpToDate"
+        else:
+            with pytest.raises(NotGenuine) as caught:
+                judge(again)
+            assert caught.value.check == "tdx.identity-signature"
+
+
 def test_every_field_is_shown_once_and_in_order() -> None:
     for tee, spec in (("sgx", {}), ("tdx", {}), ("tdx", {"td_report": "1.5-extended"})):
         raw = FORGES[tee].make({**spec, "padding": 8}).evidence
@@ -287,6 +324,18 @@ def test_every_field_is_shown_once_and_in_order() -> None:
         names = [row[0] for row in rows]
         assert len(names) == len(set(names))
     assert layout.HEADER_SIZE == 48
+
+
+def test_fields_are_shown_with_their_values() -> None:
+    raw = FORGES["tdx"].make({"td_report": "1.5", "debug": True, "pcesvn": 13}).evidence
+    told = {row[0]: row[3] for row in load("tdx").show(load("tdx").parse(raw))}
+    assert told["version"].endswith(" = 5") and told["tee_type"].endswith(" = 0x81")
+    assert told["td_attributes"].endswith(" = 0x10000001 (debug, sept_ve_disable)")
+    assert told["qe.isv_svn"].endswith(" = 6") and "XFRM 0xe7" in told["qe.attributes"]
+    assert "FMSPC 90c06f000000" in told["certification"] and "PCESVN 13" in told["certification"]
+    raw = FORGES["sgx"].make({"debug": True, "isv_svn": 9}).evidence
+    told = {row[0]: row[3] for row in load("sgx").show(load("sgx").parse(raw))}
+    assert "(init, debug, mode64bit)" in told["attributes"] and told["isv_svn"].endswith(" = 9")
 
 
 def test_every_check_raised_has_a_row_and_the_reverse() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,25 @@ def test_every_check_has_a_row_and_the_reverse() -> None:
     import re
 
     assert set(re.findall(r'"(tpm\.[a-z-]+)"', code)) <= rows
+
+
+def test_a_log_of_another_bank_counts_as_none() -> None:
+    """Nothing is claimed from a log that cannot lead to the quoted registers."""
+    forged = forge.make({"trust": "key"})
+    fields = cbor.decode(forged.evidence)
+    text = b"boot"
+    fields[6] = struct.pack("<II20sI", 4, 5, hashlib.sha1(text).digest(), len(text)) + text
+    found = judge(replace(forged, evidence=cbor.encode(fields)))
+    assert outcomes(found)["tpm.event-log"] is Outcome.NOTE
+    claims = tpm.claims(found)
+    assert claims.extra["replayed"] == [] and "secure_boot" not in claims.extra
+
+
+def test_every_register_is_shown_where_it_stands() -> None:
+    forged = forge.make({"trust": "key", "pcrs": [0, 7, 16, 23]})
+    evidence = tpm.parse(forged.evidence)
+    rows = {row[0]: row for row in tpm.show(evidence)}
+    for index, value in evidence.pcrs[0x000B].items():
+        _, start, size, _ = rows[f"pcr{index}.sha256"]
+        assert forged.evidence[start : start + size] == value
+    assert "restricted" in rows["ak"][3] and "ECDSA" in rows["signature"][3]

@@ -292,4 +292,4 @@ def test_an_hcl_report_without_a_quote() -> None:
     altered = report.replace(b'"AQAB"', b'"AQAD"', 1)
     assert altered != report
     result = verify(altered, leaf, chain, at=case.at)
-    assert (result.genuine, result.exit_code) == (False, 3)
+    assert (result.genuine, result.exit_code) == (False, 4)

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from fastness.collateral import parts
 from fastness.collateral.heap import MAX_FILE, MAX_FILES, Found, Heap, Ignored
 from fastness.collateral.sort import Sorter
-from fastness.errors import MalformedEvidence, MissingCollateral, UsageError
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.tee import Collateral, Document
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
@@ -29,7 +29,7 @@ class Gathered(NamedTuple):
     evidence: tuple[Found, ...]
     collateral: Collateral
     ignored: tuple[Ignored, ...]
-    problem: MissingCollateral | MalformedEvidence | None = None
+    problem: MissingCollateral | MalformedEvidence | NotGenuine | None = None
     bundle_at: str = ""
 
 
@@ -49,10 +49,10 @@ def gather(sources: Iterable[Source]) -> Gathered:
             continue
         if not understood:
             heap.ignore(name, "neither evidence nor collateral" if data else "empty")
-    problem: MissingCollateral | MalformedEvidence | None = None
+    problem: MissingCollateral | MalformedEvidence | NotGenuine | None = None
     try:
         parts.assemble(heap)
-    except (MissingCollateral, MalformedEvidence) as error:
+    except (MissingCollateral, MalformedEvidence, NotGenuine) as error:
         problem = error
     problem = problem or parts.log_alone(heap)
     return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem, heap.bundle_at)

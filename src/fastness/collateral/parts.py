@@ -8,15 +8,18 @@ TDX quote around a vTPM among the evidence.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from fastness import tee as tees
 from fastness.collateral.heap import Found, Heap
-from fastness.errors import MalformedEvidence, MissingCollateral, UsageError
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.tee import Document
 from fastness.wire import x509
 
 TEES = ("tpm", "sev")
+MAX_CHOICES = 4
+"""Most keys, and most signatures, that are tried on one quote."""
 EK_CERTIFICATE = bytes.fromhex("060567810508 01")
 """DER of 2.23.133.8.1, tcg-kp-EKCertificate: the usage of EK certificates (TCG EK credential profile 2.5, 3.5.16)."""
 
@@ -74,8 +77,24 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
         raise MissingCollateral(
             f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source
         )
+    return _fitting(named, parts)
+
+
+def _fitting(named: dict[str, bytes], parts: list[Document]) -> bytes:
+    """The evidence of ``named``; where several keys or signatures lie about (EK and AK), of those that fit."""
     module: Any = tees.load("tpm")
     evidence: bytes = module.assemble(named)
+    keys = [part.data for part in parts if part.kind == "ak"][:MAX_CHOICES]
+    signatures = [part.data for part in parts if part.kind == "signature"][:MAX_CHOICES]
+    if len(keys) < 2 and len(signatures) < 2:
+        return evidence
+    for key, signature in product([named["ak"], *keys], [named["signature"], *signatures]):
+        try:
+            other: bytes = module.assemble(named | {"ak": key, "signature": signature})
+            module.signing_hash(module.parse(other))
+        except (MalformedEvidence, NotGenuine):
+            continue
+        return other
     return evidence
 
 
@@ -83,7 +102,8 @@ def _unquoted(parts: list[Document], heap: Heap) -> None:
     """HCL reports without a quote: of no TPM, but the SNP report in one is evidence of its machine.
 
     Raises:
-        MalformedEvidence: not an HCL report, or around a report that does not carry the hash of its runtime data.
+        MalformedEvidence: not an HCL report.
+        NotGenuine: it stands around a report that does not carry the hash of its runtime data.
         MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check.
     """
     reports = [part for part in parts if part.kind == "hcl_report"]
@@ -96,7 +116,12 @@ def _unquoted(parts: list[Document], heap: Heap) -> None:
     for part in reports:
         report = hcl.parse(part.data)
         if not compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
-            raise MalformedEvidence("runtime data", 0x20 + 0x4A0, "data whose hash is in report_data", "other data")
+            raise NotGenuine(
+                "tpm.hardware",
+                "the hardware report does not carry the hash of the runtime data around it",
+                where=f"{part.source}, runtime data at byte {0x20 + 0x4A0 + 20}",
+                hint="one of the two was altered or belongs to another machine",
+            )
         if report.kind == "snp":
             heap.add_evidence(Found("snp", report.hardware, part.source))
         elif not any(found.tee == "tdx" for found in heap.evidence.values()):
@@ -109,11 +134,15 @@ def _is_der(data: bytes) -> bool:
 
 def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
     """The key's certificate, the EK's, the event log and the quote around it, from among everything else."""
-    logs = heap.of("event-log")
+    logs = sorted(heap.of("event-log"), key=lambda log: _of_a_td(log.data))
     if logs and "event_log" not in named:
         named["event_log"] = logs[0].data
     quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
     report = named.get("hcl_report", b"")
+    if report and "ak" not in named:
+        from fastness.tee.tpm import hcl
+
+        named["ak"] = hcl.parse(report).ak.raw
     if len(quotes) == 1 and report[0x20 + 0x4A0 + 8 : 0x20 + 0x4A0 + 12] == _HCL_TDX.to_bytes(4, "little"):
         named["td_quote"] = quotes[0].data
     for raw, certificate in heap.certificates.items():
@@ -123,6 +152,11 @@ def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
             named["ak"] = certificate.key.raw
         if "ak" in named and certificate.key.bits and certificate.key.bits in named["ak"]:
             named.setdefault("ak_certificate", raw)
+
+
+def _of_a_td(log: bytes) -> bool:
+    """Whether a log is a CCEL: its header names register 1, or SHA-384 as the only algorithm (PFP 1.06, table 20)."""
+    return log[:4] == b"\1\0\0\0" or log[56:62] == b"\1\0\0\0\x0c\0"
 
 
 def _is_ek(certificate: x509.Certificate) -> bool:

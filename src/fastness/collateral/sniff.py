@@ -65,6 +65,22 @@ def evidence_of(data: bytes) -> str | None:
     return next((name for name in likely(data) if recognises(name, data)), None)
 
 
+def endorsement(data: bytes) -> bool:
+    """Whether ``data`` is a certificate or a revocation list in DER."""
+    if data[:1] != b"\x30":
+        return False
+    from fastness.errors import MalformedEvidence
+    from fastness.wire import x509
+
+    for read in (x509.certificate, x509.crl):
+        try:
+            read(data)
+        except MalformedEvidence:
+            continue
+        return True
+    return False
+
+
 def any_evidence(data: bytes) -> str | None:
     """The same, asking all that :func:`evidence_of` has not."""
     asked = likely(data)

@@ -23,6 +23,8 @@ MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 NONCE_SIZES = range(8, 65)
 
 _CCEL = b"CCEL"
+_PROTOBUF = b"\x0a"
+"""Field 1, bytes: how protocol buffers of go-tpm-tools start."""
 _BANKS = frozenset((b"sha1", b"sha256", b"sha384", b"sha512", b"sm3_256", b"sha3_256", b"sha3_384", b"sha3_512"))
 """How JSON with the register values of a TPM starts."""
 
@@ -38,6 +40,8 @@ class Sorter:
         self.heap.count(data, source)
         if depth > MAX_DEPTH or not data:
             return False
+        if data[:5] == b"HTTP/":
+            return self._response(data, source, depth)
         if text.is_text(data):
             return self._text(data, source, depth, carrier)
         return self._evidence(data, source, carrier) or self._binary(data, source, depth, carrier)
@@ -46,6 +50,13 @@ class Sorter:
         """Sorts every piece; whether any was understood."""
         understood = [self.sort(piece, source, depth + 1, carrier) for piece in pieces]
         return any(understood)
+
+    def _response(self, data: bytes, source: str, depth: int) -> bool:
+        """A response as ``curl -i`` keeps it: PCS and PCCS send issuer chains in headers, the document in the body."""
+        head, _, body = data.partition(b"\r\n\r\n" if b"\r\n" in data[:256] else b"\n\n")
+        values = [line.partition(b":")[2].strip() for line in head.splitlines()[1:]]
+        chains = [value for value in values if value.startswith(b"-----BEGIN")]
+        return self._all([*chains, *([body] if body else [])], source, depth, None)
 
     def _evidence(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
         name = sniff.evidence_of(data) if len(data) <= MAX_BLOB else None
@@ -74,7 +85,14 @@ class Sorter:
         table = sniff.certificate_table(data)
         if table is not None:
             return self._all(table, source, depth, None)
-        return self._record(data, source, depth, carrier) or self._last(data, source, carrier)
+        if self._record(data, source, depth, carrier):
+            return True
+        if data[:1] == _PROTOBUF:
+            from fastness.collateral import tpm_forms
+
+            if self._all(tpm_forms.of_bytes(data), source, depth, None):
+                return True
+        return self._last(data, source, carrier)
 
     def _last(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
         """What only the TEEs themselves can tell: parts of evidence, then evidence without a telling head."""
@@ -227,7 +245,9 @@ class Sorter:
         plain = text.decoded(data)
         if plain is not None:
             return self.sort(plain, source, depth + 1, carrier)
-        return False
+        from fastness.collateral import tpm_forms
+
+        return self._all(tpm_forms.of_text(data), source, depth, None)
 
     def _pem(self, data: bytes, source: str, depth: int) -> bool:
         from fastness.wire import pem

@@ -6,6 +6,7 @@ import binascii
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
 from fastness.errors import MalformedEvidence
@@ -14,14 +15,20 @@ _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
 # compiled when first met: few inputs are of more than one form
 _DUMP = rb"(?mi)^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$"
 _BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
-_SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"tcb_info", b"signature"))
+_SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"signature"))
+_SIGNED_BODY = rb'"(tcbInfo|enclaveIdentity)"\s*:\s*\{'
+_ARMOUR = r"-----BEGIN(?: |%20|\+)(?:CERTIFICATE|X509)"
+"""Not any PEM: a key beside a TPM's quote may be another key than the quote's."""
+_PEM = "-----BEGIN"
+_NESTED = r'\{\s*"(?:tcbInfo|enclaveIdentity|signature)"\s*:'
 _BEARERS = frozenset((
     "quote", "report", "evidence", "attestationreport", "attestationdoc", "attestationdocument", "document", "token",
     "tdquote", "hclreport", "ccreport", "certchain", "certificate", "certificates", "certs", "vcek", "vlek",
-    "auxblob", "outblob", "cceventlog", "eventlog", "quotecollateral", "collateral",
+    "auxblob", "outblob", "cceventlog", "eventlog", "quotecollateral", "collateral", "akpublic", "akpub", "akcert",
+    "ekcert", "pckcrl", "rootcacrl",
 ))  # fmt: skip
 """Names under which short strings hold evidence or collateral in the JSON of common producers, without case, ``_`` and
-``-``. What is long enough for a report or a certificate is looked into whatever its name."""
+``-``. Other strings must say themselves what they are (:func:`_telling`), or be long enough for a report."""
 
 SHORT, LONG = 64, 400
 """Least characters of a string, or numbers of a list of bytes, under such a name and under any other."""
@@ -29,6 +36,8 @@ SHORT, LONG = 64, 400
 BUNDLE = "fastness/bundle/v1"
 MAX_STRINGS = 1024
 MAX_NESTING = 6
+MAX_NESTED = 16
+"""Most signed documents that are looked for inside one JSON document: each look reads on from there."""
 
 
 def is_text(data: bytes) -> bool:
@@ -45,7 +54,7 @@ def is_text(data: bytes) -> bool:
 def decoded(data: bytes) -> bytes | None:
     """The bytes that hexadecimal, a hex dump or base64 (either alphabet, padded or not) stands for, or None."""
     body = data.strip()
-    plain = _hexadecimal(body)
+    plain = _hexadecimal(body) or _percent(body)
     if plain:
         return plain
     rows = re.findall(_DUMP, body)
@@ -65,6 +74,15 @@ def _hexadecimal(body: bytes) -> bytes | None:
         with suppress(ValueError):
             return bytes.fromhex(joined.decode("ascii"))
     return None
+
+
+def _percent(body: bytes) -> bytes | None:
+    """PEM as response headers carry it: URL-encoded (RFC 3986 section 2.1), so that nothing stands for itself twice."""
+    if b"-----BEGIN%20" not in body and b"-----BEGIN+" not in body:
+        return None
+    from urllib.parse import unquote_to_bytes
+
+    return unquote_to_bytes(body.replace(b"+", b"%20") if b"-----BEGIN+" in body else body)
 
 
 def first_name(data: bytes) -> bytes:
@@ -88,9 +106,8 @@ def signed_kind(data: bytes) -> str | None:
     """``tcb-info`` or ``qe-identity`` for JSON that Intel signed; its bytes must not be touched."""
     if first_name(data) not in _SIGNED:
         return None
-    if b'"tcbInfo"' in data:
-        return "tcb-info"
-    return "qe-identity" if b'"enclaveIdentity"' in data else None
+    found = re.search(_SIGNED_BODY, data)
+    return {b"tcbInfo": "tcb-info", b"enclaveIdentity": "qe-identity"}[found[1]] if found else None
 
 
 MAX_LAUNCH = 64 * 1024
@@ -116,9 +133,23 @@ def pieces(data: bytes) -> tuple[list[bytes], str]:
     if isinstance(value, dict):
         if value.get("schema") == BUNDLE:
             return bundled(value), str(value.get("at", ""))[:40]
-        if isinstance(value.get("tcb_info"), str) and isinstance(value.get("tcb_info_signature"), str):
+        if isinstance(value.get("tcb_info"), str) and "tcb_info_signature" in value:
             return _dcap(value), ""
-    return list(_limited(cmw(value) or _borne(value, 0))), ""
+    return list(_limited(cmw(value) or chain(_nested(data), _borne(value, 0)))), ""
+
+
+def _nested(data: bytes) -> Iterator[bytes]:
+    """Intel's signed documents inside other JSON, cut out as they stand: their signature is over these very bytes."""
+    import json
+
+    decoder, text = json.JSONDecoder(), data.decode("utf-8", "replace")
+    for start in islice((found.start() for found in re.finditer(_NESTED, text)), MAX_NESTED):
+        try:
+            piece = text[start : decoder.raw_decode(text, start)[1]].encode()
+        except (ValueError, RecursionError):
+            continue
+        if signed_kind(piece) is not None:
+            yield piece
 
 
 def _limited(items: Any) -> Iterator[bytes]:
@@ -148,21 +179,25 @@ def _dcap(value: dict[str, Any]) -> list[bytes]:
     found = []
     for body, wrapper in (("tcb_info", "tcbInfo"), ("qe_identity", "enclaveIdentity")):
         inner, signature = value.get(body), value.get(f"{body}_signature")
-        if isinstance(inner, str) and isinstance(signature, str):
-            found.append(_bytes(f'{{"{wrapper}":{inner},"signature":"{signature}"}}'))
+        if isinstance(inner, str) and (signed := octets(signature)):
+            found.append(_bytes(f'{{"{wrapper}":{inner},"signature":"{signed.hex()}"}}'))
     names = ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain", "pck_certificate_chain",
              "root_ca_crl", "pck_crl")  # fmt: skip
     found += [_bytes(item) for name in names if isinstance(item := value.get(name), str) and item]
-    return found
+    return found + [bytes(item) for name in names if isinstance(item := value.get(name), list) and _is_bytes(item)]
 
 
 def _borne(value: Any, depth: int, name: str = "") -> Iterator[bytes]:
     least = SHORT if name.replace("_", "").replace("-", "").lower() in _BEARERS else LONG
     if isinstance(value, str):
-        if len(value) >= least:
+        if len(value) >= SHORT and (_telling(value) or (len(value) >= least and (least < LONG or _PEM not in value))):
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and _is_bytes(value):
         yield bytes(value)
+    elif isinstance(value, dict) and {"message", "signature", "pcrs"} <= set(value):
+        from fastness.collateral import tpm_forms
+
+        yield from tpm_forms.trustee(value)
     elif isinstance(value, dict | list) and depth <= MAX_NESTING:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _borne(item, depth + 1, str(key))
@@ -171,6 +206,26 @@ def _borne(value: Any, depth: int, name: str = "") -> Iterator[bytes]:
 def _bytes(text: str) -> bytes:
     """JSON can name half a character, which no encoding has."""
     return text.encode(errors="replace")
+
+
+def _telling(item: str) -> bool:
+    """Whether a string under an unknown key says itself what it is: certificates, evidence, JSON that may hold them."""
+    if re.search(_ARMOUR, item[:256]) or item.lstrip()[:1] in ("{", "["):
+        return True
+    from fastness.collateral import sniff
+
+    plain = decoded(item.encode("ascii", "replace"))
+    if plain is None:
+        return item[:2] == "r/" and item.count(":") == 2  # keylime's quote
+    return sniff.endorsement(plain) or sniff.evidence_of(plain) is not None
+
+
+def octets(value: Any) -> bytes:
+    """Bytes written as hexadecimal, base64 or a list of numbers; empty for anything else."""
+    if isinstance(value, str):
+        return decoded(value.encode("ascii", "replace")) or b""
+    numbers = isinstance(value, list) and all(type(item) is int and 0 <= item < 256 for item in value)
+    return bytes(value) if numbers else b""
 
 
 def _is_bytes(value: list[Any]) -> bool:

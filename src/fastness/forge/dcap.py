@@ -1,11 +1,15 @@
 """Forged DCAP quotes: everything SGX and TDX share. ``forge.sgx`` and ``forge.tdx`` give the body.
 
-Keys of a spec, all optional: ``version`` (3, 4, 5), ``generation`` or ``fmspc``, ``ca`` (``platform``, ``processor``),
-``status``, ``qe_status``, ``module_status`` (Intel's words), ``advisories``, ``components``, ``pcesvn``,
-``qe_isvsvn``, ``certification`` (1 to 5), ``order`` (``reversed``), ``padding``, ``tcb_info_version``,
-``evaluation_number``, ``report_data``, ``debug``, ``without`` (a field of the SGX extension), ``ppid``, ``pceid``,
-``sgx_type``, ``dynamic_platform``, ``cached_keys``, ``smt_enabled`` (of the PCK certificate), ``module_case`` (of the
-module's id), ``no_pck`` (its chain left out), and ``lie``.
+Keys of a spec, all optional (``python -m fastness.forge`` reads them from TOML):
+
+* ``version`` (3, 4, 5), ``report_data`` (hexadecimal), ``debug``, ``padding`` (zero bytes behind the quote)
+* ``generation`` or ``fmspc``, ``ca`` (``platform``, ``processor``), ``ppid``, ``pceid``, ``sgx_type``,
+  ``dynamic_platform``, ``cached_keys``, ``smt_enabled``, ``components`` (16 numbers), ``pcesvn``, ``qe_isvsvn``
+* ``status`` (Intel's words; TDRelaunchAdvised and TDRelaunchAdvisedConfigurationNeeded for TD reports 1.5 and later),
+  ``qe_status``, ``module_status`` (UpToDate, OutOfDate, Revoked), ``module_case`` (``lower``), ``advisories``
+* ``tcb_info_version`` (2, 3), ``evaluation_number``, ``certification`` (1 to 5), ``order`` (``reversed``),
+  ``no_pck``, ``without`` (a field of the SGX extension: ``2.17``)
+* ``lie``: one of :data:`LIES`
 
 A lie is one edit, named after the check it must trip, with everything above it signed again.
 """
@@ -20,12 +24,13 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from fastness.errors import UsageError
 from fastness.forge import dcap_vendor as fake
 from fastness.forge.dcap_vendor import AT, Party, Vendor
 from fastness.forge.model import Forged
 from fastness.pki import anchors
 from fastness.tee import Collateral, Document
-from fastness.tee.dcap import cpu, layout, pck
+from fastness.tee.dcap import cpu, documents, layout, pck
 from fastness.wire import pem
 
 Spec = Mapping[str, Any]
@@ -34,6 +39,24 @@ QE = {"sgx": ("QE", 1, "8c4f5775d796503e96137f77c68a829a0056ac8ded70140b081b0944
 QE_ATTRIBUTES = bytes.fromhex("1500000000000000e700000000000000")
 QE_MASK = "FBFFFFFFFFFFFFFF0000000000000000"
 OTHER = bytes(range(1, 49))
+KEYS = frozenset((
+    "version", "report_data", "debug", "padding", "generation", "fmspc", "ca", "ppid", "pceid", "sgx_type",
+    "dynamic_platform", "cached_keys", "smt_enabled", "components", "pcesvn", "qe_isvsvn", "status", "qe_status",
+    "module_status", "module_case", "advisories", "tcb_info_version", "evaluation_number", "certification", "order",
+    "no_pck", "without", "lie", "mrenclave", "mrsigner", "isv_prod_id", "isv_svn", "config_svn", "td_report", "fields",
+    "event_log",
+))  # fmt: skip
+LIES = (
+    "chain", "pck", "validity", "qe-signature", "qe-binding", "signature", "qe-identity", "revocation", "revocation-ca",
+    "revocation-signer", "crl-signer", "crl-missing", "stale-crl", "tcb-info", "identity", "other-fmspc", "other-pce",
+    "tcb-signature", "identity-signature", "tcb-level",
+)  # fmt: skip
+RELAUNCH = ("TDRelaunchAdvised", "TDRelaunchAdvisedConfigurationNeeded")
+_WORDS = {
+    "status": (*documents.PLATFORM_STATUSES, *RELAUNCH),
+    "qe_status": documents.MODULE_STATUSES,
+    "module_status": documents.MODULE_STATUSES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +99,20 @@ def facts(spec: Spec) -> pck.Pck:
         cached_keys=spec.get("cached_keys", True) if on_platform else None,
         smt_enabled=spec.get("smt_enabled", True) if on_platform else None,
     )
+
+
+def understood(spec: Spec, lies: tuple[str, ...]) -> None:
+    """Refuses what would be passed over in silence: a forgery is worth what it says it is.
+
+    Raises:
+        UsageError: a key, a status or a lie there is not.
+    """
+    unknown = sorted(set(spec) - KEYS)
+    if unknown:
+        raise UsageError(f"no key is called {unknown[0]!r}", hint="one of " + ", ".join(sorted(KEYS)))
+    for key, words in (*_WORDS.items(), ("lie", (*lies, ""))):
+        if key in spec and spec[key] not in words:
+            raise UsageError(f"no {key} is called {spec[key]!r}", hint="one of " + ", ".join(sorted(words)))
 
 
 class Maker:

@@ -139,7 +139,8 @@ def _anchors(scene: _Scene) -> Anchors:
             honest = "rim" if scene.lie == "rim-root-for-device" else "device"
             other = line != honest
         root = (_root("another root", scene.at) if other else link).read
-        found.append(Anchor("nvgpu", f"forged {line} root", fingerprint(root.key), line=line, simulated=True))
+        name, pin = f"forged {line} root", fingerprint(root.key)
+        found.append(Anchor("nvgpu", name, pin, line=line, simulated=True, certificate=root))
     return Anchors(tuple(found))
 
 

@@ -157,7 +157,7 @@ def make(spec: Spec) -> Forged:
     if "guest" in spec or lie == "report":
         parts["report"] = _report(spec.get("guest", {}), ec_key(prefix + "stranger") if lie == "report" else pek)
     pinned = endorse.public_key(amd_certificate(_amd("ark", ark, prefix), "ark"))
-    pin = Anchor("sev", "fake ARK", fingerprint(pinned), "forge", line, simulated=True)
+    pin = Anchor("sev", "fake ARK", fingerprint(pinned), "forge", line, simulated=True, key=pinned)
     anchors = Anchors((pin,))
     proves = "report_data" in spec or lie == "proof"
     if "launch" in spec or lie.startswith("launch") or proves:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from fastness.forge.dcap import Body, Maker, Spec, report
+from fastness.forge.dcap import LIES, Body, Maker, Spec, report, understood
 from fastness.forge.model import Forged
 from fastness.tee.dcap import layout
 
@@ -26,4 +26,5 @@ def body(spec: Spec) -> Body:
 
 def make(spec: Spec) -> Forged:
     """A forged SGX quote with its collateral and anchors."""
+    understood(spec, LIES)
     return Maker("sgx", spec).forged(body(spec))

@@ -131,7 +131,10 @@ DIGITAL_SIGNATURE = 0x8000
 
 
 class Crl(NamedTuple):
-    """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands."""
+    """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands.
+
+    ``partial``: a critical extension limits what it speaks of (a delta, CA certificates only), or is unknown.
+    """
 
     raw: bytes
     tbs: bytes
@@ -142,6 +145,7 @@ class Crl(NamedTuple):
     number: int | None
     algorithm: Algorithm
     signature: bytes
+    partial: bool = False
 
     @property
     def issuer_cn(self) -> str:
@@ -340,6 +344,7 @@ def crl(data: bytes) -> Crl:
     entries = None
     if data[position : position + 1] == bytes((der.SEQUENCE,)) and position < end:
         entries, position = der.read(data[:end], position, 0, "revokedCertificates")
+    number, partial = _said(data, position, end)
     return Crl(
         raw=data,
         tbs=data[start:end],
@@ -347,24 +352,36 @@ def crl(data: bytes) -> Crl:
         this_update=this_update,
         next_update=next_update,
         entries=entries,
-        number=_number(data, position, end),
+        number=number,
         algorithm=_algorithm(algorithm, "crl.signatureAlgorithm", end),
         signature=signature,
+        partial=partial,
     )
 
 
 _TIMES = (bytes((der.UTC_TIME,)), bytes((der.GENERALIZED_TIME,)))
 
 
-def _number(data: bytes, position: int, end: int) -> int | None:
-    """The cRLNumber among the extensions of a list (RFC 5280 section 5.2.3), which stand at ``position`` if any do."""
-    number = None
+def _said(data: bytes, position: int, end: int) -> tuple[int | None, bool]:
+    """The cRLNumber among the extensions of a list (RFC 5280 section 5.2.3), which stand at ``position`` if any do; and
+    whether another, critical, says that the list is partial."""
+    number, partial = None, False
     while position < end:
         start, position = der.span(data, position, end, 0xA0, "crlExtensions")
         for item in _extensions(data, start, position, "crlExtensions"):
             if item.oid == "2.5.29.20":
                 number = der.integer(der.one(item.value, der.INTEGER, "cRLNumber", item.offset), "cRLNumber")
-    return number
+            elif item.critical:
+                partial = partial or not _names_a_place(item)
+    return number, partial
+
+
+def _names_a_place(item: Extension) -> bool:
+    """Whether a critical CRL extension says no more than where the list is published (RFC 5280 section 5.2.5)."""
+    if item.oid != "2.5.29.28":
+        return False
+    fields = der.children(der.one(item.value, der.SEQUENCE, "issuingDistributionPoint", item.offset), "crlExtensions")
+    return all(field.tag == 0xA0 for field in fields)
 
 
 def _revoked(node: der.Node) -> dict[int, datetime]:

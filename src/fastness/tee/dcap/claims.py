@@ -6,16 +6,26 @@ from typing import Any
 
 from fastness.tee.dcap.endorse import Endorsed, zulu
 from fastness.tee.dcap.quote import Quote
+from fastness.tee.dcap.tcb import Evaluation
 
 NOT_CHECKED = (
     "no field of a quote can show that nobody with the machine in hand has read its keys off the memory bus",
 )
 
 
-def tcb(quote: Quote, endorsed: Endorsed) -> dict[str, Any]:
-    """Security versions: the platform's as the PCK certificate states them, and the quoting enclave's."""
+def tcb(quote: Quote, endorsed: Endorsed, evaluation: Evaluation) -> dict[str, Any]:
+    """Security versions: the platform's as the PCK certificate states them, and the quoting enclave's.
+
+    Beside them the statuses that ``tcb_status`` converged from, so that one sees which part is to be updated.
+    """
     facts = endorsed.platform.pck
-    return {
+    statuses = {
+        "platform_status": evaluation.platform,
+        "qe_status": evaluation.qe,
+        "module_status": evaluation.module,
+        "current_status": evaluation.now,
+    }
+    return {name: status for name, status in statuses.items() if status is not None} | {
         "cpusvn": facts.cpusvn.hex(),
         "components": list(facts.components),
         "pcesvn": facts.pcesvn,

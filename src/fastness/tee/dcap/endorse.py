@@ -19,7 +19,7 @@ from fastness.pki import crl as crls
 from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.memory import Memory, Window, window
-from fastness.tee import Collateral
+from fastness.tee import Collateral, Document
 from fastness.tee.dcap import documents, pck
 from fastness.tee.dcap.documents import Identity, Signed, TcbInfo
 from fastness.tee.dcap.tcb import Evaluation
@@ -97,6 +97,7 @@ def platform(
         raise NotGenuine(
             f"{tee}.pck",
             f"the PCK chain is {' < '.join(names)!r}, not PCK < PCK CA < root",
+            where=f"certificate of {leaf.subject_cn!r}, serial {leaf.serial:x}",
             hint="another certificate of Intel's hierarchy stands where the PCK belongs",
         )
     try:
@@ -104,7 +105,7 @@ def platform(
     except Malformed as error:
         raise NotGenuine(f"{tee}.pck", f"PCK certificate: {error}", where=error.where) from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
-        raise NotGenuine(f"{tee}.pck", "the PCK is not a P-256 key")
+        raise NotGenuine(f"{tee}.pck", "the PCK is not a P-256 key", where=f"serial {leaf.serial:x}")
     # (2) revocation: the leaf by its own CA, the CA by the root
     pairs = zip(chain.certificates, chain.certificates[1:], strict=False)
     lookups = tuple(crls.look_up(item, issuer, collateral.crls, tee, at=at) for item, issuer in pairs)
@@ -134,15 +135,18 @@ def complete(
         item for item in infos if (item.signed.id, item.fmspc, item.pceid) == (tee.upper(), facts.fmspc, facts.pceid)
     ]
     what = f"TCB info of FMSPC {fmspc}, PCE {facts.pceid.hex()}"
-    info = _current(tee, "tcb-info", what, f"{PCS}/{tee}/certification/v4/tcb?fmspc={fmspc}", matching, at=at)
-    signer = _signer(tee, "tcb", info.signed, pool, anchors, at=at)
+    others = ", ".join(sorted({f"{item.signed.id} {item.fmspc.hex().upper()} {item.pceid.hex()}" for item in infos}))
+    source = f"{PCS}/{tee}/certification/v4/tcb?fmspc={fmspc}"
+    info = _current(tee, "tcb-info", what, source, matching, at=at, others=others)
+    signer = _signer(tee, "tcb", info.signed, pool, anchors, collateral, at=at)
     # (7) QE identity
     name = "TD_QE" if tee == "tdx" else "QE"
     found = _parsed(tee, collateral, "qe-identity", documents.identity, pool)
     same = [item for item in found if item.signed.id == name]
     what = f"identity of the quoting enclave ({name})"
-    identity = _current(tee, "identity", what, f"{PCS}/{tee}/certification/v4/qe/identity", same, at=at)
-    other = _signer(tee, "identity", identity.signed, pool, anchors, at=at, known=signer)
+    others = ", ".join(sorted({item.signed.id for item in found}))
+    identity = _current(tee, "identity", what, f"{PCS}/{tee}/certification/v4/qe/identity", same, at=at, others=others)
+    other = _signer(tee, "identity", identity.signed, pool, anchors, collateral, at=at, known=signer)
     signers = {item.leaf.raw: item for item in (signer, other)}
     lookups = base.lookups + tuple(
         crls.look_up(item, issuer, collateral.crls, tee, at=at)
@@ -164,42 +168,48 @@ def _parsed(
     pool: tuple[x509.Certificate, ...],
 ) -> list[D]:
     found = []
+    failure: MissingCollateral | NotGenuine | None = None
     for item in collateral.of(kind):
         try:
             found.append(parse(item.data))
         except Malformed as error:
-            _altered(tee, kind, item.data, pool)
-            raise MissingCollateral(
+            failure = failure or _altered(tee, kind, item, pool)
+            failure = failure or MissingCollateral(
                 f"well-formed {kind} document ({error})",
                 check=f"{tee}.{_INFO if kind == _INFO else 'identity'}",
+                where=item.source,
                 hint="fetch it again from Intel, byte for byte",
-            ) from None
+            )
+    if failure is not None and not found:  # what cannot be read beside what can harms nothing: an older version, say
+        raise failure
     return found
 
 
-def _altered(tee: str, kind: str, data: bytes, pool: tuple[x509.Certificate, ...]) -> None:
-    """Refuses a document that does not follow its schema because it was altered: its signature tells."""
+def _altered(tee: str, kind: str, document: Document, pool: tuple[x509.Certificate, ...]) -> NotGenuine | None:
+    """The refusal of a document that does not follow its schema because it was altered: its signature tells."""
     try:
-        raw, _, signature = documents.envelope(data, "tcbInfo" if kind == _INFO else "enclaveIdentity")
+        raw, _, signature = documents.envelope(document.data, "tcbInfo" if kind == _INFO else "enclaveIdentity")
     except Malformed:
-        return
+        return None
     signers = [p256(item) for item in pool if item.subject_cn == pck.TCB_SIGNING]
     if signers and not any(key is not None and verifies(key, signature, raw) for key in signers):
-        raise _forged(tee, "tcb" if kind == _INFO else "identity")
+        return _forged(tee, "tcb" if kind == _INFO else "identity", document.source)
+    return None
 
 
-def _forged(tee: str, check: str) -> NotGenuine:
+def _forged(tee: str, check: str, where: str) -> NotGenuine:
     return NotGenuine(
         f"{tee}.{check}-signature",
         f"the signature over {'TCB info' if check == 'tcb' else 'the QE identity'} is not by {pck.TCB_SIGNING}",
+        where=where,
         hint="it was altered or written anew after Intel signed it; keep the response byte for byte",
     )
 
 
-def _current(tee: str, check: str, what: str, source: str, found: list[D], *, at: datetime) -> D:
+def _current(tee: str, check: str, what: str, source: str, found: list[D], *, at: datetime, others: str) -> D:
     """The document with the highest evaluation number among those that hold at ``at``: issued ≤ at < next update."""
     if not found:
-        raise MissingCollateral(what, source, check=f"{tee}.{check}")
+        raise MissingCollateral(what, source, check=f"{tee}.{check}", where=f"supplied: {others or 'none'}")
     good = [item for item in found if item.signed.issued <= at < item.signed.next_update]
     if not good:
         item = found[0].signed
@@ -218,6 +228,7 @@ def _signer(
     signed: Signed,
     pool: tuple[x509.Certificate, ...],
     anchors: Anchors,
+    collateral: Collateral,
     *,
     at: datetime,
     known: chains.Chain | None = None,
@@ -237,7 +248,8 @@ def _signer(
             return chains.build(item, pool, anchors, tee, at=at)
         except (NotGenuine, MissingCollateral) as error:
             failure = error
-    raise failure or _forged(tee, check)
+    places = (item.source for item in collateral.documents if signed.raw in item.data)
+    raise failure or _forged(tee, check, next(places, ""))
 
 
 def p256(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:

@@ -60,6 +60,8 @@ XFRM_BITS = {
 """Names of XFRM and XFAM bits (Intel SDM volume 1, section 13.1: state components of XCR0 and IA32_XSS)."""
 
 
-def bits(value: int, names: dict[str, int]) -> dict[str, bool]:
-    """A word of flags by name."""
-    return {name: bool(value >> position & 1) for name, position in names.items()}
+def bits(value: int, names: dict[str, int]) -> dict[str, bool | str]:
+    """A word of flags by name; ``unknown``, where there are any, the bits without one in hexadecimal."""
+    found: dict[str, bool | str] = {name: bool(value >> position & 1) for name, position in names.items()}
+    rest = value & ~sum(1 << position for position in names.values())
+    return found | {"unknown": f"{rest:#x}"} if rest else found

@@ -5,7 +5,8 @@
 2. TDX module: identity ``TDX_<version in upper hexadecimal>``, the first level whose ISVSVN is reached.
 3. Quoting enclave: the first level whose ISVSVN is reached.
 4. Convergence of 1 with 2 and 3; the earliest date; the union of the advisories.
-5. TD relaunch (reports with ``tee_tcb_svn2``): the host was patched under a TD that runs on.
+5. TD relaunch (reports with ``tee_tcb_svn2``): 1 to 4 again for the TCB now running. Where that is current and the one
+   at launch is not, the host was patched under a TD that runs on (section 4.1.2.5.20).
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _WITH_OUT_OF_DATE = {
 
 
 class Evaluation(NamedTuple):
-    """What Intel says of a TCB. ``status`` is None when no level matches (``why`` says which part): not supported."""
+    """What Intel says of a TCB. ``status`` is None when no level matches (``why`` says which part): not supported.
+
+    ``platform``, ``qe`` and ``module`` are the statuses it converged from, ``now`` that of what runs now (TD 1.5).
+    """
 
     status: str | None
     date: str | None = None
@@ -34,6 +38,7 @@ class Evaluation(NamedTuple):
     platform: str | None = None
     qe: str | None = None
     module: str | None = None
+    now: str | None = None
     why: str = ""
 
 
@@ -57,22 +62,16 @@ def converge(platform: str, component: str) -> str:
     """The status of a platform one of whose components (QE, TDX module) has a status of its own."""
     if component == "Revoked":
         return "Revoked"
-    return _WITH_OUT_OF_DATE.get(platform, platform) if component == "OutOfDate" else platform
+    return _WITH_OUT_OF_DATE.get(platform, platform) if component.startswith("OutOfDate") else platform
 
 
-def match(
-    info: TcbInfo, components: tuple[int, ...], pcesvn: int, tee_tcb_svn: bytes = b""
-) -> tuple[PlatformLevel | None, PlatformLevel | None]:
-    """(first level the SGX side reaches, first level the whole reaches); for SGX both are the same."""
-    skip = 2 if tee_tcb_svn and tee_tcb_svn[1] > 0 else 0
-    sgx: PlatformLevel | None = None
+def match(info: TcbInfo, components: tuple[int, ...], pcesvn: int, svn: bytes = b"") -> PlatformLevel | None:
+    """The first level that the SGX side, PCESVN and (TDX) the TDX side all reach."""
+    skip = 2 if svn and svn[1] > 0 else 0
     for item in info.levels:
-        if pcesvn < item.pcesvn or not reaches(components, item.sgx):
-            continue
-        sgx = sgx or item
-        if not tee_tcb_svn or reaches(tee_tcb_svn[skip:], item.tdx[skip:]):
-            return sgx, item
-    return sgx, None
+        if pcesvn >= item.pcesvn and reaches(components, item.sgx) and reaches(svn[skip:], item.tdx[skip:]):
+            return item
+    return None
 
 
 def evaluate(
@@ -86,19 +85,39 @@ def evaluate(
     tee_tcb_svn2: bytes = b"",
 ) -> Evaluation:
     """The whole algorithm; TDX when ``tee_tcb_svn`` (16 bytes) is given, relaunch when ``tee_tcb_svn2`` is."""
+    launch = _evaluate(info, identity, components, pcesvn, qe_isvsvn, tee_tcb_svn)
+    if launch.status is None or not tee_tcb_svn2:
+        return launch
+    # (5) TD relaunch
+    now = _evaluate(info, identity, components, pcesvn, qe_isvsvn, tee_tcb_svn2)
+    if now.status is None:
+        return Evaluation(None, platform=launch.platform, why=f"of the TCB now running (tee_tcb_svn2): {now.why}")
+    return launch._replace(status=relaunch(launch.status, now.status), now=now.status)
+
+
+def relaunch(launch: str, now: str) -> str:
+    """The status of a TD whose TCB at launch has status ``launch`` while that now running has ``now``."""
+    if launch not in ("OutOfDate", "OutOfDateConfigurationNeeded") or now not in _CURRENT:
+        return launch
+    needed = "Configuration" in launch + now
+    return "TDRelaunchAdvisedConfigurationNeeded" if needed else "TDRelaunchAdvised"
+
+
+def _evaluate(
+    info: TcbInfo, identity: Identity, components: tuple[int, ...], pcesvn: int, qe_isvsvn: int, svn: bytes
+) -> Evaluation:
     # (1) platform
-    sgx, level = match(info, components, pcesvn, tee_tcb_svn)
-    if sgx is None or level is None:
+    level = match(info, components, pcesvn, svn)
+    if level is None:
         return Evaluation(None, why="no TCB level is reached by this platform")
     parts: list[Level] = []
     status, module = level.status, None
     # (2) TDX module
-    if tee_tcb_svn and tee_tcb_svn[1] > 0:
-        known = module_of(info, tee_tcb_svn[1])
-        module = level_of(known.levels, tee_tcb_svn[0]) if known else None
+    if svn and svn[1] > 0:
+        known = module_of(info, svn[1])
+        module = level_of(known.levels, svn[0]) if known else None
         if module is None:
-            why = f"TDX module {tee_tcb_svn[1]}.{tee_tcb_svn[0]} has no level"
-            return Evaluation(None, platform=level.status, why=why)
+            return Evaluation(None, platform=level.status, why=f"TDX module {svn[1]}.{svn[0]} has no level")
         parts.append(module)
         status = converge(status, module.status)
     # (3) quoting enclave
@@ -106,10 +125,6 @@ def evaluate(
     if qe is None:
         return Evaluation(None, platform=level.status, why=f"QE with ISVSVN {qe_isvsvn} has no level")
     parts.append(qe)
-    # (5) before (4): a QE that is out of date rules it out
-    if tee_tcb_svn2 and module and _relaunch(info, (sgx.status, status, module.status, qe.status), tee_tcb_svn2):
-        needed = "Configuration" in sgx.status or "Configuration" in status
-        status = "TDRelaunchAdvisedConfigurationNeeded" if needed else "TDRelaunchAdvised"
     # (4) convergence
     status = converge(status, qe.status)
     advisories = set(level.advisories).union(*(part.advisories for part in parts))
@@ -121,24 +136,3 @@ def evaluate(
         qe.status,
         module.status if module else None,
     )
-
-
-def _relaunch(info: TcbInfo, statuses: tuple[str, str, str, str], now: bytes) -> bool:
-    """Whether the TCB now running (``now``) is the newest while the one at launch is out of date.
-
-    ``statuses`` are those of the SGX side, the TDX side with its module, the module, the quoting enclave.
-    """
-    sgx, tdx, module, qe = statuses
-    if qe in ("OutOfDate", "Revoked") or sgx not in _CURRENT or module != "OutOfDate":
-        return False
-    if tdx not in ("OutOfDate", "OutOfDateConfigurationNeeded"):
-        return False
-    newest = info.levels[0].tdx
-    if now[1] == 0:
-        least = newest[0]
-    else:
-        known = module_of(info, now[1])
-        if known is None or not known.levels:
-            return False
-        least = known.levels[0].isvsvn
-    return now[0] >= least and now[2] >= newest[2]

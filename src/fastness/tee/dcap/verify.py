@@ -176,10 +176,12 @@ def _supplied(tee: str, quote: Quote, collateral: Collateral) -> x509.Certificat
             return item
     tail = quote.certification[-layout.PPID_TAIL :]
     query = f"encrypted_ppid=…&cpusvn={tail[:16].hex()}&pcesvn={tail[16:18].hex()}&pceid={tail[18:].hex()}"
+    how = "PPID" if quote.certification_type == layout.PPID_PLAIN else "encrypted PPID"
     raise MissingCollateral(
-        f"PCK certificate of this platform (QE id {quote.user_data[:16].hex()})",
-        f"{endorse.PCS}/sgx/certification/v4/pckcert?{query}",
+        f"PCK certificate of this platform: the quote names it by {how} only (QE id {quote.user_data[:16].hex()})",
+        f"{endorse.PCS}/sgx/certification/v4/pckcert?{query} or the PCCS of its owner",
         check=f"{tee}.pck",
+        where=f"certification data of type {quote.certification_type}",
     )
 
 

@@ -26,7 +26,7 @@ def claims(genuine: Genuine[Evidence]) -> Claims:
         cpu=cpu.from_fmspc(endorsed.platform.pck.fmspc),
         debug=bool(body.flags & at.SGX_DEBUG),
         simulated=genuine.simulated,
-        tcb=shared.tcb(quote, endorsed),
+        tcb=shared.tcb(quote, endorsed, evaluation),
         tcb_status=evaluation.status,
         tcb_date=evaluation.date,
         advisory_ids=evaluation.advisories if evaluation.status is not None else None,

@@ -21,6 +21,11 @@ class Evidence(NamedTuple):
     appraisal: Appraisal | None = None
 
     @property
+    def raw(self) -> bytes:
+        """The quote as received: what evidence that rests on it (a vTPM's) holds it against."""
+        return quotes.unparse(self.quote)
+
+    @property
     def report_data(self) -> bytes:
         """64 bytes chosen by the enclave."""
         return self.body.report_data
@@ -52,5 +57,8 @@ def unparse(evidence: Evidence) -> bytes:
 
 
 def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
-    """Every field as (name, offset, size, meaning)."""
-    return quotes.show(evidence.quote, report.rows("", evidence.quote.body_offset))
+    """Every field as (name, offset, size, meaning and value)."""
+    from fastness.tee.dcap import shown
+
+    rows = quotes.show(evidence.quote, report.rows("", evidence.quote.body_offset))
+    return shown.decoded(evidence.quote, unparse(evidence), rows, {})

@@ -2,14 +2,14 @@
 
 Entries of a CCEL name a measurement register: 0 MRTD, 1 to 4 RTMR 0 to 3 (UEFI 2.10 section 38.4.1). Logs that name
 PCRs instead, as TPM tools rewrite them, are mapped as firmware does: PCR 1 and 7 to RTMR 0, 2 to 6 to RTMR 1, 8 to 15
-to RTMR 2.
+to RTMR 2. Texts must be those that were measured (:mod:`fastness.tee.eventtext`), although nothing is claimed of them.
 """
 
 from __future__ import annotations
 
 from fastness.claims.finding import Finding, Outcome
 from fastness.errors import MalformedEvidence
-from fastness.tee import Document
+from fastness.tee import Document, eventtext
 from fastness.tee.tdx.evidence import Body
 from fastness.wire import eventlog
 from fastness.wire.cursor import Cursor
@@ -20,6 +20,8 @@ CC_TDX = 2
 """CC type of the CCEL table (ACPI 6.5 section 5.2.34)."""
 TABLE_SIZE = 56
 CHECK = "tdx.event-log"
+_BANKS = ("sha384",)
+"""Algorithms of a log about RTMRs: no register of a TD is of another."""
 
 
 def table(data: bytes) -> tuple[int, int]:
@@ -69,9 +71,24 @@ def _finding(body: Body, document: Document, tables: tuple[Document, ...]) -> Fi
             kind, _ = table(item.data)
             if kind != CC_TDX:
                 raise MalformedEvidence("CCEL.cc_type", 36, CC_TDX, kind)
-        values = replay(eventlog.parse(document.data))
+        parsed = eventlog.parse(document.data)
+        values = replay(parsed) if parsed.algorithms == _BANKS else {}
     except MalformedEvidence as error:
         return Finding(CHECK, Outcome.FAILED, "an event log that follows its specification", str(error))
+    if parsed.algorithms != _BANKS:  # the log of a vTPM beside the TD: its registers are not quoted here
+        told = f"the log has digests of {', '.join(parsed.algorithms)}: a TPM's, and not of these registers"
+        return Finding(CHECK, Outcome.NOTE, "a log with digests of sha384 alone", told)
+    odd = eventtext.altered(parsed)
+    if odd is not None:
+        event, bank = odd
+        return Finding(
+            CHECK,
+            Outcome.FAILED,
+            expected="texts that are those which were measured",
+            actual=f"{event.name} at byte {event.offset} of the log: the {bank} digest is not the hash of the event",
+            because="the registers vouch for digests: a text that does not fit its digest was altered",
+            hint="the event log was altered on the way; get it again from the guest",
+        )
     wrong = [f"rtmr{number}" for number, value in sorted(values.items()) if body.rtmrs[number] != value]
     named = ", ".join(f"rtmr{number}" for number in sorted(values))
     if wrong or not values:

@@ -33,7 +33,7 @@ def claims(genuine: Genuine[Evidence]) -> Claims:
         cpu=cpu.from_fmspc(endorsed.platform.pck.fmspc),
         debug=bool(body.td_attributes & at.TUD),
         simulated=genuine.simulated,
-        tcb=_tcb(body) | shared.tcb(quote, endorsed),
+        tcb=_tcb(body) | shared.tcb(quote, endorsed, evaluation),
         tcb_status=evaluation.status,
         tcb_date=evaluation.date,
         advisory_ids=evaluation.advisories if evaluation.status is not None else None,

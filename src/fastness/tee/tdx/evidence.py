@@ -77,6 +77,11 @@ class Evidence(NamedTuple):
     appraisal: Appraisal | None = None
 
     @property
+    def raw(self) -> bytes:
+        """The quote as received: what evidence that rests on it (a vTPM's) holds it against."""
+        return quotes.unparse(self.quote)
+
+    @property
     def report_data(self) -> bytes:
         """64 bytes chosen by the guest."""
         return self.body.report_data
@@ -109,7 +114,10 @@ def unparse(evidence: Evidence) -> bytes:
 
 
 def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
-    """Every field as (name, offset, size, meaning)."""
+    """Every field as (name, offset, size, meaning and value)."""
+    from fastness.tee.dcap import shown
+
     start = evidence.quote.body_offset
     rows = [(name, start + offset, size, meaning) for name, offset, size, meaning in at.BY_TYPE[evidence.body.kind]]
-    return quotes.show(evidence.quote, rows)
+    flags = {"td_attributes": at.ATTRIBUTES, "xfam": at.XFRM_BITS}
+    return shown.decoded(evidence.quote, unparse(evidence), quotes.show(evidence.quote, rows), flags)

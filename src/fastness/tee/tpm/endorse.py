@@ -46,7 +46,7 @@ def gce(certificate: x509.Certificate) -> dict[str, Any]:
     claims: dict[str, Any] = {}
     for name, node in zip(_GCE, parts, strict=False):
         if name.endswith(("number", "instance_id")):
-            claims[name] = str(der.integer(node, f"instanceInfo.{name}"))
+            claims[name] = str(der.integer(node, f"instanceInfo.{name}") % (1 << 64))  # Google writes them as int64
         else:
             claims[name] = der.expect(node, der.UTF8, f"instanceInfo.{name}").value.decode("utf-8", "replace")
     if len(parts) == 6:

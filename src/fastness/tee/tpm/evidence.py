@@ -16,6 +16,8 @@ from fastness.wire.hexdump import Span
 
 __all__ = ["Evidence", "assemble", "parse", "recognise", "recognise_part", "show", "unparse"]
 
+_SCHEMES = {at.ALG_RSASSA: "RSASSA", at.ALG_RSAPSS: "RSAPSS", at.ALG_ECDSA: "ECDSA"}
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -136,14 +138,39 @@ def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
         "firmware_version": f"0x{quote.firmware_version:016x}",
         "selection": f"registers {banks}",
         "digest": "hash over the selected registers",
-        "signature": "by the attestation key",
-        "ak": "attestation key",
+        "signer": "qualified name of the key that signed",
+        "signature": f"by the attestation key: {_SCHEMES.get(evidence.signature.scheme, 'bare')}",
+        "ak": f"attestation key, sha-256 {keys.fingerprint(evidence.key)}{_attributes(evidence.ak)}",
         "event_log": f"{len(evidence.log.events) if evidence.log else 0} measured events",
         "ak_certificate": "who vouches for the attestation key",
         "ek_certificate": "who vouches for the TPM",
         "activation": "secret that only this TPM could open",
-        "hcl_report": "hardware report around the vTPM, and the keys it binds",
+        "hcl_report": f"hardware report around the vTPM, and the keys it binds{_around(evidence.hcl)}",
         "td_quote": "TDX quote around the vTPM",
     }
     rows = [(name, span.offset, span.size, meanings[name]) for name, span in evidence.spans.items()]
-    return sorted(rows, key=lambda row: row[1])
+    return sorted([*rows, *_registers(evidence)], key=lambda row: row[1])
+
+
+def _registers(evidence: Evidence) -> list[tuple[str, int, int, str]]:
+    """Each register value as (name, offset, size, meaning); they stand in order, after the key."""
+    rows = []
+    position = evidence.spans["ak"].offset + evidence.spans["ak"].size
+    for bank, registers in evidence.pcrs.items():
+        name, size = at.BANKS[bank]
+        for index, digest in registers.items():
+            position = evidence.raw.index(digest, position)
+            rows.append((f"pcr{index}.{name}", position, size, f"value of register {index}"))
+            position += size
+    return rows
+
+
+def _attributes(ak: structures.Public | None) -> str:
+    return f": {', '.join(name for name in at.ATTRIBUTES if ak.has(name))}" if ak is not None else ""
+
+
+def _around(report: hcl.Report | None) -> str:
+    if report is None:
+        return ""
+    told = ", ".join(f"{name} {value}" for name, value in sorted(report.configuration.items()))
+    return f": {report.kind}, runtime data of hash {report.bound.hex()}; {told}"

@@ -23,7 +23,7 @@ def recognise_part(data: bytes) -> str | None:
 
     A bare signature has no mark of its own: what is as long as an RSA signature, and no text, is taken for one, last.
     """
-    if data[:6] == at.MAGIC.to_bytes(4, "big") + at.ST_ATTEST_QUOTE.to_bytes(2, "big"):
+    if attest(data)[:6] == at.MAGIC.to_bytes(4, "big") + at.ST_ATTEST_QUOTE.to_bytes(2, "big"):
         return "quote"
     if data[:4] == at.HCL_SIGNATURE:
         return "hcl_report"
@@ -38,12 +38,21 @@ def recognise_part(data: bytes) -> str | None:
     return "signature" if _signature(data) else None
 
 
+def attest(data: bytes) -> bytes:
+    """A TPMS_ATTEST from a TPM2B_ATTEST, which has its size in front; what is none stands as it is."""
+    return (
+        data[2:]
+        if data[2:6] == at.MAGIC.to_bytes(4, "big") and data[:2] == (len(data) - 2).to_bytes(2, "big")
+        else data
+    )
+
+
 def _signature(data: bytes) -> bool:
     try:
-        scheme = structures.signature(data).scheme
+        found = structures.signature(data)
     except MalformedEvidence:
         return False
-    return scheme != 0 or (len(data) in (256, 384, 512) and not data.isascii())
+    return found.scheme != 0 or (len(data) in (256, 384, 512) and not data.isascii())
 
 
 def public_key(data: bytes) -> structures.Public | x509.PublicKey:
@@ -89,7 +98,9 @@ def _from_json(data: bytes) -> dict[Any, Any]:
     try:
         document = json.loads(data.decode())
         return {
-            at.BANK_IDS.get(bank, bank): {int(index): bytes.fromhex(digest) for index, digest in registers.items()}
+            at.BANK_IDS.get(bank, bank): {
+                int(index): bytes.fromhex(digest.removeprefix("0x")) for index, digest in registers.items()
+            }
             for bank, registers in document.items()
         }
     except (ValueError, AttributeError, TypeError, RecursionError):
@@ -158,6 +169,7 @@ def assemble(parts: Mapping[str, bytes], certificates: tuple[bytes, ...] = ()) -
     fields |= {at.KEYS[name]: data for name, data in parts.items() if name not in ("ak", "pcrs")}
     ak = public_key(parts["ak"])
     fields[at.KEYS["ak"]] = ak.raw
+    fields[at.KEYS["quote"]] = attest(parts["quote"])
     fields[at.KEYS["pcrs"]] = pcrs(parts["pcrs"])
     if certificates:
         fields[at.KEYS["certificates"]] = list(certificates)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fastness.errors import MalformedEvidence
 from fastness.tee.tpm import layout as at
-from fastness.wire import x509
+from fastness.wire import der, x509
 from fastness.wire.cursor import Cursor
 from fastness.wire.hexdump import Span
 
@@ -50,6 +50,7 @@ def quote(data: bytes) -> Quote:
     if kind != at.ST_ATTEST_QUOTE:
         raise MalformedEvidence("type", 4, "TPM_ST_ATTEST_QUOTE 0x8018", f"0x{kind:04x}")
     signer = cursor.sized(2, "qualifiedSigner", limit=68, order="big")
+    spans["signer"] = Span("qualifiedSigner", cursor.offset - len(signer), len(signer))
     extra = cursor.sized(2, "extraData", limit=64, order="big")
     spans["report_data"] = Span("extraData", cursor.offset - len(extra), len(extra))
     spans["clock"] = Span("clockInfo", cursor.offset, 17)
@@ -209,11 +210,15 @@ class Signature:
 
 
 def signature(data: bytes) -> Signature:
-    """A TPMT_SIGNATURE that fills ``data``; bytes that are not one are a bare signature.
+    """A TPMT_SIGNATURE that fills ``data``, or an ECDSA-Sig-Value in DER (``tpm2_quote -f plain``); bytes that are
+    neither are a bare signature.
 
     Raises:
         MalformedEvidence: SHA-1 or an unknown hash.
     """
+    pair = _der_pair(data)
+    if pair is not None:
+        return Signature(at.ALG_ECDSA, 0, pair)
     cursor = Cursor(data)
     scheme = int.from_bytes(data[:2], "big")
     if scheme not in (at.ALG_RSASSA, at.ALG_RSAPSS, at.ALG_ECDSA) or not _fits(data, scheme):
@@ -231,6 +236,21 @@ def signature(data: bytes) -> Signature:
         first = first.rjust(width, b"\0") + second.rjust(width, b"\0")
     cursor.done("signature")
     return Signature(scheme, digest, first)
+
+
+def _der_pair(data: bytes) -> bytes | None:
+    """r ‖ s of a DER ECDSA-Sig-Value (RFC 3279 section 2.2.3), or None."""
+    if data[:1] != b"\x30" or len(data) > 144:
+        return None
+    try:
+        parts = der.children(der.one(data, der.SEQUENCE, "signature"), "signature")
+        numbers = [der.integer(item, "signature") for item in parts]
+    except MalformedEvidence:
+        return None
+    if len(numbers) != 2 or min(numbers) <= 0:
+        return None
+    width = max((number.bit_length() + 7) // 8 for number in numbers)
+    return b"".join(number.to_bytes(width, "big") for number in numbers)
 
 
 def _fits(data: bytes, scheme: int) -> bool:

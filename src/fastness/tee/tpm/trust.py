@@ -59,8 +59,7 @@ def vouch(
     collateral += enclosed(evidence)
     found = (
         _hardware(evidence, within)
-        or _certificate(evidence, collateral, anchors, at_time)
-        or _key(evidence, anchors)
+        or _certified(evidence, collateral, anchors, at_time)
         or _credential(evidence, collateral, anchors, at_time)
     )
     if found is None:
@@ -183,9 +182,16 @@ def _usages(certificate: x509.Certificate) -> set[str]:
     return {der.oid(node, "extKeyUsage") for node in nodes}
 
 
-def _key(evidence: Evidence, anchors: Anchors) -> Vouched | None:
+def _certified(evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime) -> Vouched | None:
+    """By certificate, or because the key itself was named: then nobody else needs to vouch for it."""
     anchor = anchors.find("tpm", evidence.key)
-    return Vouched("key", (anchor,)) if anchor is not None else None
+    own = Vouched("key", (anchor,)) if anchor is not None else None
+    try:
+        return _certificate(evidence, collateral, anchors, at_time) or own
+    except (MissingCollateral, NotGenuine) as error:
+        if own is None or error.check != "tpm.chain":
+            raise
+        return own
 
 
 def _credential(evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime) -> Vouched | None:

@@ -1,0 +1,114 @@
+"""A TPM's quote as programs keep it, taken apart into what the TPM itself gave: attest, signature, registers, key.
+
+=================== ==================================================================================================
+program             form
+=================== ==================================================================================================
+Trustee's attesters JSON with ``message``, ``signature`` and ``pcrs``, a list from register 0 upwards
+keylime's agents    ``r<attest>:<signature>:<registers>``, each in base64, the last as tpm2-tools dumps it
+go-tpm-tools        protocol buffer ``attest.Attestation``: one quote for each bank, of which the strongest is taken
+tpm2_pcrread        YAML: a bank, and below it ``index : 0xdigest``
+=================== ==================================================================================================
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastness.collateral import text
+from fastness.errors import MalformedEvidence
+from fastness.wire.cursor import Cursor
+
+_KEYLIME = rb"\s*r([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)\s*"
+_BANK = rb"\s*(sha1|sha256|sha384|sha512)\s*:[ \t]*\r?\n((?:[ \t]+\d+[ \t]*:[ \t]*0x[0-9A-Fa-f]+[ \t]*\r?\n?)+)"
+_ROW = rb"(\d+)[ \t]*:[ \t]*0x([0-9A-Fa-f]+)"
+_SIZES = {20: "sha1", 32: "sha256", 48: "sha384", 64: "sha512"}
+_HASHES = {0x000B: "sha256", 0x000C: "sha384", 0x000D: "sha512"}
+"""``tpm.HashAlgo``: TPM_ALG_ID of the banks that count."""
+MAX_FIELDS = 256
+
+
+def _registers(bank: str, rows: Mapping[int, bytes]) -> bytes:
+    return json.dumps({bank: {str(index): row.hex() for index, row in rows.items()}}).encode()
+
+
+def trustee(value: Mapping[str, Any]) -> Iterator[bytes]:
+    """The pieces of a JSON object with ``message``, ``signature`` and ``pcrs``."""
+    message, signature = text.octets(value["message"]), text.octets(value["signature"])
+    rows = [text.octets(item) for item in value["pcrs"]] if isinstance(value["pcrs"], list) else []
+    bank = _SIZES.get(len(rows[0])) if rows else None
+    if message and signature and bank is not None and len(rows) <= 24:
+        yield from (message, signature, _registers(bank, dict(enumerate(rows))))
+
+
+def of_text(data: bytes) -> list[bytes]:
+    """The pieces of keylime's or tpm2_pcrread's text; empty for any other."""
+    found = re.fullmatch(_KEYLIME, data)
+    if found is not None:
+        try:
+            return [binascii.a2b_base64(part, strict_mode=True) for part in found.groups()]
+        except binascii.Error:
+            return []
+    banks: dict[str, dict[str, str]] = {}
+    position = 0
+    while (block := re.compile(_BANK).match(data, position)) is not None:
+        banks[block[1].decode()] = {row[0].decode(): row[1].decode() for row in re.findall(_ROW, block[2])}
+        position = block.end()
+    return [json.dumps(banks).encode()] if banks and not data[position:].strip() else []
+
+
+def of_bytes(data: bytes) -> list[bytes]:
+    """The pieces of an ``attest.Attestation``; empty for anything else."""
+    try:
+        fields = _fields(data)
+        quotes = [quote for number, value in fields if number == 2 for quote in _quote(value)]
+    except MalformedEvidence:
+        return []
+    if not quotes:
+        return []
+    # 1 AK, 3 event log, 6 and 7 certificates; the reports in 8 and 9 are taken apart and no longer what was signed
+    return [*max(quotes)[1], *(value for number, value in fields if number in (1, 3, 6, 7) and value)]
+
+
+def _quote(data: bytes) -> Iterator[tuple[int, tuple[bytes, ...]]]:
+    """(bank, attest, signature and registers) of a ``tpm.Quote`` over a bank that counts."""
+    fields = dict(_fields(data))
+    listed = _fields(fields.get(3, b""))
+    bank = int.from_bytes(dict(listed).get(1, b""), "big")
+    rows: dict[int, bytes] = {}
+    for number, value in listed:
+        if number == 2:
+            entry = dict(_fields(value))
+            rows[int.from_bytes(entry.get(1, b""), "big")] = entry.get(2, b"")
+    if bank in _HASHES and {1, 2} <= set(fields) and rows:
+        yield bank, (fields[1], fields[2], _registers(_HASHES[bank], rows))
+
+
+def _fields(data: bytes) -> list[tuple[int, bytes]]:
+    """(number, value) of a protocol buffer's fields; numbers as big-endian bytes, fixed-size fields refused."""
+    cursor, found = Cursor(data), []
+    while cursor.remaining:
+        head, at = _varint(cursor), cursor.offset
+        if head & 7 == 0:
+            value = _varint(cursor).to_bytes(8, "big")
+        elif head & 7 == 2:
+            value = cursor.take(_varint(cursor), "field")
+        else:
+            raise MalformedEvidence("field", at, "a number or bytes", head & 7)
+        found.append((head >> 3, value))
+        if len(found) > MAX_FIELDS:
+            raise MalformedEvidence("field", at, f"at most {MAX_FIELDS}", "more")
+    return found
+
+
+def _varint(cursor: Cursor) -> int:
+    value = 0
+    for index in range(9):
+        byte = cursor.take(1, "number")[0]
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return value
+    raise MalformedEvidence("number", cursor.offset, "at most 63 bits", "more")
