@@ -213,6 +213,17 @@ def test_a04_what_only_profile_2_demands():
     bad(forge.make({"profile": "2.0", "realm": {44243: None}}).evidence)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [(0, "shared"), (1, "private"), ("shared", "shared"), ("private", "private")]
+)
+def test_memory_encryption_policy_as_number_and_as_word(value, said):
+    forged = forge.make(CURRENT | {"realm": {str(layout.MEC_POLICY): value}})
+    assert cca.claims(run(forged)).extra["mec_policy"] == said
+    for wrong in ("Private", "", 2, True):
+        error = bad(forge.make(CURRENT | {"realm": {str(layout.MEC_POLICY): wrong}}).evidence)
+        assert error.field == "realm.mec_policy"
+
+
 @pytest.mark.parametrize("number", [0x0000, 0x10FF, 0x2001, 0x3000, 0x30FF, 0x4000, 0x5000, 0x60FF])
 def test_a05_b15_lifecycle_is_a_claim(number):
     genuine = run(forge.make({"lifecycle": number}))

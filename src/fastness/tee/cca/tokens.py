@@ -206,11 +206,21 @@ def realm(payload: bytes, base: int) -> Realm:
         curve=curve,
         point=point,
         instance_id=claims.ueid(at.INSTANCE_ID, "instance_id") if second or at.INSTANCE_ID in body else None,
-        mec_policy=claims.number(at.MEC_POLICY, "mec_policy", 0, 1) if second or at.MEC_POLICY in body else None,
+        mec_policy=_mec_policy(claims) if second or at.MEC_POLICY in body else None,
         lfa_policy=claims.number(at.LFA_POLICY, "lfa_policy", 0, 1) if at.LFA_POLICY in body else None,
         devices_hash=claims.hashed(at.DEVICES_HASH, "devices_hash") if at.DEVICES_HASH in body else None,
         unknown=claims.unknown(),
     )
+
+
+def _mec_policy(claims: _Map) -> int:
+    """0 shared, 1 private; veraison/ccatoken wrote the words in early 2026."""
+    if isinstance(claims.body.get(at.MEC_POLICY), str):
+        word = claims.text(at.MEC_POLICY, "mec_policy")
+        if word not in at.MEC_POLICIES:
+            raise claims.bad("mec_policy", " or ".join(at.MEC_POLICIES), word)
+        return at.MEC_POLICIES.index(word)
+    return claims.number(at.MEC_POLICY, "mec_policy", *range(len(at.MEC_POLICIES)))
 
 
 def _rem(claims: _Map) -> tuple[bytes, ...]:

@@ -26,7 +26,8 @@ reply
 8       …    blocks: index (from 1), specification 1 (DMTF), size, type, size of value, value
 …       32   nonce of the device
 …       2    size of the opaque data
-…       …    opaque data: type (2), size (2), value
+…       …    opaque data: type (2), size (2), value. Since driver 620 a header of 12 bytes comes before, and a kind of
+            value (2) between type and size
 …       96   signature: r ‖ s, 48 bytes each, big endian
 ======= ==== ================================================================================
 """
@@ -47,6 +48,12 @@ MAX_VALUE = 64
 
 MAX_OPAQUE = 1024
 """DSP0274 section 10.11.2: OpaqueLength shall not exceed 1024 bytes."""
+
+OPAQUE_MAGIC, OPAQUE_HEADER_SIZE, OPAQUE_MAJOR = b"NVDAOD", 12, 2
+"""Header of opaque data since driver 620: magic (6), profile 0 (2), major (1), minor (1), reserved (2).
+
+Source: NVIDIA attestation-sdk, ``spdm/spdm_opaque_data_parser``.
+"""
 
 MAX_PADDING = 8192
 """Most zeros accepted after a report: drivers hand over their whole fixed buffer, of which the report is the start."""
