@@ -91,7 +91,8 @@ def test_a03_a_trust_anchor_store_names_each_key_for_one_instance(tmp_path):
 
 @pytest.mark.parametrize("data", [
     *(json.dumps([STORED | change]).encode() for change in (
-        {"pkey": "x"}, {"pkey": {}}, {"implementation-id": None}, {"implementation-id": "ab"}, {"instance-id": "zz" * 33},
+        {"pkey": "x"}, {"pkey": {}}, {"implementation-id": None}, {"implementation-id": "ab"},
+        {"instance-id": "zz" * 33},
     )),
     cbor.encode({}), cbor.encode([]), cbor.encode([1]), cbor.encode({1: 2, -1: 2, -2: b"x", -3: b"y"}), b"\xa1",
     cbor.encode(as_cose(KEYS[0]) | {-3: True}), cbor.encode({1: 4, -1: b"secret"}), cbor.encode({1: 2, -1: 9}), b"[]",

@@ -103,8 +103,9 @@ def test_too_much_is_refused(service, monkeypatch):
 
 def test_a_redirect_to_another_host_is_refused(service):
     service.say("/x", Reply(status=302, headers={"Location": "http://localhost:1/y"}))
-    with pytest.raises(RemoteError):
+    with pytest.raises(RemoteError, match="redirects to another host") as caught:
         impatient()[1].get(service.url + "/x")
+    assert "http://localhost:1/y" in caught.value.hint
     with pytest.raises(RemoteError, match="not an http address"):
         impatient()[1].get("file:///etc/passwd")
 
@@ -300,11 +301,12 @@ def test_roll_back_of_the_evaluation_number(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     now = datetime.now(UTC)
 
-    def seen(number, fmspc="aa", at=now):
+    def seen(number, fmspc="aa", at=now, root="intel"):
         claims = Claims(tee="tdx", collateral={"evaluation_number": number}, extra={"fmspc": fmspc})
-        return [item.outcome for item in Supply().evaluation(claims, at=at)]
+        return [item.outcome for item in Supply().evaluation(claims, root, at=at)]
 
     assert seen(17) == [] and seen(18) == [] and seen(18) == []
     assert seen(17) == [Outcome.FAILED]
     assert seen(17, "bb") == []
+    assert seen(900, root="a test's") == [] and seen(18) == []
     assert seen(16, at=now - timedelta(days=400)) == []  # what is judged at its own time is no roll-back

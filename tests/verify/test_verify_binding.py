@@ -170,3 +170,20 @@ def test_batch(capsys, monkeypatch):
     assert [row["id"] for row in replies] == [1, "two", 3, 4, 5, 6, 7, None, 9, None]
     assert replies[0]["schema"] == "fastness/verdict/v1" and replies[3]["schema"] == "fastness/error/v1"
     assert replies[0]["claims"] == replies[1]["claims"]
+
+
+def test_no_line_ends_the_service(capsys, monkeypatch):
+    monkeypatch.setattr("fastness.cli.batch.MAX_LINE", 100)
+    lines = [b'{"id": 1, "paths": ["' + b"A" * 250 + b'"]}', b'{"id": NaN}', b'{"id": "\\ud800"}', b'{"id": "boom"}']
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
+
+    def boom(sources: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("fastness.cli.batch.gather", boom)
+    from fastness.cli.main import main
+
+    assert main(["verify", "--batch", "--offline"]) == 0
+    replies = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["id"], row["exit_code"]) for row in replies] == [(None, 2), (None, 2), ("\ud800", 70), ("boom", 70)]
+    assert all(row["error"]["hint"] for row in replies)

@@ -133,6 +133,18 @@ def test_a_bundle_verifies_at_its_time(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["sgx/v3-steward-csr-outofdate", "snp/milan-v2-steward-csr-crl"])
+def test_a_bundle_keeps_what_evidence_came_in(name, tmp_path, capsys):
+    case = vectors.case(name)
+    words = judged.options(case)
+    judged.run(capsys, "collateral", "bundle", case.path, "--offline", "--output", tmp_path / "bundle")
+    before = judged.run(capsys, "verify", case.path, *words).document
+    after = judged.run(capsys, "verify", tmp_path / "bundle", *words).document
+    assert after["claims"] == before["claims"]
+    assert [item["check"] for item in after["findings"]] == [item["check"] for item in before["findings"]]
+    assert "binding.key" in [item["check"] for item in after["findings"]]
+
+
+@pytest.mark.parametrize("name", ["sgx/v3-steward-csr-outofdate", "snp/milan-v2-steward-csr-crl"])
 def test_a_request_alone(name, capsys):
     case = vectors.case(name)
     judged.needs(case)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastness.collateral.wanted import Wanted
     from fastness.tee import Collateral
 
+MAX_TIMEOUT, MAX_ATTEMPTS = 600, 20
 FETCHED, CACHED = "fastness/fetched/v1", "fastness/cache/v1"
 _BASES = {"kds": "FASTNESS_KDS_URL", "pcs": "FASTNESS_PCS_URL", "rim": "FASTNESS_RIM_URL", "ocsp": "FASTNESS_OCSP_URL"}
 
@@ -48,6 +49,10 @@ def run(options: argparse.Namespace) -> int:
     """Runs one action."""
     if options.action == "show":
         return _show(options)
+    if not 0 < options.timeout <= MAX_TIMEOUT:
+        raise UsageError(f"a timeout is more than 0 and at most {MAX_TIMEOUT} seconds", where="--timeout", hint="10")
+    if not 1 <= options.attempts <= MAX_ATTEMPTS:
+        raise UsageError(f"attempts are 1 to {MAX_ATTEMPTS}", where="--attempts", hint="4")
     for name, variable in _BASES.items():
         if getattr(options, name):
             os.environ[variable] = getattr(options, name)
@@ -139,7 +144,8 @@ def _bundle(options: argparse.Namespace) -> int:
         else:
             Path(options.output).write_text(text)
     except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", where=options.output) from None
+        reason = str(error.strerror).lower()
+        raise UsageError(f"cannot be written: {reason}", where=options.output, hint="--output FILE") from None
     code = exit_code(answer(whole, question(at, None, None, None, None, offline=True)))
     if code == MissingCollateral.exit_code:
         say("this bundle does not verify at its time: collateral is missing")

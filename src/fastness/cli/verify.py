@@ -61,7 +61,11 @@ def run(options: argparse.Namespace) -> int:
     at = options.at
     if at == "bundle":
         if not gathered.bundle_at:
-            raise UsageError("--at bundle without a bundle among the inputs", where="--at")
+            raise UsageError(
+                "--at bundle without a bundle among the inputs",
+                where="--at",
+                hint="fastness collateral bundle makes one",
+            )
         at = gathered.bundle_at
     asked = question(
         when(at),
@@ -149,7 +153,7 @@ def hexadecimal(option: str, text: str | None) -> bytes | None:
     except ValueError:
         value = b""
     if not 1 <= len(value) <= 64:
-        raise UsageError(f"{option} wants 1 to 64 bytes in hexadecimal", where=option)
+        raise UsageError(f"{option} wants 1 to 64 bytes in hexadecimal", where=option, hint=f"{option} 5f3a…, as drawn")
     return value
 
 

@@ -20,6 +20,7 @@ from fastness.errors import RemoteError
 MAX_BODY = 8 << 20
 MAX_WAIT = 60.0
 CHUNK = 64 * 1024
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _RETRIED = frozenset((429, 500, 502, 503, 504))
 
 
@@ -156,6 +157,9 @@ class _Again(Exception):
 def _refusal(error: urllib.error.HTTPError, url: str) -> Exception:
     if error.code in (400, 403, 404, 410):
         return NotThere(f"{url} is not there (status {error.code})", hint="the service does not know this machine")
+    if error.code in _REDIRECTS:
+        place = (error.headers.get("Location") or "")[:200]
+        return RemoteError(f"{url} redirects to another host", hint=f"configure {place}, if that is the service")
     reason = RemoteError(f"{url} refused with status {error.code}", hint="try again later, or use a mirror")
     if error.code not in _RETRIED:
         return reason

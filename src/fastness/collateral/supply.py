@@ -49,14 +49,17 @@ class Supply:
         found = fetch.follow(tee, evidence, collateral, get)
         return found if found != Collateral() else None
 
-    def evaluation(self, claims: Claims, *, at: datetime) -> list[Finding]:
-        """The finding ``collateral.evaluation-number`` when Intel's collateral is older than what was seen before."""
+    def evaluation(self, claims: Claims, root: str, *, at: datetime) -> list[Finding]:
+        """The finding ``collateral.evaluation-number`` when collateral is older than what was seen before.
+
+        What was seen under another ``root`` (of a test, named with ``--anchors``) says nothing of Intel's.
+        """
         if datetime.now(UTC) - at > RECENT:
             return []
         from fastness.collateral.store import Store, folder
 
         number, fmspc = int(claims.collateral["evaluation_number"]), str(claims.extra.get("fmspc", ""))
-        highest = Store(folder()).evaluation(f"{claims.tee}/{fmspc}", number, at)
+        highest = Store(folder()).evaluation(f"{claims.tee}/{fmspc}/{root}", number, at)
         if highest is None:
             return []
         return [
