@@ -283,6 +283,28 @@ def test_the_store(tmp_path):
     Store(tmp_path / "new" / file.name / "below").put(entry)  # a place that cannot be: nothing is lost but the cache
 
 
+@vectors.needs_vectors
+def test_an_old_report_names_no_line(service, capsys):
+    """Milan or Genoa: that the one is not there is no failure if the other is, and issuers beside it tell."""
+    case = vectors.case("snp/milan-v2-vcek-azure")
+    report = case.files["report"]
+    wanted = kds.of_report(report, vlek=False)
+    assert len(wanted) == 6 and len({item.alternative for item in wanted}) == 3
+    told = kds.of_report(report, vlek=False, names=["SEV-Milan", "ARK-Milan", "Genoa"])
+    assert [item.key for item in told] == [item.key for item in wanted if "/Milan/" in item.key]
+    assert not any(item.alternative for item in told)
+    milan, genoa = (next(item for item in wanted if f"/vcek/v1/{line}/" in item.url) for line in ("Milan", "Genoa"))
+    service.say(milan.url.removeprefix(service.url), (case.path / "vek.der").read_bytes())
+    done = judged.run(capsys, "collateral", "fetch", case.path / "report.bin", "--attempts", "1", "--json")
+    rows = {row["key"]: row["error"] for row in done.document["wanted"]}
+    assert rows[milan.key] == "" and genoa.key not in rows
+    service.say(milan.url.removeprefix(service.url), Reply(b"no", 404))
+    for path in folder().glob("*.entry"):
+        path.unlink()
+    done = judged.run(capsys, "collateral", "fetch", case.path / "report.bin", "--attempts", "1", "--json")
+    assert done.code == 6 and {milan.key, genoa.key} <= {row["key"] for row in done.document["wanted"] if row["error"]}
+
+
 def test_every_dimension_is_in_the_key():
     chip, tcb = bytes(64), bytes(8)
     keys = {

@@ -50,6 +50,7 @@ def dump(data: bytes) -> bytes:
     return "\n".join(rows).encode() + b"\n"
 
 
+URL = str.maketrans("+/", "-_")
 WRAPS = {
     "plain": bytes,
     "base64": base64.b64encode,
@@ -73,6 +74,37 @@ def test_any_order_name_and_wrapping(name, wrapping, tmp_path, capsys):
     assert answer.code == 0, answer.document["error"]
     whole = judged.run(capsys, "verify", case.path, *judged.options(case)).document
     assert answer.document["claims"] == whole["claims"]
+
+
+@pytest.mark.parametrize("shape", ["nvtrust", "nvtrust-1", "nras", "cmw", "payload"])
+def test_nvidia_evidence_as_its_tools_write_it(shape, tmp_path, capsys):
+    case = vectors.case("nvgpu/hopper-sample")
+    report, chain = case.files["report"], case.files["cert_chain"]
+    plain, armoured = base64.b64encode(report).decode(), base64.b64encode(chain).decode()
+    item = {"arch": "HOPPER", "certificate": armoured, "evidence": plain, "nonce": report[4:36].hex(), "version": "1.0"}
+    listed = {"nonce": item["nonce"], "evidence_list": [item], "arch": "HOPPER"}
+    record = {
+        "evidence": ["application/vnd.nvidia.spdm-measurement-transcript", plain.translate(URL).rstrip("=")],
+        "certificate": ["application/vnd.nvidia.pem-cert-chain", armoured.translate(URL).rstrip("=")],
+        "__cmwc_t": "tag:nvidia.com,2026:evidence-item/v1",
+    }
+    document = {
+        "nvtrust": [item],
+        "nvtrust-1": [{"certChainBase64Encoded": armoured, "attestationReportHexStr": report.hex()}],
+        "nras": listed,
+        "cmw": {"__cmwc_t": "tag:nvidia.com,2026:verifier-input/profiles/base/pre-1.0.0", "gpu_0": record},
+        "payload": {"signing_address": "0x00", "nvidia_payload": json.dumps(listed)},
+    }[shape]
+    (tmp_path / "x").write_text(json.dumps(document))
+    answer = judged.run(capsys, "verify", tmp_path / "x", *judged.options(case))
+    assert answer.code == 0 and answer.document["tee"] == "nvgpu"
+
+
+def test_a_manifest_as_the_service_gives_it(tmp_path, capsys):
+    data = vectors.case("nvgpu/hopper-sample").files["driver_rim"]
+    (tmp_path / "x").write_text(json.dumps({"id": "x", "rim": base64.b64encode(data).decode(), "sha256": "00"}))
+    shown = judged.run(capsys, "evidence", "show", tmp_path / "x", "--json").document
+    assert [(row["kind"], row["what"]) for row in shown["collateral"]] == [("rim", f"{len(data)} bytes")]
 
 
 def test_a_hex_dump(tmp_path, capsys):

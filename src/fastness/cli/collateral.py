@@ -104,6 +104,7 @@ def _obtain(
     network = None if offline else fetch.client(timeout=options.timeout, attempts=options.attempts, progress=say)
     moment = when(at) or datetime.now(UTC)
     store, whole, rows = Store(folder()), Collateral(), dict[str, dict[str, str]]()
+    had, absent = set[str](), dict[str, str]()
 
     def get(wanted: Wanted) -> Collateral | None:
         if wanted.key in rows:
@@ -114,13 +115,17 @@ def _obtain(
         except RemoteError as error:
             say(f"failed: {error.what}")
             row["error"] = error.what
+            if error.kind == "not-there":
+                absent[wanted.key] = wanted.alternative
             return None
+        if more:
+            had.add(wanted.alternative)
         row["error"] = "" if more else "not in the cache"
         return more
 
     for name, evidence, collateral in _evidence(gathered):
         whole += fetch.follow(name, evidence, collateral + whole, get)
-    return whole, list(rows.values())
+    return whole, [row for key, row in rows.items() if not (absent.get(key) and absent[key] in had)]
 
 
 def _bundle(options: argparse.Namespace) -> int:

@@ -212,6 +212,8 @@ def flat(tree: Any, prefix: str = "") -> Sequence[tuple[str, str]]:
     for name, value in tree.items():
         if isinstance(value, dict):
             rows += flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple) and value and all(isinstance(item, dict) for item in value):
+            rows += flat({f"{name}[{index}]": item for index, item in enumerate(value)}, prefix)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             rows.append((prefix + name, text.lower() if isinstance(value, bool) else text))

@@ -41,7 +41,8 @@ class Supply:
             try:
                 return fetch.obtain(wanted, store, self.network if host not in dead else None, at=at)
             except RemoteError as error:
-                self.notes.append(error.what)
+                if not (wanted.alternative and error.kind == "not-there"):
+                    self.notes.append(error.what)
                 if "cannot be reached" in error.what:  # what else it would give is looked for in the cache only
                     dead.add(host)
                 return None

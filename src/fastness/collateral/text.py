@@ -18,6 +18,7 @@ _BEARERS = frozenset((
     "quote", "report", "evidence", "attestation_report", "attestation_doc", "attestation_document", "document", "token",
     "td_quote", "hcl_report", "cc_report", "cert_chain", "certificate", "certificates", "certs", "vcek", "vlek",
     "auxblob", "outblob", "cc_eventlog", "event_log", "eventlog", "quote_collateral", "collateral",
+    "attestationReportHexStr", "certChainBase64Encoded", "nvidia_payload", "intel_quote", "rim",
 ))  # fmt: skip
 """Keys whose strings hold evidence or collateral in the JSON of common producers; no other string is looked into."""
 
