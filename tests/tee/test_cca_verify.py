@@ -69,8 +69,33 @@ def test_reference_tokens_are_genuine_and_say_what_was_signed(name):
     names = {"1": "type", "2": "measurement", "4": "version", "5": "signer", "6": "hash_algorithm"}
     for mine, theirs in zip(claims.extra["sw_components"], facts["sw_components"], strict=True):
         assert mine == {"hash_algorithm": "sha-256"} | {names[key]: value for key, value in theirs.items()}
-    span = claims.spans["measurements.rim"]
-    assert data[span.offset : span.offset + span.size].hex() == facts["rim"]
+    for register, value in (("rim", facts["rim"]), *((f"rem{index}", text) for index, text in enumerate(facts["rem"]))):
+        span = claims.spans[f"measurements.{register}"]
+        assert data[span.offset : span.offset + span.size].hex() == value
+    assert len({span.offset for span in claims.spans.values()}) == len(claims.spans)
+
+
+@pytest.mark.parametrize("name", [name for name in vectors.names("cca") if "--" not in name])
+def test_every_claim_is_shown_where_it_stands(name):
+    data = vectors.case(name).files["token"]
+    evidence = cca.parse(data)
+    rows = {row: (data[offset : offset + size], meaning) for row, offset, size, meaning in cca.show(evidence)}
+    assert rows["platform.lifecycle"][1] == f"0x{evidence.platform.lifecycle:04x} secured"
+    for index, component in enumerate(evidence.platform.components):
+        for part, value in component.items():
+            shown = rows[f"platform.sw_components[{index}].{part}"][0]
+            assert shown == (value.encode() if isinstance(value, str) else value)
+    held = [evidence.realm.hash_algorithm.encode(), *evidence.realm.rem]
+    assert [rows[row][0] for row in ("realm.hash_algorithm", *(f"realm.rem[{n}]" for n in range(4)))] == held
+    assert rows["realm.signature"][0] == evidence.realm_message.signature
+
+
+def test_device_claims_and_unknown_ones_are_shown():
+    forged = forge.make(CURRENT | {"devices": "a1", "realm": {"9": 1}})
+    shown = {row[0]: row for row in cca.show(cca.parse(forged.evidence))}
+    assert shown["devices"][2] > 0
+    assert shown["realm.claim 9"][2:] == (1, "1")
+    assert shown["realm.mec_policy"][3] in layout.MEC_POLICIES
 
 
 @pytest.mark.parametrize("name", [name for name in vectors.names("cca") if "--" in name])
@@ -362,4 +387,4 @@ def test_the_contract():
     assert cca.enclosed(evidence) == Collateral()
     names = [row[0] for row in cca.show(evidence)]
     assert names.index("platform.signature") < names.index("realm.signature")
-    assert len(names) == 12
+    assert len(names) == len(set(names)) == 27

@@ -38,6 +38,10 @@ def test_real_reports_come_back_as_they_were(name):
     assert nvgpu.unparse(nvgpu.parse(data)) == data
     rows = nvgpu.show(nvgpu.parse(data))
     assert all(offset >= 0 and offset + size <= len(data) for _, offset, size, _ in rows)
+    assert len({row[1] for row in rows}) == len(rows) == len({row[0] for row in rows})
+    said = {row[0]: row[3] for row in rows}
+    assert said.get("chip_sku", "88")[:2] == "88" and said.get("nvdec0_status", "off") in ("on", "off")
+    assert "response.SPDMVersion" in said and "NumberOfBlocks" in said
 
 
 @pytest.mark.parametrize(

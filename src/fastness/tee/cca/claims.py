@@ -19,6 +19,7 @@ _NOT_CHECKED = (
 )
 _SPANS = {
     "realm.rim": "measurements.rim",
+    **{f"realm.rem[{index}]": f"measurements.rem{index}" for index in range(layout.REMS)},
     "realm.challenge": "report_data",
     "realm.personalisation": "cca.personalisation",
     "platform.instance_id": "hardware_id",

@@ -242,11 +242,14 @@ def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
     meanings = {
         "nonce": "of whoever asked",
         "device_nonce": "of the device",
-        "driver_version": evidence.text(at.DRIVER) or "",
         "vbios_version": evidence.vbios or "",
-        "project": evidence.text(at.PROJECT) or "",
-        "chip_sku": evidence.text(at.CHIP_SKU) or "",
         "signature": "ES384 over request and response",
     }
+    meanings |= {at.NAMES[kind]: evidence.text(kind) or "" for kind in _TEXTS if kind in evidence.opaque}
+    powered = at.STATUS.get(evidence.opaque.get(at.NVDEC0, b""))
+    meanings[at.NAMES[at.NVDEC0]] = "" if powered is None else "on" if powered else "off"
+    number = int.from_bytes(evidence.opaque.get(at.FEATURE, b""), "little")
+    meanings[at.NAMES[at.FEATURE]] = at.FEATURES.get(number, "")
     rows = [(name, span.offset, span.size, meanings.get(name, "")) for name, span in evidence.spans.items()]
+    rows += [(name, offset, size, "") for name, offset, size in at.HEADERS]
     return sorted(rows, key=lambda row: row[1])

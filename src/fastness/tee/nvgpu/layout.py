@@ -37,6 +37,21 @@ from __future__ import annotations
 VERSION, REQUEST_CODE, RESPONSE_CODE = 0x11, 0xE0, 0x60
 SIGNATURE_REQUESTED, ALL_MEASUREMENTS = 0x01, 0xFF
 REQUEST_SIZE, NONCE_SIZE, SIGNATURE_SIZE = 37, 32, 96
+HEADERS = (
+    ("request.SPDMVersion", 0, 1),
+    ("request.RequestResponseCode", 1, 1),
+    ("request.Param1", 2, 1),
+    ("request.Param2", 3, 1),
+    ("request.SlotIDParam", 36, 1),
+    ("response.SPDMVersion", 37, 1),
+    ("response.RequestResponseCode", 38, 1),
+    ("response.Param1", 39, 1),
+    ("response.Param2", 40, 1),
+    ("NumberOfBlocks", 41, 1),
+    ("MeasurementRecordLength", 42, 3),
+)
+"""Fields of fixed place: name, offset, size."""
+
 DMTF = 1
 """The only measurement specification there is (DSP0274 table 43, bit 0)."""
 
