@@ -305,6 +305,17 @@ def test_an_old_report_names_no_line(service, capsys):
     assert done.code == 6 and {milan.key, genoa.key} <= {row["key"] for row in done.document["wanted"] if row["error"]}
 
 
+@vectors.needs_vectors
+def test_a_host_that_nobody_answers_at_is_asked_once(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    quote = vectors.case("tdx/v4-uptodate").path / "quote.bin"
+    nowhere = "http://127.0.0.1:9"
+    done = judged.run(capsys, "collateral", "fetch", quote, "--pcs", nowhere, "--attempts", "1", "--json")
+    assert done.code == 6 and done.words.count("asking ") == 1
+    rows = done.document["wanted"]
+    assert len(rows) == 4 and all("cannot be reached" in row["error"] for row in rows)
+
+
 def test_every_dimension_is_in_the_key():
     chip, tcb = bytes(64), bytes(8)
     keys = {

@@ -100,6 +100,13 @@ def test_nvidia_evidence_as_its_tools_write_it(shape, tmp_path, capsys):
     assert answer.code == 0 and answer.document["tee"] == "nvgpu"
 
 
+def test_a_session_of_veraison(tmp_path, capsys):
+    case = vectors.case("cca/veraison-good")
+    value = {"type": "application/eat-collection; profile=x", "value": base64.b64encode(case.files["token"]).decode()}
+    (tmp_path / "x").write_text(json.dumps({"nonce": "AA==", "status": "waiting", "evidence": value}))
+    assert judged.run(capsys, "verify", tmp_path / "x", *judged.options(case)).code == 0
+
+
 def test_a_manifest_as_the_service_gives_it(tmp_path, capsys):
     data = vectors.case("nvgpu/hopper-sample").files["driver_rim"]
     (tmp_path / "x").write_text(json.dumps({"id": "x", "rim": base64.b64encode(data).decode(), "sha256": "00"}))

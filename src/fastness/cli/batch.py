@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 
 from fastness.attestation import answer, question
 from fastness.cli.verify import MAX_LINE, hexadecimal, when
-from fastness.cli.words import as_json, bug
+from fastness.cli.words import as_json
 from fastness.collateral import anchors_file
 from fastness.collateral.gather import Source, gather
-from fastness.errors import FastnessError, UsageError
+from fastness.errors import Bug, FastnessError, UsageError
 from fastness.result import ERROR, document, error_json, exit_code
 
 _FORM = '{"paths": ["quote.bin"], "evidence": ["BASE64"], "at": "2026-11-23T12:00:00Z", "nonce": "HEX"}'
@@ -75,7 +75,7 @@ def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> 
         )
         results = answer(gather(_sources(request)), asked)
     except Exception as unmeant:  # one line ends nobody's service
-        error = unmeant if isinstance(unmeant, FastnessError) else bug(unmeant)
+        error = unmeant if isinstance(unmeant, FastnessError) else Bug(unmeant)
         return {"id": identity, "schema": ERROR, "error": error_json(error), "exit_code": error.exit_code}
     return {"id": identity, **document(results), "exit_code": exit_code(results)}
 

@@ -95,6 +95,7 @@ def _obtain(
     gathered: Gathered, options: argparse.Namespace, *, offline: bool, at: str | None
 ) -> tuple[Collateral, list[dict[str, str]]]:
     from datetime import UTC, datetime
+    from urllib.parse import urlsplit
 
     from fastness.cli.verify import when
     from fastness.collateral import fetch
@@ -104,15 +105,18 @@ def _obtain(
     network = None if offline else fetch.client(timeout=options.timeout, attempts=options.attempts, progress=say)
     moment = when(at) or datetime.now(UTC)
     store, whole, rows = Store(folder()), Collateral(), dict[str, dict[str, str]]()
-    had, absent = set[str](), dict[str, str]()
+    had, absent, dead = set[str](), dict[str, str](), set[str]()
 
     def get(wanted: Wanted) -> Collateral | None:
         if wanted.key in rows:
             return None
         row = rows[wanted.key] = {"key": wanted.key, "url": wanted.url, "error": ""}
         try:
-            more = fetch.obtain(wanted, store, network, at=moment)
+            host = urlsplit(wanted.url).netloc
+            more = fetch.obtain(wanted, store, None if host in dead else network, at=moment)
         except RemoteError as error:
+            if error.kind == "unreachable":  # nobody waits for the same silence again
+                dead.add(host)
             say(f"failed: {error.what}")
             row["error"] = error.what
             if error.kind == "not-there":
@@ -120,7 +124,7 @@ def _obtain(
             return None
         if more:
             had.add(wanted.alternative)
-        row["error"] = "" if more else "not in the cache"
+        row["error"] = "" if more else f"{host} cannot be reached" if host in dead else "not in the cache"
         return more
 
     for name, evidence, collateral in _evidence(gathered):

@@ -72,7 +72,7 @@ def _answered(words: list[str]) -> int:
         return 0
     if not words or words[0] in ("-h", "--help"):
         return _overview(sys.stdout if words else sys.stderr, 0 if words else 2)
-    from fastness.errors import FastnessError
+    from fastness.errors import Bug, FastnessError
 
     try:
         return _command(_spoken(words))
@@ -81,9 +81,7 @@ def _answered(words: list[str]) -> int:
     except Exception as error:
         if os.environ.get("FASTNESS_DEBUG") or (isinstance(error, OSError) and error.errno in _NO_ROOM):
             raise
-        from fastness.cli.words import bug
-
-        return _fail(bug(error), words)
+        return _fail(Bug(error), words)
 
 
 def _silence() -> None:

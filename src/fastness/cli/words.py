@@ -57,13 +57,3 @@ def as_json(document: dict[str, Any], **form: Any) -> str:
     except UnicodeEncodeError:
         return json.dumps(document, **form)
     return text
-
-
-def bug(error: Exception) -> FastnessError:
-    """An error that nobody meant to raise, as one of ours: kind ``bug``, exit code 70."""
-    from fastness.errors import FastnessError
-
-    hint = "this is a bug of ours; please report it with FASTNESS_DEBUG=1 and its traceback"
-    found = FastnessError(f"{type(error).__name__}: {error}", hint=hint)
-    found.kind = "bug"
-    return found

@@ -24,6 +24,12 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _RETRIED = frozenset((429, 500, 502, 503, 504))
 
 
+class Unreachable(RemoteError):
+    """Nobody answers at this address, or not in time."""
+
+    kind = "unreachable"
+
+
 class NotThere(RemoteError):
     """The service answered that it has no such thing (404, 410) or does not take the request (400, 403)."""
 
@@ -128,7 +134,8 @@ class Client:
                 raise _refusal(error, url) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            raise _Again(RemoteError(f"{url} cannot be reached: {reason}", hint="check network and proxy")) from None
+            kind = Unreachable if isinstance(error, urllib.error.URLError | TimeoutError) else RemoteError
+            raise _Again(kind(f"{url} cannot be reached: {reason}", hint="check network and proxy")) from None
 
     def _body(self, reply: http.client.HTTPResponse, url: str) -> bytes:
         until = self.clock() + self.deadline

@@ -43,7 +43,7 @@ class Supply:
             except RemoteError as error:
                 if not (wanted.alternative and error.kind == "not-there"):
                     self.notes.append(error.what)
-                if "cannot be reached" in error.what:  # what else it would give is looked for in the cache only
+                if error.kind == "unreachable":  # what else it would give is looked for in the cache only
                     dead.add(host)
                 return None
 

@@ -152,6 +152,8 @@ def _borne(value: Any, depth: int) -> Iterator[bytes]:
             yield item.encode()
         elif isinstance(item, list) and str(key) in _BEARERS and _is_bytes(item):
             yield bytes(item)
+        elif isinstance(item, dict) and str(key) in _BEARERS and isinstance(item.get("value"), str):
+            yield item["value"].encode()  # Veraison's sessions: {"type": media type, "value": base64}
         else:
             yield from _borne(item, depth + 1)
 
