@@ -94,6 +94,15 @@ def test_cut_and_stalled_answers_are_tried_again_then_refused(service):
     assert client.get(service.url + "/stall").body == b"quick"
 
 
+def test_an_answer_that_drips_is_given_up(service):
+    """The head of an answer, too: each byte comes in time, and all of them together do not."""
+    service.say("/x", Reply(b"ok", drip=0.1))
+    slept, client = impatient()
+    with pytest.raises(RemoteError, match="cannot be reached"):
+        client.get(service.url + "/x")
+    assert len(slept) == 2
+
+
 def test_too_much_is_refused(service, monkeypatch):
     monkeypatch.setattr("fastness.collateral.http.MAX_BODY", 1000)
     service.say("/x", b"x" * 5000)

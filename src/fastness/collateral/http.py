@@ -7,12 +7,15 @@ Retried: 429 and 503 (after ``Retry-After``, at most :data:`MAX_WAIT`), 500, 502
 from __future__ import annotations
 
 import http.client
+import io
+import socket
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastness import __version__
 from fastness.errors import RemoteError
@@ -43,6 +46,50 @@ class Answer:
     url: str
     headers: Mapping[str, str]
     body: bytes
+
+
+class _Reader(io.RawIOBase):
+    """What a socket gives until ``until``: drips do not hold us, be they of the head of an answer or of its body."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, until: float, clock: Callable[[], float]) -> None:
+        self._raw, self._sock, self._until, self._clock = raw, sock, until, clock
+        self._timeout = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - self._clock()
+        if left <= 0:
+            raise TimeoutError("it answers too slowly")
+        self._sock.settimeout(min(left, self._timeout or left))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens connections whose answers must be whole at ``until``."""
+
+    def __init__(self, until: float, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._until, self._clock = until, clock
+
+    def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
+        def answer(sock: socket.socket, *rest: Any, **named: Any) -> http.client.HTTPResponse:
+            response = http.client.HTTPResponse(sock, *rest, **named)
+            raw: Any = response.fp.detach()
+            response.fp = io.BufferedReader(_Reader(raw, sock, self._until, self._clock))
+            return response
+
+        def connect(host: str, **settings: Any) -> Any:
+            connection = http_class(host, **settings)
+            connection.response_class = answer
+            return connection
+
+        return super().do_open(connect, req, **options)
 
 
 class _SameHost(urllib.request.HTTPRedirectHandler):
@@ -121,7 +168,7 @@ class Client:
             headers["Content-Type"] = content_type
         self.progress(f"asking {url}")
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - the scheme was checked
-        opener = urllib.request.build_opener(_SameHost)
+        opener = urllib.request.build_opener(_SameHost, _Handler(self.clock() + self.deadline, self.clock))
         try:
             with opener.open(request, timeout=self.timeout) as reply:
                 if reply.status != 200:
