@@ -109,6 +109,6 @@ def test_what_is_no_anchor(data, tmp_path):
 
 def test_files_that_are_not_there_or_too_large(tmp_path):
     (tmp_path / "x").write_bytes(bytes(anchors_file.MAX_FILE + 1))
-    for name in ("x", "none"):
+    for name in (tmp_path / "x", tmp_path / "none", tmp_path, "/dev/zero", "/dev/null"):
         with pytest.raises(UsageError):
-            anchors_file.load([str(tmp_path / name)])
+            anchors_file.load([str(name)])

@@ -63,12 +63,13 @@ def _file(name: str) -> Anchors:
     prefix, colon, rest = name.partition(":")
     tee, path = (prefix, Path(rest)) if colon and prefix in tees.NAMES else ("*", Path(name))
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise UsageError(f"an anchor file holds at most {MAX_FILE} bytes", where=str(path), hint=_FORMS)
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
     except OSError as error:
         what = f"the anchor file cannot be read: {str(error.strerror).lower()}"
         raise UsageError(what, where=str(path), hint="--anchors FILE, TEE:FILE or nil") from None
+    if len(data) > MAX_FILE:
+        raise UsageError(f"an anchor file holds at most {MAX_FILE} bytes", where=str(path), hint=_FORMS)
     return _held(tee, path, data if b"-----BEGIN" in data else _plain(data))
 
 
