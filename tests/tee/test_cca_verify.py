@@ -17,7 +17,7 @@ from fastness.forge import cca as forge
 from fastness.forge.model import Forged
 from fastness.pki.anchors import Anchors, from_key, vendor
 from fastness.tee import Collateral, cca, load
-from fastness.tee.cca import layout
+from fastness.tee.cca import layout, places
 from fastness.wire import cbor, cose, pem, x509
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -388,3 +388,24 @@ def test_the_contract():
     names = [row[0] for row in cca.show(evidence)]
     assert names.index("platform.signature") < names.index("realm.signature")
     assert len(names) == len(set(names)) == 27
+
+
+@given(st.dictionaries(st.integers(0, 300), st.binary(max_size=40), max_size=9), st.lists(st.text(max_size=9)))
+def test_members_say_where_they_stand(table, row):
+    for value in (table, row):
+        data = b"\0\0" + cbor.encode(value)
+        found = list(places.members(data, 2))
+        assert [(key, item) for key, item, _, _ in found] == (
+            sorted(table.items()) if value is table else list(enumerate(row))
+        )
+        assert all(cbor.decode(data[start:end]) == item for _, item, start, end in found)
+
+
+def test_members_of_indefinite_length_of_nothing_and_cut():
+    assert [item[:2] for item in places.members(bytes.fromhex("bf0102ff"))] == [(1, 2)]
+    assert [item[:2] for item in places.members(bytes.fromhex("9f0102ff"))] == [(0, 1), (1, 2)]
+    assert list(places.members(b"\x01")) == list(places.members(b"")) == list(places.members(b"\xa0")) == []
+    for data in ("a201", "bf01", "9801", "8201"):
+        with pytest.raises(MalformedEvidence):
+            list(places.members(bytes.fromhex(data)))
+    assert len(list(places.members(cbor.encode([0] * 5000)))) == places.MAX_MEMBERS

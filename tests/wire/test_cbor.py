@@ -102,28 +102,8 @@ def test_what_is_not_a_sign1_is_refused(value: Any) -> None:
         cose.parse(cbor.encode(value), "token")
 
 
-@given(st.dictionaries(st.integers(0, 300), st.binary(max_size=40), max_size=9), st.lists(st.text(max_size=9)))
-def test_members_say_where_they_stand(table, row):
-    for value in (table, row):
-        data = b"\0\0" + cbor.encode(value)
-        found = list(cbor.members(data, 2))
-        assert [(key, item) for key, item, _, _ in found] == (
-            sorted(table.items()) if value is table else list(enumerate(row))
-        )
-        assert all(cbor.decode(data[start:end]) == item for _, item, start, end in found)
-
-
 def test_critical_headers_of_cose_are_refused():
     for protected, unprotected in (({1: -7, 2: [99]}, {}), ({1: -7}, {2: [1]})):
         with pytest.raises(MalformedEvidence) as caught:
             cose.parse(cbor.encode(cbor.Tag(18, [cbor.encode(protected), unprotected, b"", bytes(64)])), "x")
         assert caught.value.field == "x.crit"
-
-
-def test_members_of_indefinite_length_of_nothing_and_cut():
-    assert [item[:2] for item in cbor.members(bytes.fromhex("bf0102ff"))] == [(1, 2)]
-    assert [item[:2] for item in cbor.members(bytes.fromhex("9f0102ff"))] == [(0, 1), (1, 2)]
-    assert list(cbor.members(b"\x01")) == list(cbor.members(b"")) == list(cbor.members(b"\xa0")) == []
-    for data in ("a201", "bf01", "98", "8201"):
-        with pytest.raises(MalformedEvidence):
-            list(cbor.members(bytes.fromhex(data)))

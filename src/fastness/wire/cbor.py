@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,32 +213,6 @@ def decode_prefix(data: bytes, *, canonical: bool = False) -> tuple[Value, int]:
     decoder = _Decoder(data, canonical)
     value = decoder.item(0)
     return value, decoder.position
-
-
-def members(data: bytes, position: int = 0) -> Iterator[tuple[Any, Value, int, int]]:
-    """The members of the array or map at ``position``, one level deep: key (or index), value, its start and its end.
-
-    For showing where things stand; nothing when another item is there.
-
-    Raises:
-        MalformedEvidence: as :func:`decode` does; leftovers and keys that come twice are not looked at.
-    """
-    decoder = _Decoder(data, canonical=False)
-    head = int.from_bytes(decoder.data[position : position + 1], "big")
-    major, info = head >> 5, head & 0x1F
-    if major not in (4, 5):
-        return
-    decoder.position = position + 1
-    count = None if info == 31 else info if info < 24 else decoder.argument(info, position)
-    index = 0
-    while count is None or index < count:
-        key = decoder.item(1, stop=count is None) if major == 5 else index
-        start = decoder.position
-        value = key if key is _BREAK else decoder.item(1, stop=count is None)
-        if value is _BREAK:
-            return
-        yield key, value, start, decoder.position
-        index += 1
 
 
 def _head(major: int, value: int) -> bytes:

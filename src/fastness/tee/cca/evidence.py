@@ -9,7 +9,7 @@ from typing import Any
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVIDENCE
 from fastness.tee.cca import layout as at
-from fastness.tee.cca import tokens
+from fastness.tee.cca import places, tokens
 from fastness.tee.cca.tokens import Platform, Realm
 from fastness.wire import cbor, cose
 from fastness.wire.hexdump import Span
@@ -48,7 +48,7 @@ def _fields(evidence: Evidence) -> Iterator[tuple[str, Span, Any]]:
         start = raw.find(message.payload)
         if start < 0:
             continue
-        for label, value, begin, end in cbor.members(raw, start):
+        for label, value, begin, end in places.members(raw, start):
             yield from _claim(raw, f"{which}.{names.get(label, f'claim {label!r:.40}')}", value, begin, end)
         yield from _whole(raw, f"{which}.signature", message.signature, start + len(message.payload))
     yield from _whole(raw, "devices", evidence.devices)
@@ -64,11 +64,11 @@ def _claim(raw: bytes, name: str, value: Any, begin: int, end: int) -> Iterator[
     if name not in ("platform.sw_components", "realm.rem"):
         yield _field(raw, name, value, begin, end)
         return
-    for index, item, start, stop in cbor.members(raw, begin):
+    for index, item, start, stop in places.members(raw, begin):
         if not isinstance(item, dict):
             yield _field(raw, f"{name}[{index}]", item, start, stop)
             continue
-        for label, part, first, last in cbor.members(raw, start):
+        for label, part, first, last in places.members(raw, start):
             known = at.COMPONENT.get(label)
             inner = known.name if known is not None else f"{label!r:.40}"
             yield _field(raw, f"{name}[{index}].{inner}", part, first, last)
