@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ def run() -> int:
     """The command line, ctrl-C included."""
     from fastness.cli.main import main
 
+    _streams()
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main()
@@ -22,6 +24,15 @@ def run() -> int:
         return code
     except KeyboardInterrupt:
         return 130
+
+
+def _streams() -> None:
+    """Streams closed when we started (``>&-``) lead nowhere; what a terminal's encoding cannot say is escaped."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _leave(code: int) -> None:

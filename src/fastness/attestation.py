@@ -127,9 +127,8 @@ def examine(sources: Iterable[Source], tee: str, asked: Question, ours: Collater
     if len(alone) != 1:
         raise MalformedEvidence("evidence", 0, f"one piece of {tee} evidence", len(alone))
     layers = _layers(tee, alone[0])
-    claims = tuple(item for _, item in layers)
     seen = [finding for layer, _ in layers for finding in layer.findings]
-    return Examined(claims, (*seen, *_remembered(claims, asked)))
+    return Examined(tuple(item for _, item in layers), (*seen, *_remembered(layers, asked)))
 
 
 def question(
@@ -292,7 +291,7 @@ class _Session:
         findings += bindings.of(
             found, claims[0], self.gathered, nonce=self.asked.nonce, report_data=self.asked.report_data
         )
-        findings += _remembered(claims, self.asked)
+        findings += _remembered(layers, self.asked)
         result = blank._replace(
             genuine=True,
             claims=merged(claims),
@@ -325,12 +324,16 @@ def _layers(tee: str, genuine: Genuine[Any]) -> list[tuple[Genuine[Any], Claims]
     return found
 
 
-def _remembered(claims: Sequence[Claims], asked: Question) -> list[Finding]:
+def _remembered(layers: Sequence[tuple[Genuine[Any], Claims]], asked: Question) -> list[Finding]:
     """Whether Intel's collateral is older than what was seen before (a roll-back); kept by the store."""
-    known = [item for item in claims if "evaluation_number" in item.collateral and item.tee in ("sgx", "tdx")]
-    if not known or asked.supply is None:
+    if asked.supply is None:
         return []
-    return [finding for item in known for finding in asked.supply.evaluation(item, at=asked.at)]
+    found: list[Finding] = []
+    for genuine, item in layers:
+        if "evaluation_number" in item.collateral and item.tee in ("sgx", "tdx"):
+            root = next((anchor.spki for anchor in genuine.anchors), "")
+            found += asked.supply.evaluation(item, root, at=asked.at)
+    return found
 
 
 def _appraised(result: Result, claims: tuple[Claims, ...], asked: Question) -> Result:

@@ -58,7 +58,8 @@ def matches(wanted: bytes, have: bytes) -> bool:
 
 
 def _fresh(wanted: bytes, claims: Claims, field: str, have: bytes) -> Finding:
-    if not matches(wanted, have):
+    # zeros are what evidence holds that answers nobody: no nonce, though they may be the report_data asked for
+    if not matches(wanted, have) or (field == "nonce" and not any(wanted)):
         raise NotGenuine(
             "binding.nonce",
             f"the {field} asked for is not the one in the evidence",
@@ -71,7 +72,7 @@ def _fresh(wanted: bytes, claims: Claims, field: str, have: bytes) -> Finding:
 def _beside_nonce(gathered: Gathered, claims: Claims) -> list[Finding]:
     have = _freshness(claims)
     files = nonces(gathered.collateral)
-    held = [item for item in files if matches(item.data, have)]
+    held = [item for item in files if any(item.data) and matches(item.data, have)]
     if held or not files:
         return [Finding("binding.nonce", Outcome.HELD, actual=f"the nonce in {item.source}") for item in held[:1]]
     return [

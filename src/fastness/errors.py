@@ -31,6 +31,16 @@ class FastnessError(Exception):
         self.hint = hint
 
 
+class Bug(FastnessError):
+    """Something raised what nobody meant to raise; made where it must not go further."""
+
+    kind = "bug"
+
+    def __init__(self, error: Exception) -> None:
+        hint = "this is a bug of ours; please report it with FASTNESS_DEBUG=1 and its traceback"
+        super().__init__(f"{type(error).__name__}: {error}", hint=hint)
+
+
 class UsageError(FastnessError):
     """The caller asked for something that cannot be: a bad option, an unreadable file, a typo in a policy."""
 

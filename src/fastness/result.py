@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "fastness/verdict/v1"
 SCHEMA_MANY = "fastness/verdicts/v1"
+ERROR = "fastness/error/v1"
+"""Where there is nothing to judge (wrong use, a file that cannot be read): ``error`` and ``exit_code``."""
 REFUSED = 1
 _WORST_FIRST = (70, 4, 3, 5, 1, 0)
 

@@ -17,7 +17,7 @@ from fastness.forge import cca as forge
 from fastness.forge.model import Forged
 from fastness.pki.anchors import Anchors, from_key, vendor
 from fastness.tee import Collateral, cca, load
-from fastness.tee.cca import layout
+from fastness.tee.cca import layout, places
 from fastness.wire import cbor, cose, pem, x509
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -69,8 +69,33 @@ def test_reference_tokens_are_genuine_and_say_what_was_signed(name):
     names = {"1": "type", "2": "measurement", "4": "version", "5": "signer", "6": "hash_algorithm"}
     for mine, theirs in zip(claims.extra["sw_components"], facts["sw_components"], strict=True):
         assert mine == {"hash_algorithm": "sha-256"} | {names[key]: value for key, value in theirs.items()}
-    span = claims.spans["measurements.rim"]
-    assert data[span.offset : span.offset + span.size].hex() == facts["rim"]
+    for register, value in (("rim", facts["rim"]), *((f"rem{index}", text) for index, text in enumerate(facts["rem"]))):
+        span = claims.spans[f"measurements.{register}"]
+        assert data[span.offset : span.offset + span.size].hex() == value
+    assert len({span.offset for span in claims.spans.values()}) == len(claims.spans)
+
+
+@pytest.mark.parametrize("name", [name for name in vectors.names("cca") if "--" not in name])
+def test_every_claim_is_shown_where_it_stands(name):
+    data = vectors.case(name).files["token"]
+    evidence = cca.parse(data)
+    rows = {row: (data[offset : offset + size], meaning) for row, offset, size, meaning in cca.show(evidence)}
+    assert rows["platform.lifecycle"][1] == f"0x{evidence.platform.lifecycle:04x} secured"
+    for index, component in enumerate(evidence.platform.components):
+        for part, value in component.items():
+            shown = rows[f"platform.sw_components[{index}].{part}"][0]
+            assert shown == (value.encode() if isinstance(value, str) else value)
+    held = [evidence.realm.hash_algorithm.encode(), *evidence.realm.rem]
+    assert [rows[row][0] for row in ("realm.hash_algorithm", *(f"realm.rem[{n}]" for n in range(4)))] == held
+    assert rows["realm.signature"][0] == evidence.realm_message.signature
+
+
+def test_device_claims_and_unknown_ones_are_shown():
+    forged = forge.make(CURRENT | {"devices": "a1", "realm": {"9": 1}})
+    shown = {row[0]: row for row in cca.show(cca.parse(forged.evidence))}
+    assert shown["devices"][2] > 0
+    assert shown["realm.claim 9"][2:] == (1, "1")
+    assert shown["realm.mec_policy"][3] in layout.MEC_POLICIES
 
 
 @pytest.mark.parametrize("name", [name for name in vectors.names("cca") if "--" in name])
@@ -213,6 +238,17 @@ def test_a04_what_only_profile_2_demands():
     bad(forge.make({"profile": "2.0", "realm": {44243: None}}).evidence)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [(0, "shared"), (1, "private"), ("shared", "shared"), ("private", "private")]
+)
+def test_memory_encryption_policy_as_number_and_as_word(value, said):
+    forged = forge.make(CURRENT | {"realm": {str(layout.MEC_POLICY): value}})
+    assert cca.claims(run(forged)).extra["mec_policy"] == said
+    for wrong in ("Private", "", 2, True):
+        error = bad(forge.make(CURRENT | {"realm": {str(layout.MEC_POLICY): wrong}}).evidence)
+        assert error.field == "realm.mec_policy"
+
+
 @pytest.mark.parametrize("number", [0x0000, 0x10FF, 0x2001, 0x3000, 0x30FF, 0x4000, 0x5000, 0x60FF])
 def test_a05_b15_lifecycle_is_a_claim(number):
     genuine = run(forge.make({"lifecycle": number}))
@@ -351,4 +387,25 @@ def test_the_contract():
     assert cca.enclosed(evidence) == Collateral()
     names = [row[0] for row in cca.show(evidence)]
     assert names.index("platform.signature") < names.index("realm.signature")
-    assert len(names) == 12
+    assert len(names) == len(set(names)) == 27
+
+
+@given(st.dictionaries(st.integers(0, 300), st.binary(max_size=40), max_size=9), st.lists(st.text(max_size=9)))
+def test_members_say_where_they_stand(table, row):
+    for value in (table, row):
+        data = b"\0\0" + cbor.encode(value)
+        found = list(places.members(data, 2))
+        assert [(key, item) for key, item, _, _ in found] == (
+            sorted(table.items()) if value is table else list(enumerate(row))
+        )
+        assert all(cbor.decode(data[start:end]) == item for _, item, start, end in found)
+
+
+def test_members_of_indefinite_length_of_nothing_and_cut():
+    assert [item[:2] for item in places.members(bytes.fromhex("bf0102ff"))] == [(1, 2)]
+    assert [item[:2] for item in places.members(bytes.fromhex("9f0102ff"))] == [(0, 1), (1, 2)]
+    assert list(places.members(b"\x01")) == list(places.members(b"")) == list(places.members(b"\xa0")) == []
+    for data in ("a201", "bf01", "9801", "8201"):
+        with pytest.raises(MalformedEvidence):
+            list(places.members(bytes.fromhex(data)))
+    assert len(list(places.members(cbor.encode([0] * 5000)))) == places.MAX_MEMBERS

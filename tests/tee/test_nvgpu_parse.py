@@ -38,6 +38,10 @@ def test_real_reports_come_back_as_they_were(name):
     assert nvgpu.unparse(nvgpu.parse(data)) == data
     rows = nvgpu.show(nvgpu.parse(data))
     assert all(offset >= 0 and offset + size <= len(data) for _, offset, size, _ in rows)
+    assert len({row[1] for row in rows}) == len(rows) == len({row[0] for row in rows})
+    said = {row[0]: row[3] for row in rows}
+    assert said.get("chip_sku", "88")[:2] == "88" and said.get("nvdec0_status", "off") in ("on", "off")
+    assert "response.SPDMVersion" in said and "NumberOfBlocks" in said
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def test_each_field_is_checked(offset, value, field):
     [
         (layout.FWID, "00", "fwid"),
         (layout.NVDEC0, "5555", "nvdec0_status"),
-        (layout.FEATURE, "0000", "feature_flag"),
+        (layout.FEATURE, "000000", "feature_flag"),
         (layout.DRIVER, "3535ff", "driver_version"),
         (layout.PROJECT, "0a00", "project"),
         (layout.VBIOS, "00", "vbios_version"),
@@ -89,6 +93,18 @@ def test_opaque_types_come_once_and_fit():
     malformed(changed(first.offset - 4, layout.DRIVER.to_bytes(2, "little")))
     malformed(changed(first.offset - 2, b"\xff\xff"), "vbios_version")
     malformed(changed(first.offset - 6, b"\xff\xff"), "OpaqueLength")
+
+
+def test_opaque_data_with_a_header():
+    """As drivers hand it over since 620: twelve bytes, then a kind of value between type and size."""
+    data = forge.make({"header": True, "feature": "spt"}).evidence
+    evidence = nvgpu.parse(data)
+    assert evidence.opaque == nvgpu.parse(DATA).opaque
+    assert nvgpu.unparse(evidence) == data
+    start = data.index(layout.OPAQUE_MAGIC)
+    for place, field in ((6, "OpaqueData.profile"), (8, "OpaqueData.major"), (10, "OpaqueData.reserved")):
+        malformed(data[: start + place] + b"\x07" + data[start + place + 1 :], field)
+    malformed(data[:start] + b"NVDAOX" + data[start + 6 :])
 
 
 def test_switch_versions_are_text():

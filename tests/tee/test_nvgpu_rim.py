@@ -193,6 +193,12 @@ def test_g7_altered_manifests_do_not_hold(document):
     assert judged(document) == "nvgpu.rim-signature"
 
 
+def test_an_inactive_floor_asks_for_nothing():
+    record = '<s:Resource index="65573" active="False" name="n" xmlns:o="u" o:minSvn="1"/></s:Payload>'
+    assert rim.read(DRIVER.replace(b"</s:Payload>", record.encode())).floors == 0
+    assert rim.read(DRIVER.replace(b"</s:Payload>", record.replace("False", "True").encode())).floors == 1
+
+
 def test_manifest_without_a_signer_or_with_two():
     first = DRIVER.index(b"<ds:X509Certificate>")
     end = DRIVER.index(b"</ds:X509Certificate>") + 21

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -17,6 +17,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     cut: int = 0
     stall: float = 0.0
+    drip: float = 0.0
 
 
 @dataclass
@@ -48,7 +49,12 @@ def serving() -> Iterator[Service]:
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(reply.body)))
-            self.end_headers()
+            with suppress(BrokenPipeError, ConnectionResetError):
+                for _ in range(90 if reply.drip else 0):
+                    self.flush_headers()
+                    time.sleep(reply.drip)
+                    self.send_header("X", "y")
+                self.end_headers()
             if reply.stall:
                 time.sleep(reply.stall)
             self.wfile.write(reply.body[: len(reply.body) - reply.cut])

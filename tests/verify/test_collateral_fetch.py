@@ -94,6 +94,15 @@ def test_cut_and_stalled_answers_are_tried_again_then_refused(service):
     assert client.get(service.url + "/stall").body == b"quick"
 
 
+def test_an_answer_that_drips_is_given_up(service):
+    """The head of an answer, too: each byte comes in time, and all of them together do not."""
+    service.say("/x", Reply(b"ok", drip=0.1))
+    slept, client = impatient()
+    with pytest.raises(RemoteError, match="cannot be reached"):
+        client.get(service.url + "/x")
+    assert len(slept) == 2
+
+
 def test_too_much_is_refused(service, monkeypatch):
     monkeypatch.setattr("fastness.collateral.http.MAX_BODY", 1000)
     service.say("/x", b"x" * 5000)
@@ -103,8 +112,9 @@ def test_too_much_is_refused(service, monkeypatch):
 
 def test_a_redirect_to_another_host_is_refused(service):
     service.say("/x", Reply(status=302, headers={"Location": "http://localhost:1/y"}))
-    with pytest.raises(RemoteError):
+    with pytest.raises(RemoteError, match="redirects to another host") as caught:
         impatient()[1].get(service.url + "/x")
+    assert "http://localhost:1/y" in caught.value.hint
     with pytest.raises(RemoteError, match="not an http address"):
         impatient()[1].get("file:///etc/passwd")
 
@@ -282,6 +292,39 @@ def test_the_store(tmp_path):
     Store(tmp_path / "new" / file.name / "below").put(entry)  # a place that cannot be: nothing is lost but the cache
 
 
+@vectors.needs_vectors
+def test_an_old_report_names_no_line(service, capsys):
+    """Milan or Genoa: that the one is not there is no failure if the other is, and issuers beside it tell."""
+    case = vectors.case("snp/milan-v2-vcek-azure")
+    report = case.files["report"]
+    wanted = kds.of_report(report, vlek=False)
+    assert len(wanted) == 6 and len({item.alternative for item in wanted}) == 3
+    told = kds.of_report(report, vlek=False, names=["SEV-Milan", "ARK-Milan", "Genoa"])
+    assert [item.key for item in told] == [item.key for item in wanted if "/Milan/" in item.key]
+    assert not any(item.alternative for item in told)
+    milan, genoa = (next(item for item in wanted if f"/vcek/v1/{line}/" in item.url) for line in ("Milan", "Genoa"))
+    service.say(milan.url.removeprefix(service.url), (case.path / "vek.der").read_bytes())
+    done = judged.run(capsys, "collateral", "fetch", case.path / "report.bin", "--attempts", "1", "--json")
+    rows = {row["key"]: row["error"] for row in done.document["wanted"]}
+    assert rows[milan.key] == "" and genoa.key not in rows
+    service.say(milan.url.removeprefix(service.url), Reply(b"no", 404))
+    for path in folder().glob("*.entry"):
+        path.unlink()
+    done = judged.run(capsys, "collateral", "fetch", case.path / "report.bin", "--attempts", "1", "--json")
+    assert done.code == 6 and {milan.key, genoa.key} <= {row["key"] for row in done.document["wanted"] if row["error"]}
+
+
+@vectors.needs_vectors
+def test_a_host_that_nobody_answers_at_is_asked_once(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    quote = vectors.case("tdx/v4-uptodate").path / "quote.bin"
+    nowhere = "http://127.0.0.1:9"
+    done = judged.run(capsys, "collateral", "fetch", quote, "--pcs", nowhere, "--attempts", "1", "--json")
+    assert done.code == 6 and done.words.count("asking ") == 1
+    rows = done.document["wanted"]
+    assert len(rows) == 4 and all("cannot be reached" in row["error"] for row in rows)
+
+
 def test_every_dimension_is_in_the_key():
     chip, tcb = bytes(64), bytes(8)
     keys = {
@@ -300,11 +343,12 @@ def test_roll_back_of_the_evaluation_number(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     now = datetime.now(UTC)
 
-    def seen(number, fmspc="aa", at=now):
+    def seen(number, fmspc="aa", at=now, root="intel"):
         claims = Claims(tee="tdx", collateral={"evaluation_number": number}, extra={"fmspc": fmspc})
-        return [item.outcome for item in Supply().evaluation(claims, at=at)]
+        return [item.outcome for item in Supply().evaluation(claims, root, at=at)]
 
     assert seen(17) == [] and seen(18) == [] and seen(18) == []
     assert seen(17) == [Outcome.FAILED]
     assert seen(17, "bb") == []
+    assert seen(900, root="a test's") == [] and seen(18) == []
     assert seen(16, at=now - timedelta(days=400)) == []  # what is judged at its own time is no roll-back

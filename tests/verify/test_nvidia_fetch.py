@@ -154,6 +154,14 @@ def test_one_service_down_does_not_silence_the_other(
     assert not found.of("rim")
 
 
+def test_a_report_that_names_no_manifest_wants_none(tmp_path: Path) -> None:
+    """What is not signed yet must not end the question: a version may hold anything that prints."""
+    forged = forge.make({"opaque": {"17": b"1 /../x".hex()}})
+    result = ask(forged.evidence, at=forged.at, offline=True)
+    assert result.genuine is None
+    assert result.exit_code == 5
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -113,3 +114,33 @@ def test_the_command_line_writes_it_whole(tmp_path: Path) -> None:
     assert main(["verify", str(evidence), "--anchors", str(root), "--at", at, "--offline", "--html", str(page)]) == 0
     assert Parts(page.read_text()).text.strip().startswith("Fastness: genuine")
     assert main(["verify", "--batch", "--html", str(page)]) == 2
+
+
+def test_a_page_or_a_token_on_stdout_is_alone_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "report").write_bytes(snp.make({}).evidence)
+    words = ["verify", str(tmp_path / "report"), "--offline"]
+    assert main([*words, "--html", "-"]) == 5
+    page = capsys.readouterr().out
+    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
+    assert main([*words, "--ear", "-"]) == 5
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", capsys.readouterr().out)
+    for two in (["--html", "-", "--json"], ["--html", "-", "--ear", "-"], ["--ear", "-", "--json"]):
+        assert main([*words, *two]) == 2
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path):
+    (tmp_path / "report").write_bytes(snp.make({}).evidence)
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    words = ["verify", str(tmp_path / "report"), "--offline", "--html"]
+    assert main([*words, str(tmp_path / "link")]) == 5
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes().startswith(b"<!doctype")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert main([*words, str(tmp_path / "pipe")]) == 5
+        assert (tmp_path / "pipe").is_fifo() and os.read(reader, 9) == b"<!doctype"
+    finally:
+        os.close(reader)
+    assert main([*words, str(tmp_path)]) == 2

@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import vectors
+from fastness import verify
 from fastness.collateral import carriers
 from fastness.collateral.heap import Carrier
+from fastness.forge import snp
 from fastness.wire import cbor, x509
 
 pytestmark = vectors.needs_vectors
@@ -43,6 +45,22 @@ def test_report_data_and_nonce(capsys):
             refused = judged.run(capsys, *words, option, other)
             assert refused.code == 4 and refused.document["error"]["check"] == "binding.nonce"
             assert refused.document["genuine"] is False
+
+
+def test_b16_zeros_are_no_nonce(tmp_path, capsys):
+    """binding.nonce: a report_data of zeros answers nobody, though it may be the one that is expected."""
+    forged = snp.make({"report_data": "00" * 64})
+    (tmp_path / "report").write_bytes(forged.evidence)
+    for index, item in enumerate(forged.collateral.certificates):
+        (tmp_path / str(index)).write_bytes(item.raw)
+    result = verify(tmp_path, at=forged.at, anchors=forged.anchors, report_data=bytes(64))
+    assert result.genuine is True
+    for nonce in (b"\0", bytes(32), bytes(64)):
+        refused = verify(tmp_path, at=forged.at, anchors=forged.anchors, nonce=nonce)
+        assert refused.genuine is False and refused.error.check == "binding.nonce"
+    (tmp_path / "nonce").write_bytes(bytes(32))
+    beside = verify(tmp_path, at=forged.at, anchors=forged.anchors)
+    assert [item.outcome.value for item in beside.findings if item.check == "binding.nonce"] == ["not-checked"]
 
 
 def test_a_nonce_file_beside_the_evidence(tmp_path, capsys):
@@ -170,3 +188,20 @@ def test_batch(capsys, monkeypatch):
     assert [row["id"] for row in replies] == [1, "two", 3, 4, 5, 6, 7, None, 9, None]
     assert replies[0]["schema"] == "fastness/verdict/v1" and replies[3]["schema"] == "fastness/error/v1"
     assert replies[0]["claims"] == replies[1]["claims"]
+
+
+def test_no_line_ends_the_service(capsys, monkeypatch):
+    monkeypatch.setattr("fastness.cli.batch.MAX_LINE", 100)
+    lines = [b'{"id": 1, "paths": ["' + b"A" * 250 + b'"]}', b'{"id": NaN}', b'{"id": "\\ud800"}', b'{"id": "boom"}']
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
+
+    def boom(sources: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("fastness.cli.batch.gather", boom)
+    from fastness.cli.main import main
+
+    assert main(["verify", "--batch", "--offline"]) == 0
+    replies = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["id"], row["exit_code"]) for row in replies] == [(None, 2), (None, 2), ("\ud800", 70), ("boom", 70)]
+    assert all(row["error"]["hint"] for row in replies)

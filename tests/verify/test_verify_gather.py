@@ -51,6 +51,7 @@ def dump(data: bytes) -> bytes:
     return "\n".join(rows).encode() + b"\n"
 
 
+URL = str.maketrans("+/", "-_")
 WRAPS = {
     "plain": bytes,
     "base64": base64.b64encode,
@@ -74,6 +75,44 @@ def test_any_order_name_and_wrapping(name, wrapping, tmp_path, capsys):
     assert answer.code == 0, answer.document["error"]
     whole = judged.run(capsys, "verify", case.path, *judged.options(case)).document
     assert answer.document["claims"] == whole["claims"]
+
+
+@pytest.mark.parametrize("shape", ["nvtrust", "nvtrust-1", "nras", "cmw", "payload"])
+def test_nvidia_evidence_as_its_tools_write_it(shape, tmp_path, capsys):
+    case = vectors.case("nvgpu/hopper-sample")
+    report, chain = case.files["report"], case.files["cert_chain"]
+    plain, armoured = base64.b64encode(report).decode(), base64.b64encode(chain).decode()
+    item = {"arch": "HOPPER", "certificate": armoured, "evidence": plain, "nonce": report[4:36].hex(), "version": "1.0"}
+    listed = {"nonce": item["nonce"], "evidence_list": [item], "arch": "HOPPER"}
+    record = {
+        "evidence": ["application/vnd.nvidia.spdm-measurement-transcript", plain.translate(URL).rstrip("=")],
+        "certificate": ["application/vnd.nvidia.pem-cert-chain", armoured.translate(URL).rstrip("=")],
+        "__cmwc_t": "tag:nvidia.com,2026:evidence-item/v1",
+    }
+    document = {
+        "nvtrust": [item],
+        "nvtrust-1": [{"certChainBase64Encoded": armoured, "attestationReportHexStr": report.hex()}],
+        "nras": listed,
+        "cmw": {"__cmwc_t": "tag:nvidia.com,2026:verifier-input/profiles/base/pre-1.0.0", "gpu_0": record},
+        "payload": {"signing_address": "0x00", "nvidia_payload": json.dumps(listed)},
+    }[shape]
+    (tmp_path / "x").write_text(json.dumps(document))
+    answer = judged.run(capsys, "verify", tmp_path / "x", *judged.options(case))
+    assert answer.code == 0 and answer.document["tee"] == "nvgpu"
+
+
+def test_a_session_of_veraison(tmp_path, capsys):
+    case = vectors.case("cca/veraison-good")
+    value = {"type": "application/eat-collection; profile=x", "value": base64.b64encode(case.files["token"]).decode()}
+    (tmp_path / "x").write_text(json.dumps({"nonce": "AA==", "status": "waiting", "evidence": value}))
+    assert judged.run(capsys, "verify", tmp_path / "x", *judged.options(case)).code == 0
+
+
+def test_a_manifest_as_the_service_gives_it(tmp_path, capsys):
+    data = vectors.case("nvgpu/hopper-sample").files["driver_rim"]
+    (tmp_path / "x").write_text(json.dumps({"id": "x", "rim": base64.b64encode(data).decode(), "sha256": "00"}))
+    shown = judged.run(capsys, "evidence", "show", tmp_path / "x", "--json").document
+    assert [(row["kind"], row["what"]) for row in shown["collateral"]] == [("rim", f"{len(data)} bytes")]
 
 
 def test_a_hex_dump(tmp_path, capsys):
@@ -131,6 +170,18 @@ def test_a_bundle_verifies_at_its_time(tmp_path, capsys):
     assert file.read_bytes() == first
     assert judged.run(capsys, "verify", file, "--at", "bundle", "--offline", "--json").code == 0
     assert judged.run(capsys, "verify", file, "--offline", "--json").code == 5  # a file does not set the clock
+
+
+@pytest.mark.parametrize("name", ["sgx/v3-steward-csr-outofdate", "snp/milan-v2-steward-csr-crl"])
+def test_a_bundle_keeps_what_evidence_came_in(name, tmp_path, capsys):
+    case = vectors.case(name)
+    words = judged.options(case)
+    judged.run(capsys, "collateral", "bundle", case.path, "--offline", "--output", tmp_path / "bundle")
+    before = judged.run(capsys, "verify", case.path, *words).document
+    after = judged.run(capsys, "verify", tmp_path / "bundle", *words).document
+    assert after["claims"] == before["claims"]
+    assert [item["check"] for item in after["findings"]] == [item["check"] for item in before["findings"]]
+    assert "binding.key" in [item["check"] for item in after["findings"]]
 
 
 @pytest.mark.parametrize("name", ["sgx/v3-steward-csr-outofdate", "snp/milan-v2-steward-csr-crl"])

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import judged
 import pytest
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 
 import vectors
 from fastness.attestation import answer, question
+from fastness.cli.main import main
 from fastness.collateral.gather import gather
 from fastness.errors import FastnessError, UsageError
 
@@ -112,3 +117,55 @@ def test_wrong_use_is_exit_2(words, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").write_bytes(vectors.case("nitro/release-2025").files["document"])
     assert judged.run(capsys, "verify", *words).code == 2
+
+
+@pytest.mark.parametrize("words", [
+    ["verify", "/none"], ["verify"], ["verify", "--frob", "x"], ["verify", "--at", "never", "x"], ["verfy"],
+    ["evidence", "show", "/none"], ["evidence", "collect", "--root", "/none"], ["collateral", "fetch", "empty"],
+    ["collateral", "fetch", "--attempts", "0", "empty"], ["collateral", "fetch", "--timeout", "nan", "empty"],
+])  # fmt: skip
+def test_every_failure_is_a_document_too(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").touch()
+    answer = judged.run(capsys, *words, "--json")
+    assert answer.code in (2, 3)
+    assert answer.document["schema"] == "fastness/error/v1" and answer.document["exit_code"] == answer.code
+    error = answer.document["error"]
+    assert error["kind"] in ("usage", "malformed") and error["message"] and error["hint"]
+    assert answer.words.startswith("error: ")
+    capsys.readouterr()
+    assert main([*words]) == answer.code and not capsys.readouterr().out
+
+
+def test_an_error_nobody_meant_is_a_document_and_exit_70(capsys, monkeypatch):
+    def boom(_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("fastness.collateral.gather.gather", boom)
+    answer = judged.run(capsys, "verify", "x", "--json")
+    assert answer.code == answer.document["exit_code"] == 70
+    assert answer.document["error"]["kind"] == "bug" and "Traceback" not in answer.words
+
+
+def test_names_that_no_encoding_has(tmp_path, capsys):
+    (tmp_path / "\udcff\x1b[31m").write_bytes(b"prose")
+    answer = judged.run(capsys, "verify", tmp_path, "--json", "--offline")
+    assert answer.code == 3 and answer.document["ignored"][0]["source"].endswith("\udcff\x1b[31m")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("words", "output", "code"),
+    [("verify /none --json", "> /dev/full", 2), ("--version", "> /dev/full", 2), ("--help", "> /dev/full", 2),
+     ("verify - --json", "<&- >&-", 3), ("verify /none", "2>&-", 2), ("evidence show quote", "> /dev/full", 2)],
+)  # fmt: skip
+def test_streams_that_are_full_or_closed(words, output, code, unbuffered, tmp_path):
+    (tmp_path / "quote").write_bytes(vectors.case("nitro/release-2025").files["document"])
+    line = f"exec {sys.executable} -m fastness {words} {output}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr

@@ -100,3 +100,10 @@ def test_sign1_round_trip_and_structure() -> None:
 def test_what_is_not_a_sign1_is_refused(value: Any) -> None:
     with pytest.raises(MalformedEvidence):
         cose.parse(cbor.encode(value), "token")
+
+
+def test_critical_headers_of_cose_are_refused():
+    for protected, unprotected in (({1: -7, 2: [99]}, {}), ({1: -7}, {2: [1]})):
+        with pytest.raises(MalformedEvidence) as caught:
+            cose.parse(cbor.encode(cbor.Tag(18, [cbor.encode(protected), unprotected, b"", bytes(64)])), "x")
+        assert caught.value.field == "x.crit"

@@ -15,15 +15,18 @@ import binascii
 import gc
 import json
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from fastness.attestation import answer, question
 from fastness.cli.verify import MAX_LINE, hexadecimal, when
+from fastness.cli.words import as_json
 from fastness.collateral import anchors_file
 from fastness.collateral.gather import Source, gather
-from fastness.errors import FastnessError, UsageError
-from fastness.result import document, error_json, exit_code
+from fastness.errors import Bug, FastnessError, UsageError
+from fastness.result import ERROR, document, error_json, exit_code
 
+_FORM = '{"paths": ["quote.bin"], "evidence": ["BASE64"], "at": "2026-11-23T12:00:00Z", "nonce": "HEX"}'
 KEYS = frozenset(("id", "paths", "evidence", "at", "nonce", "report_data"))
 
 
@@ -37,19 +40,28 @@ def serve(options: argparse.Namespace) -> int:
         from fastness.appraise.policy import load
 
         shared["policy"] = load(options.policy, options.owners)
-    for line in iter(lambda: sys.stdin.buffer.readline(MAX_LINE + 1), b""):
-        if len(line) > MAX_LINE:
-            raise UsageError(f"a line holds at most {MAX_LINE} bytes", where="standard input")
+    for line in _lines():
         if line.strip():
             reply = _reply(line, options, shared)
-            sys.stdout.write(json.dumps(reply, ensure_ascii=False, separators=(",", ":")) + "\n")
+            sys.stdout.write(as_json(reply, separators=(",", ":")) + "\n")
             sys.stdout.flush()
     return 0
+
+
+def _lines() -> Iterator[bytes]:
+    """The lines of standard input; of one that is too long its first :data:`MAX_LINE` + 1 bytes."""
+    while line := sys.stdin.buffer.readline(MAX_LINE + 1):
+        rest = line
+        while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
+            rest = sys.stdin.buffer.readline(MAX_LINE + 1)
+        yield line
 
 
 def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> dict[str, Any]:
     identity: Any = None
     try:
+        if len(line) > MAX_LINE:
+            raise UsageError(f"a line holds at most {MAX_LINE} bytes", where="standard input", hint="name its paths")
         request = _object(line)
         identity = request.get("id")
         _known(request)
@@ -62,19 +74,24 @@ def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> 
             offline=options.offline,
         )
         results = answer(gather(_sources(request)), asked)
-    except FastnessError as error:
-        return {"id": identity, "schema": "fastness/error/v1", "error": error_json(error), "exit_code": error.exit_code}
+    except Exception as unmeant:  # one line ends nobody's service
+        error = unmeant if isinstance(unmeant, FastnessError) else Bug(unmeant)
+        return {"id": identity, "schema": ERROR, "error": error_json(error), "exit_code": error.exit_code}
     return {"id": identity, **document(results), "exit_code": exit_code(results)}
 
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        raise UsageError("not a line of JSON") from None
+        raise UsageError("not a line of JSON", hint=_FORM) from None
     if not isinstance(value, dict):
-        raise UsageError("a line must be an object")
+        raise UsageError("a line must be an object", hint=_FORM)
     return value
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"JSON has no {name}")
 
 
 def _known(value: dict[str, Any]) -> None:
@@ -83,7 +100,7 @@ def _known(value: dict[str, Any]) -> None:
         raise UsageError(f"unknown key {unknown[0]!r}", hint="known: " + ", ".join(sorted(KEYS)))
     for name in ("at", "nonce", "report_data"):
         if not isinstance(value.get(name, ""), str):
-            raise UsageError(f"{name} must be a text")
+            raise UsageError(f"{name} must be a text", hint=_FORM)
 
 
 def _sources(request: dict[str, Any]) -> list[Source]:
@@ -93,7 +110,7 @@ def _sources(request: dict[str, Any]) -> list[Source]:
     try:
         return [*paths, *(base64.b64decode(item, validate=True) for item in evidence)]
     except (binascii.Error, ValueError):
-        raise UsageError("evidence must be base64") from None
+        raise UsageError("evidence must be base64", hint=_FORM) from None
 
 
 def _texts(value: Any) -> bool:

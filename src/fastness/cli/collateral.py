@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastness.collateral.wanted import Wanted
     from fastness.tee import Collateral
 
+MAX_TIMEOUT, MAX_ATTEMPTS = 600, 20
 FETCHED, CACHED = "fastness/fetched/v1", "fastness/cache/v1"
 _BASES = {"kds": "FASTNESS_KDS_URL", "pcs": "FASTNESS_PCS_URL", "rim": "FASTNESS_RIM_URL", "ocsp": "FASTNESS_OCSP_URL"}
 
@@ -48,6 +49,10 @@ def run(options: argparse.Namespace) -> int:
     """Runs one action."""
     if options.action == "show":
         return _show(options)
+    if not 0 < options.timeout <= MAX_TIMEOUT:
+        raise UsageError(f"a timeout is more than 0 and at most {MAX_TIMEOUT} seconds", where="--timeout", hint="10")
+    if not 1 <= options.attempts <= MAX_ATTEMPTS:
+        raise UsageError(f"attempts are 1 to {MAX_ATTEMPTS}", where="--attempts", hint="4")
     for name, variable in _BASES.items():
         if getattr(options, name):
             os.environ[variable] = getattr(options, name)
@@ -90,6 +95,7 @@ def _obtain(
     gathered: Gathered, options: argparse.Namespace, *, offline: bool, at: str | None
 ) -> tuple[Collateral, list[dict[str, str]]]:
     from datetime import UTC, datetime
+    from urllib.parse import urlsplit
 
     from fastness.cli.verify import when
     from fastness.collateral import fetch
@@ -99,23 +105,31 @@ def _obtain(
     network = None if offline else fetch.client(timeout=options.timeout, attempts=options.attempts, progress=say)
     moment = when(at) or datetime.now(UTC)
     store, whole, rows = Store(folder()), Collateral(), dict[str, dict[str, str]]()
+    had, absent, dead = set[str](), dict[str, str](), set[str]()
 
     def get(wanted: Wanted) -> Collateral | None:
         if wanted.key in rows:
             return None
         row = rows[wanted.key] = {"key": wanted.key, "url": wanted.url, "error": ""}
         try:
-            more = fetch.obtain(wanted, store, network, at=moment)
+            host = urlsplit(wanted.url).netloc
+            more = fetch.obtain(wanted, store, None if host in dead else network, at=moment)
         except RemoteError as error:
+            if error.kind == "unreachable":  # nobody waits for the same silence again
+                dead.add(host)
             say(f"failed: {error.what}")
             row["error"] = error.what
+            if error.kind == "not-there":
+                absent[wanted.key] = wanted.alternative
             return None
-        row["error"] = "" if more else "not in the cache"
+        if more:
+            had.add(wanted.alternative)
+        row["error"] = "" if more else f"{host} cannot be reached" if host in dead else "not in the cache"
         return more
 
     for name, evidence, collateral in _evidence(gathered):
         whole += fetch.follow(name, evidence, collateral + whole, get)
-    return whole, list(rows.values())
+    return whole, [row for key, row in rows.items() if not (absent.get(key) and absent[key] in had)]
 
 
 def _bundle(options: argparse.Namespace) -> int:
@@ -139,7 +153,8 @@ def _bundle(options: argparse.Namespace) -> int:
         else:
             Path(options.output).write_text(text)
     except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", where=options.output) from None
+        reason = str(error.strerror).lower()
+        raise UsageError(f"cannot be written: {reason}", where=options.output, hint="--output FILE") from None
     code = exit_code(answer(whole, question(at, None, None, None, None, offline=True)))
     if code == MissingCollateral.exit_code:
         say("this bundle does not verify at its time: collateral is missing")

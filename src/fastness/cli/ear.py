@@ -108,7 +108,10 @@ def write(results: Sequence[Result], path: str, key: jose.Private, nonce: bytes 
     appraisals = tuple(item for result in results for item in appraised(result))
     fresh = nonce if all(result.genuine for result in results) else None
     token = ear.write(appraisals, key, at=results[0].at, build=__version__, nonce=fresh, profile=profile)
-    files.write(Path(path), token.encode(), 0o600)
+    if path == "-":
+        print(token)
+    else:
+        files.write(Path(path), token.encode(), 0o600)
 
 
 def appraised(result: Result) -> tuple[Any, ...]:

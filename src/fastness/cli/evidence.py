@@ -57,7 +57,7 @@ def _show(options: argparse.Namespace) -> int:
     from fastness.collateral.gather import gather
 
     gathered = gather(options.paths)
-    if not gathered.evidence and gathered.collateral.certificates == () and not gathered.collateral.documents:
+    if not gathered.evidence and not any(gathered.collateral):
         raise gathered.problem or MalformedEvidence("evidence", 0, "evidence of a TEE we know", "none among the inputs")
     items = [(found, *_decoded(found)) for found in gathered.evidence]
     if options.json:
@@ -152,7 +152,8 @@ def _collect(options: argparse.Namespace) -> int:
     try:
         wanted = bytes.fromhex(options.report_data.removeprefix("0x"))
     except ValueError:
-        raise UsageError("report_data is written in hexadecimal", where="--report-data") from None
+        hint = "--report-data 5f3a…, up to 64 bytes"
+        raise UsageError("report_data is written in hexadecimal", where="--report-data", hint=hint) from None
     quote = devices.collect(wanted, options.device, Path(options.root))
     if options.output:
         _write(quote, Path(options.output))
@@ -172,7 +173,8 @@ def _write(quote: Quote, folder: Path) -> None:
         for name, data in _files(quote):
             (folder / f"{name}.bin").write_bytes(data)
     except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", where=os.fspath(folder)) from None
+        reason = str(error.strerror).lower()
+        raise UsageError(f"cannot be written: {reason}", where=os.fspath(folder), hint="--output FOLDER") from None
     print(f"{quote.tee} evidence is in {folder}", file=sys.stderr)
 
 

@@ -11,6 +11,9 @@ from fastness.errors import UsageError
 
 def write(path: Path, data: bytes, mode: int, *, exclusive: bool = False) -> None:
     """By a temporary file and a rename, so that nothing half-written is ever there."""
+    if not exclusive and (path.is_symlink() or (path.exists() and not path.is_file())):
+        _into(path, data)
+        return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -25,6 +28,20 @@ def write(path: Path, data: bytes, mode: int, *, exclusive: bool = False) -> Non
     except FileExistsError:
         raise UsageError("there is a file already", where=str(path), hint="name another, or remove it") from None
     except OSError as error:
-        raise UsageError(f"cannot be written: {(error.strerror or '').lower()}", where=str(path)) from None
+        raise _unwritten(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _into(path: Path, data: bytes) -> None:
+    """Into what nothing must take the place of: a pipe, a link, ``/dev/stdout``, which may be either."""
+    try:
+        with path.open("wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> UsageError:
+    hint = "name a file in a folder that is there and may be written to"
+    return UsageError(f"cannot be written: {(error.strerror or '').lower()}", where=str(path), hint=hint)

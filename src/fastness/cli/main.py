@@ -5,6 +5,7 @@ argparse, not click: it starts in a third of the time, and `fastness verify` is 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from fastness import __version__
 
 if TYPE_CHECKING:
     import argparse
+
+    from fastness.errors import FastnessError
 
 COMMANDS = {
     "demo": "see the whole flow on this machine, with nothing but this machine",
@@ -31,37 +34,59 @@ COMMANDS = {
     "diagram": "the architecture, drawn from the code's own tables",
     "help": "words on a topic",
 }
-FAILED = 70
 INTERRUPTED = 130
+_NO_ROOM = frozenset((errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""Errors of writing to stdout; every file that is written says so itself."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] in (["--version"], ["-V"]):
-        print(f"fastness {__version__}")
-        return 0
-    if not words or words[0] in ("-h", "--help"):
-        return _overview(sys.stdout if words else sys.stderr, 0 if words else 2)
-    from fastness.errors import FastnessError
-
     try:
-        return _command(_spoken(words))
-    except FastnessError as error:
-        return _fail(error)
+        code = _answered(words)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has left; say nothing more, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 141
-    except Exception as error:
-        if os.environ.get("FASTNESS_DEBUG"):
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
             raise
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        print("  hint this is a bug of ours; please report it with FASTNESS_DEBUG=1 and its traceback", file=sys.stderr)
-        return FAILED
+        _silence()
+        from fastness.cli.words import tell
+        from fastness.errors import UsageError
+
+        full = UsageError(f"the output cannot be written: {str(error.strerror).lower()}", hint="make room for it")
+        tell(full)
+        return full.exit_code
+
+
+def _answered(words: list[str]) -> int:
+    """One command's exit code, its errors told."""
+    if words[:1] in (["--version"], ["-V"]):
+        print(f"fastness {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help"):
+        return _overview(sys.stdout if words else sys.stderr, 0 if words else 2)
+    from fastness.errors import Bug, FastnessError
+
+    try:
+        return _command(_spoken(words))
+    except FastnessError as error:
+        return _fail(error, words)
+    except Exception as error:
+        if os.environ.get("FASTNESS_DEBUG") or (isinstance(error, OSError) and error.errno in _NO_ROOM):
+            raise
+        return _fail(Bug(error), words)
+
+
+def _silence() -> None:
+    """What is left of the output goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(words: list[str]) -> int:
@@ -127,18 +152,20 @@ def _nearest(word: str) -> str:
     return f"did you mean {close[0]!r}?" if close else "`fastness --help` lists the commands"
 
 
-def _fail(error: Exception) -> int:
-    from fastness.cli.words import tell
-    from fastness.errors import FastnessError
+def _fail(error: FastnessError, words: Sequence[str]) -> int:
+    from fastness.cli import words as said
 
     if os.environ.get("FASTNESS_DEBUG"):
         raise error
-    if not isinstance(error, FastnessError):
-        return FAILED
-    tell(error)
+    said.tell(error)
     # `run` and `deploy` pass the workload's own code through, so ours are moved out of its way
-    moved = 100 if sys.argv[1:2] and sys.argv[1] in ("run", "deploy") else 0
-    return moved + error.exit_code
+    command = next((word for word in words if word in COMMANDS), "")
+    code = (100 if command in ("run", "deploy") else 0) + error.exit_code
+    if "--json" in words and "--batch" not in words:
+        from fastness.result import ERROR, error_json
+
+        said.emit({"schema": ERROR, "error": error_json(error), "exit_code": code})
+    return code
 
 
 def _overview(stream: object, code: int) -> int:

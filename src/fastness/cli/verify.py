@@ -47,21 +47,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Answers; returns the exit code."""
     if options.batch:
-        if options.ear is not None or options.ear_key is not None or options.html is not None:
-            raise UsageError("an EAR or a page is of one run", where="--batch", hint="leave out --batch")
-        from fastness.cli.batch import serve
-
-        return serve(options)
+        return _batch(options)
     from fastness.attestation import answer, question
     from fastness.collateral.gather import gather
     from fastness.result import document, exit_code
 
+    alone = _alone(options)
     paths, anchors = _paths(options)
     gathered = gather(paths)
     at = options.at
     if at == "bundle":
         if not gathered.bundle_at:
-            raise UsageError("--at bundle without a bundle among the inputs", where="--at")
+            raise UsageError(
+                "--at bundle without a bundle among the inputs",
+                where="--at",
+                hint="fastness collateral bundle makes one",
+            )
         at = gathered.bundle_at
     asked = question(
         when(at),
@@ -80,21 +81,45 @@ def run(options: argparse.Namespace) -> int:
     for note in asked.supply.notes if asked.supply is not None else ():
         print(f"not fetched: {note}", file=sys.stderr)
     if options.html:
-        from pathlib import Path
-
-        from fastness.cli import files
-        from fastness.language import current
-        from fastness.page import html
-
-        files.write(Path(options.html), html(results, current()).encode(), 0o644)
+        _write_page(options.html, results)
     if options.json:
         from fastness.cli.words import emit
 
         emit(document(results))
-    else:
+    elif not alone:
         for result in results:
             _show(result)
     return exit_code(results)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    if options.ear is not None or options.ear_key is not None or options.html is not None:
+        raise UsageError("an EAR or a page is of one run", where="--batch", hint="leave out --batch")
+    from fastness.cli.batch import serve
+
+    return serve(options)
+
+
+def _write_page(place: str, results: Sequence[Result]) -> None:
+    from pathlib import Path
+
+    from fastness.cli import files
+    from fastness.language import current
+    from fastness.page import html
+
+    page = html(results, current())
+    if place == "-":
+        print(page)
+    else:
+        files.write(Path(place), page.encode(), 0o644)
+
+
+def _alone(options: argparse.Namespace) -> bool:
+    """Whether ``--html -`` or ``--ear -`` has stdout to itself: one document there is all anybody can read."""
+    wanted = [name for name in ("html", "ear") if getattr(options, name) == "-"]
+    if len(wanted) + options.json > 1:
+        raise UsageError("one document on stdout", where=f"--{wanted[0]}", hint=f"--{wanted[0]} FILE")
+    return bool(wanted)
 
 
 def _ear_key(options: argparse.Namespace) -> jose.Private | None:
@@ -149,7 +174,7 @@ def hexadecimal(option: str, text: str | None) -> bytes | None:
     except ValueError:
         value = b""
     if not 1 <= len(value) <= 64:
-        raise UsageError(f"{option} wants 1 to 64 bytes in hexadecimal", where=option)
+        raise UsageError(f"{option} wants 1 to 64 bytes in hexadecimal", where=option, hint=f"{option} 5f3a…, as drawn")
     return value
 
 
@@ -208,6 +233,8 @@ def flat(tree: Any, prefix: str = "") -> Sequence[tuple[str, str]]:
     for name, value in tree.items():
         if isinstance(value, dict):
             rows += flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple) and value and all(isinstance(item, dict) for item in value):
+            rows += flat({f"{name}[{index}]": item for index, item in enumerate(value)}, prefix)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             rows.append((prefix + name, text.lower() if isinstance(value, bool) else text))

@@ -46,5 +46,14 @@ def printable(text: str) -> str:
 
 def emit(document: dict[str, Any]) -> None:
     """One JSON document on stdout."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(as_json(document, indent=2) + "\n")
+
+
+def as_json(document: dict[str, Any], **form: Any) -> str:
+    """``document`` as JSON; escaped where stdout could not take it as it is (names of files that are not UTF-8)."""
+    text = json.dumps(document, ensure_ascii=False, **form)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(document, **form)
+    return text

@@ -1,8 +1,8 @@
 """Anchors a person names: ``nil`` for this machine's software root, or files of certificates and public keys.
 
-``FILE`` may hold PEM, DER, or a JSON web key or set of them; ``TEE:FILE`` limits what is in it to one TEE
-(``cca:iak.pem``). The record of a SEV launch (``fastness/sev-launch/v1``) holds keys that the tenant shares with the
-platform's firmware alone.
+``FILE`` may hold PEM, DER, JSON web keys, a COSE_Key, a trust anchor store of ccatoken (each key for one instance), or
+hexadecimal or base64 of these; ``TEE:FILE`` limits what is in it to one TEE (``cca:iak.pem``). The record of a SEV
+launch (``fastness/sev-launch/v1``) holds keys that the tenant shares with the platform's firmware alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastness import tee as tees
 from fastness.errors import MalformedEvidence, UsageError
@@ -17,7 +18,11 @@ from fastness.pki import anchors
 from fastness.pki.anchors import Anchors
 from fastness.wire import pem, x509
 
+if TYPE_CHECKING:
+    from fastness.collateral import jwk
+
 MAX_FILE = 1 << 20
+_FORMS = "PEM, DER, JSON web key, COSE_Key or a trust anchor store of ccatoken"
 _LAUNCH = b'"fastness/sev-launch/'
 
 
@@ -58,29 +63,56 @@ def _file(name: str) -> Anchors:
     prefix, colon, rest = name.partition(":")
     tee, path = (prefix, Path(rest)) if colon and prefix in tees.NAMES else ("*", Path(name))
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise UsageError(f"an anchor file holds at most {MAX_FILE} bytes", where=str(path))
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
     except OSError as error:
-        raise UsageError(f"the anchor file cannot be read: {error.strerror}", where=str(path)) from None
-    if data.lstrip()[:1] == b"{":
-        return _launch(tee, path, data) if _LAUNCH in data else _jwk(tee, path, data)
+        what = f"the anchor file cannot be read: {str(error.strerror).lower()}"
+        raise UsageError(what, where=str(path), hint="--anchors FILE, TEE:FILE or nil") from None
+    if len(data) > MAX_FILE:
+        raise UsageError(f"an anchor file holds at most {MAX_FILE} bytes", where=str(path), hint=_FORMS)
+    return _held(tee, path, data if b"-----BEGIN" in data else _plain(data))
+
+
+def _held(tee: str, path: Path, data: bytes) -> Anchors:
+    if data.lstrip()[:1] in (b"{", b"["):
+        return _launch(tee, path, data) if _LAUNCH in data else _keys(tee, path, data)
+    if _is_cbor(data):
+        return _keys(tee, path, data)
     blocks = pem.unarmour(data) if b"-----BEGIN" in data else [("", data)]
     rows = [row for label, der in blocks for row in (_row(tee, path, label, der),) if row is not None]
     if not rows:
-        raise UsageError("no certificate and no public key in the anchor file", where=str(path))
+        raise UsageError("no certificate and no public key in the anchor file", where=str(path), hint=_FORMS)
     return Anchors(tuple(rows))
 
 
-def _jwk(tee: str, path: Path, data: bytes) -> Anchors:
+def _plain(data: bytes) -> bytes:
+    """``data``, or what it is hexadecimal or base64 of."""
+    from fastness.collateral import text
+
+    return (text.decoded(data) if text.is_text(data) else None) or data
+
+
+def _is_cbor(data: bytes) -> bool:
+    """Whether ``data`` starts as an array or a map does (major types 4 and 5); JSON, PEM and DER do not."""
+    return bool(data) and data[0] >> 5 in (4, 5)
+
+
+def _keys(tee: str, path: Path, data: bytes) -> Anchors:
     from fastness.collateral import jwk
 
     try:
-        keys = jwk.parse(data)
+        keys = jwk.of_cose(data) if _is_cbor(data) else jwk.parse(data)
     except MalformedEvidence as error:
-        raise UsageError(f"not a JSON web key: {error.what}", where=str(path)) from None
-    rows = [anchors.from_key(tee, kid or path.name, key, simulated=tee == "nil") for kid, key in keys]
-    return Anchors(tuple(rows))
+        raise UsageError(f"not a JSON web key or COSE_Key: {error.what}", where=str(path), hint=_FORMS) from None
+    if tee not in ("*", "cca") and any(item.line for item in keys):
+        raise UsageError(f"a trust anchor store of CCA vouches for nothing of {tee}", where=str(path))
+    return Anchors(tuple(_named(item, tee, path) for item in keys))
+
+
+def _named(item: jwk.Named, tee: str, path: Path) -> anchors.Anchor:
+    whose = "cca" if item.line else tee
+    row = anchors.from_key(whose, item.name or path.name, item.key, simulated=tee == "nil")
+    return row._replace(line=item.line)
 
 
 def _launch(tee: str, path: Path, data: bytes) -> Anchors:
@@ -102,11 +134,13 @@ def _row(tee: str, path: Path, label: str, der: bytes) -> anchors.Anchor | None:
             return anchors.from_certificate(tee, x509.certificate(der), simulated=simulated)
     except MalformedEvidence:
         if label:
-            raise UsageError("the anchor file holds a damaged certificate", where=str(path)) from None
+            raise UsageError(
+                "the anchor file holds a damaged certificate", where=str(path), hint="get it again"
+            ) from None
     if label not in ("PUBLIC KEY", "FASTNESS SIMULATED ROOT", ""):
         return None
     try:
         name = "nil" if label == "FASTNESS SIMULATED ROOT" else tee
         return anchors.from_key(name, path.name, x509.parse_public_key(der), simulated=simulated)
     except MalformedEvidence as error:
-        raise UsageError(f"not a certificate or public key: {error.what}", where=str(path)) from None
+        raise UsageError(f"not a certificate or public key: {error.what}", where=str(path), hint=_FORMS) from None

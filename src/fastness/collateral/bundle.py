@@ -17,13 +17,17 @@ from fastness.collateral.text import BUNDLE
 def make(gathered: Gathered, at: datetime) -> dict[str, Any]:
     """The bundle of ``gathered``, in a fixed order: the same inputs give the same file."""
     collateral = gathered.collateral
-    rows = [(found.tee, found.data, found.source) for found in gathered.evidence]
+    # evidence that came in a request or certificate is bound to its key: that travels whole
+    rows = [
+        (found.tee, found.carrier.raw, found.source) if found.carrier else (found.tee, found.data, found.source)
+        for found in gathered.evidence
+    ]
     rows += [("certificate", item.raw, item.subject_cn) for item in collateral.certificates]
     rows += [("crl", item.raw, item.issuer_cn) for item in collateral.crls]
     assembled = {"quote", "signature", "ak", "pcrs", "hcl_report", "event_log"}
     rows += [(item.kind, item.data, item.source) for item in collateral.documents if item.kind not in assembled]
     items = [
         {"kind": kind, "source": place(source), "data": base64.b64encode(data).decode()}
-        for kind, data, source in sorted(rows, key=lambda row: (row[0], row[1]))
+        for kind, data, source in sorted(set(rows))
     ]
     return {"schema": BUNDLE, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "items": items}

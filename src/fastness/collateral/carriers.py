@@ -44,7 +44,8 @@ def of_certificate(certificate: x509.Certificate) -> list[tuple[Carrier, bytes]]
     # a certificate issued by somebody else is not proof of possession; TLS is. Only a self-issued one can be checked
     own = certificate.issuer == certificate.subject
     signed = not own or _holds(certificate.key, certificate.algorithm, certificate.signature, certificate.tbs)
-    return [(Carrier("certificate", certificate.key.raw, oid, signed), value) for oid, value in found]
+    carrier = Carrier("certificate", certificate.key.raw, "", signed, raw=certificate.raw)
+    return [(carrier._replace(oid=oid), value) for oid, value in found]
 
 
 def of_request(data: bytes) -> list[tuple[Carrier, bytes]] | None:
@@ -64,7 +65,8 @@ def of_request(data: bytes) -> list[tuple[Carrier, bytes]] | None:
     except (MalformedEvidence, IndexError):
         return None
     signed = _holds(key, name, signature, top[0].raw)
-    return [(Carrier("request", key.raw, oid, signed), value) for oid, value in extensions if carries(oid)]
+    carrier = Carrier("request", key.raw, "", signed, raw=data)
+    return [(carrier._replace(oid=oid), value) for oid, value in extensions if carries(oid)]
 
 
 def _requested(attributes: der.Node) -> list[tuple[str, bytes]]:

@@ -42,7 +42,8 @@ def plan(tee: str, evidence: Any, collateral: Collateral) -> list[Wanted]:
     if tee == "snp":
         report = tees.load("snp").unparse(evidence)[:0x4A0]
         vlek = len(report) > 0x4C and report[0x48] >> 2 & 7 == 1
-        return kds.of_report(report, vlek=vlek) if len(report) == 0x4A0 else []
+        names = [item.subject_cn for item in collateral.certificates]
+        return kds.of_report(report, vlek=vlek, names=names) if len(report) == 0x4A0 else []
     if tee == "nvgpu":
         return rim.of_report(evidence, collateral.certificates, [item.data for item in collateral.of("rim")])
     return []

@@ -73,7 +73,8 @@ def _inputs(sources: Iterable[Source], heap: Heap) -> Iterator[tuple[str, bytes]
 
 def _small(size: int, where: str) -> None:
     if size > MAX_FILE:
-        raise UsageError(f"an input holds at most {MAX_FILE} bytes", where=where)
+        hint = "evidence and collateral are smaller: name the file it was taken from"
+        raise UsageError(f"an input holds at most {MAX_FILE} bytes", where=where, hint=hint)
 
 
 def _path(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
@@ -82,8 +83,9 @@ def _path(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
             yield name, _read(name)
             return
     except (OSError, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error).lower()
         raise UsageError(
-            f"cannot be read: {str(getattr(error, 'strerror', None) or error).lower()}", where=name
+            f"cannot be read: {reason}", where=name, hint="name files and folders that are there"
         ) from None
     yield from _folder(name, heap)
 
@@ -115,7 +117,7 @@ def _read(path: str) -> bytes:
         if stat.S_ISFIFO(status.st_mode) or path.startswith(("/dev/fd/", "/proc/")):
             os.set_blocking(handle, True)
         elif not stat.S_ISREG(status.st_mode):
-            raise UsageError("not a file", where=path)
+            raise UsageError("not a file", where=path, hint="name a file, a folder, or - for standard input")
         data = file.read(MAX_FILE + 1)
     _small(len(data), path)
     return data

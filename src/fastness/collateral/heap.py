@@ -22,7 +22,7 @@ class Carrier(NamedTuple):
     """A certificate request or certificate that carries evidence, and the key the evidence must be bound to.
 
     ``spki`` is the DER SubjectPublicKeyInfo; ``claims`` the claims buffer of DICE tagged evidence, or empty;
-    ``signed`` whether the signature by that very key holds.
+    ``signed`` whether the signature by that very key holds; ``raw`` the whole of it.
     """
 
     kind: str
@@ -30,6 +30,7 @@ class Carrier(NamedTuple):
     oid: str
     signed: bool
     claims: bytes = b""
+    raw: bytes = b""
 
 
 class Found(NamedTuple):

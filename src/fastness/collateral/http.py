@@ -7,12 +7,15 @@ Retried: 429 and 503 (after ``Retry-After``, at most :data:`MAX_WAIT`), 500, 502
 from __future__ import annotations
 
 import http.client
+import io
+import socket
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastness import __version__
 from fastness.errors import RemoteError
@@ -20,7 +23,14 @@ from fastness.errors import RemoteError
 MAX_BODY = 8 << 20
 MAX_WAIT = 60.0
 CHUNK = 64 * 1024
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _RETRIED = frozenset((429, 500, 502, 503, 504))
+
+
+class Unreachable(RemoteError):
+    """Nobody answers at this address, or not in time."""
+
+    kind = "unreachable"
 
 
 class NotThere(RemoteError):
@@ -36,6 +46,50 @@ class Answer:
     url: str
     headers: Mapping[str, str]
     body: bytes
+
+
+class _Reader(io.RawIOBase):
+    """What a socket gives until ``until``: drips do not hold us, be they of the head of an answer or of its body."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, until: float, clock: Callable[[], float]) -> None:
+        self._raw, self._sock, self._until, self._clock = raw, sock, until, clock
+        self._timeout = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - self._clock()
+        if left <= 0:
+            raise TimeoutError("it answers too slowly")
+        self._sock.settimeout(min(left, self._timeout or left))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens connections whose answers must be whole at ``until``."""
+
+    def __init__(self, until: float, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._until, self._clock = until, clock
+
+    def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
+        def answer(sock: socket.socket, *rest: Any, **named: Any) -> http.client.HTTPResponse:
+            response = http.client.HTTPResponse(sock, *rest, **named)
+            raw: Any = response.fp.detach()
+            response.fp = io.BufferedReader(_Reader(raw, sock, self._until, self._clock))
+            return response
+
+        def connect(host: str, **settings: Any) -> Any:
+            connection = http_class(host, **settings)
+            connection.response_class = answer
+            return connection
+
+        return super().do_open(connect, req, **options)
 
 
 class _SameHost(urllib.request.HTTPRedirectHandler):
@@ -114,7 +168,7 @@ class Client:
             headers["Content-Type"] = content_type
         self.progress(f"asking {url}")
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - the scheme was checked
-        opener = urllib.request.build_opener(_SameHost)
+        opener = urllib.request.build_opener(_SameHost, _Handler(self.clock() + self.deadline, self.clock))
         try:
             with opener.open(request, timeout=self.timeout) as reply:
                 if reply.status != 200:
@@ -127,7 +181,8 @@ class Client:
                 raise _refusal(error, url) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            raise _Again(RemoteError(f"{url} cannot be reached: {reason}", hint="check network and proxy")) from None
+            kind = Unreachable if isinstance(error, urllib.error.URLError | TimeoutError) else RemoteError
+            raise _Again(kind(f"{url} cannot be reached: {reason}", hint="check network and proxy")) from None
 
     def _body(self, reply: http.client.HTTPResponse, url: str) -> bytes:
         until = self.clock() + self.deadline
@@ -156,6 +211,9 @@ class _Again(Exception):
 def _refusal(error: urllib.error.HTTPError, url: str) -> Exception:
     if error.code in (400, 403, 404, 410):
         return NotThere(f"{url} is not there (status {error.code})", hint="the service does not know this machine")
+    if error.code in _REDIRECTS:
+        place = (error.headers.get("Location") or "")[:200]
+        return RemoteError(f"{url} redirects to another host", hint=f"configure {place}, if that is the service")
     reason = RemoteError(f"{url} refused with status {error.code}", hint="try again later, or use a mirror")
     if error.code not in _RETRIED:
         return reason

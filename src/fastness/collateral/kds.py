@@ -6,6 +6,10 @@ cannot be had here: it is the cloud's, and travels with the evidence.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
 from fastness.collateral.wanted import KDS, Wanted, base
 
 LINES = {"milan": "Milan", "genoa": "Genoa", "bergamo": "Genoa", "siena": "Genoa", "turin": "Turin", "venice": "Venice"}
@@ -47,10 +51,13 @@ def crl(line: str, kind: str) -> Wanted:
     return Wanted(f"kds{path}", base(KDS) + path, ("crl",))
 
 
-def of_report(report: bytes, *, vlek: bool) -> list[Wanted]:
-    """What an SNP report (its first 0x1E0 bytes) wants. A version 2 report names no processor: Milan, then Genoa."""
+def of_report(report: bytes, *, vlek: bool, names: Iterable[str] = ()) -> list[Wanted]:
+    """What an SNP report (its first 0x1E0 bytes) wants.
+
+    A version 2 report names no processor: its line is that of the issuers (``names``) that are there; Milan or Genoa.
+    """
     version = int.from_bytes(report[:4], "little")
-    lines = [line_of(report[0x188], report[0x189])] if version >= 3 else ["Milan", "Genoa"]
+    lines = [line_of(report[0x188], report[0x189])] if version >= 3 else _old_lines(names)
     chip, tcb = report[0x1A0:0x1E0], report[0x180:0x188]
     kind = "vlek" if vlek else "vcek"
     found: list[Wanted] = []
@@ -60,4 +67,12 @@ def of_report(report: bytes, *, vlek: bool) -> list[Wanted]:
         if not vlek and any(chip):
             found.append(vcek(line, chip, tcb))
         found += [issuers(line, kind), crl(line, kind)]
-    return found
+    if len(lines) == 1:
+        return found
+    return [replace(item, alternative=re.sub("/v1/[A-Za-z]+/", "/v1/*/", item.key)) for item in found]
+
+
+def _old_lines(names: Iterable[str]) -> list[str | None]:
+    told = {name.rpartition("-")[2] for name in names if name.startswith(("ARK-", "SEV-"))}
+    old: list[str | None] = ["Milan", "Genoa"]
+    return [line for line in old if line in told] or old

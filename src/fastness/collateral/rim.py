@@ -71,18 +71,24 @@ def of_report(evidence: Any, certificates: Sequence[x509.Certificate], manifests
     status.
     """
     found: list[Wanted] = []
-    version = evidence.vbios
-    if evidence.kind == "switch":
-        found += [switch(version)] if version else []
-    else:
-        chip = evidence.text(_CHIP_INFO) or _chip(certificates)
-        stated = evidence.text(_DRIVER)
-        project, project_sku, chip_sku = (evidence.text(kind) for kind in (_PROJECT, _PROJECT_SKU, _CHIP_SKU))
-        found += [driver(chip, stated)] if chip and stated else []
-        known = version and project and project_sku and chip_sku
-        found += [vbios(project, project_sku, chip_sku, version)] if known else []
+    with contextlib.suppress(UsageError):  # a version that names no manifest: nobody has signed the report yet
+        found = list(_manifests(evidence, certificates))
     inside = (item for manifest in _read(manifests) for item in manifest.signed.certificates)
     return found + _statuses({item.raw: item for item in (*certificates, *inside)}.values())
+
+
+def _manifests(evidence: Any, certificates: Sequence[x509.Certificate]) -> Iterator[Wanted]:
+    version = evidence.vbios
+    if evidence.kind == "switch":
+        if version:
+            yield switch(version)
+        return
+    chip, stated = evidence.text(_CHIP_INFO) or _chip(certificates), evidence.text(_DRIVER)
+    if chip and stated:
+        yield driver(chip, stated)
+    project, project_sku, chip_sku = (evidence.text(kind) for kind in (_PROJECT, _PROJECT_SKU, _CHIP_SKU))
+    if version and project and project_sku and chip_sku:
+        yield vbios(project, project_sku, chip_sku, version)
 
 
 def _statuses(certificates: Collection[x509.Certificate]) -> list[Wanted]:

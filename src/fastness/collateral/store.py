@@ -2,7 +2,7 @@
 
 What is here is trusted no more than any other input: signatures are checked at every use, and nothing is served past
 the end of its signed validity. ``evaluations.json`` remembers the highest TCB evaluation number that was seen for each
-TEE and FMSPC, and since when: older collateral offered later is a roll-back.
+TEE, FMSPC and root, and since when: older collateral offered later is a roll-back.
 """
 
 from __future__ import annotations

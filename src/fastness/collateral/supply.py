@@ -41,22 +41,26 @@ class Supply:
             try:
                 return fetch.obtain(wanted, store, self.network if host not in dead else None, at=at)
             except RemoteError as error:
-                self.notes.append(error.what)
-                if "cannot be reached" in error.what:  # what else it would give is looked for in the cache only
+                if not (wanted.alternative and error.kind == "not-there"):
+                    self.notes.append(error.what)
+                if error.kind == "unreachable":  # what else it would give is looked for in the cache only
                     dead.add(host)
                 return None
 
         found = fetch.follow(tee, evidence, collateral, get)
         return found if found != Collateral() else None
 
-    def evaluation(self, claims: Claims, *, at: datetime) -> list[Finding]:
-        """The finding ``collateral.evaluation-number`` when Intel's collateral is older than what was seen before."""
+    def evaluation(self, claims: Claims, root: str, *, at: datetime) -> list[Finding]:
+        """The finding ``collateral.evaluation-number`` when collateral is older than what was seen before.
+
+        What was seen under another ``root`` (of a test, named with ``--anchors``) says nothing of Intel's.
+        """
         if datetime.now(UTC) - at > RECENT:
             return []
         from fastness.collateral.store import Store, folder
 
         number, fmspc = int(claims.collateral["evaluation_number"]), str(claims.extra.get("fmspc", ""))
-        highest = Store(folder()).evaluation(f"{claims.tee}/{fmspc}", number, at)
+        highest = Store(folder()).evaluation(f"{claims.tee}/{fmspc}/{root}", number, at)
         if highest is None:
             return []
         return [

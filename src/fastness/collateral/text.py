@@ -26,6 +26,7 @@ _BEARERS = frozenset((
     "tdquote", "hclreport", "ccreport", "certchain", "certificate", "certificates", "certs", "vcek", "vlek",
     "auxblob", "outblob", "cceventlog", "eventlog", "quotecollateral", "collateral", "akpublic", "akpub", "akcert",
     "ekcert", "pckcrl", "rootcacrl",
+    "attestationreporthexstr", "certchainbase64encoded", "nvidiapayload", "intelquote", "rim",
 ))  # fmt: skip
 """Names under which short strings hold evidence or collateral in the JSON of common producers, without case, ``_`` and
 ``-``. Other strings must say themselves what they are (:func:`_telling`), or be long enough for a report."""
@@ -200,7 +201,8 @@ def _borne(value: Any, depth: int, name: str = "") -> Iterator[bytes]:
         yield from tpm_forms.trustee(value)
     elif isinstance(value, dict | list) and depth <= MAX_NESTING:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _borne(item, depth + 1, str(key))
+            # Veraison's sessions: {"type": media type, "value": base64} under a name that says what it is
+            yield from _borne(item, depth + 1, name if key == "value" else str(key))
 
 
 def _bytes(text: str) -> bytes:

@@ -33,6 +33,7 @@ class Wanted:
         holds: text that a right document holds (the FMSPC), empty for none.
         headers: response headers that carry the issuer chain as URL-encoded PEM.
         body: POSTed when not empty.
+        alternative: shared by those of which only one can be there: that the others are not is no failure.
     """
 
     key: str
@@ -42,3 +43,4 @@ class Wanted:
     headers: tuple[str, ...] = ()
     body: bytes = b""
     content_type: str = ""
+    alternative: str = ""

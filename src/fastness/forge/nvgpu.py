@@ -3,8 +3,8 @@
 Keys of ``make``'s spec, all optional: ``kind`` (``gpu``, ``switch``), ``chip``, ``driver_version``, ``vbios_version``
 (``96.00.9F.00.01``), ``nonce``, ``fwid`` (hexadecimal), ``fwid_form`` (``device-id`` as Hopper, ``tcb-info`` as
 Blackwell), ``feature`` (``spt``, ``mpt``, ``ppcie``), ``nvdec0`` (whether it is on), ``padding`` (zeros after it),
-``manifests`` and ``ocsp`` (whether they come along), ``opaque`` (type to hexadecimal, to add or replace), ``at`` and
-``lie``, one of :data:`LIES` or :data:`DOUBTS`.
+``manifests`` and ``ocsp`` (whether they come along), ``opaque`` (type to hexadecimal, to add or replace), ``header``
+(whether the opaque data has one, as since driver 620), ``at`` and ``lie``, one of :data:`LIES` or :data:`DOUBTS`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ DOUBTS = {
     "indices": "nvgpu.indices",
     "rim-version": "nvgpu.rim",
     "rim-expired": "nvgpu.rim",
+    "rim-floor": "nvgpu.rim",
     "ocsp-stale": "nvgpu.revocation",
     "ocsp-other": "nvgpu.revocation",
     "ocsp-unknown": "nvgpu.revocation",
@@ -204,8 +205,11 @@ def _report(scene: _Scene) -> bytes:
         bytes((index + 1, layout.DMTF, len(value) + 3, 0, 0x33, len(value), 0)) + value
         for index, value in measurements.items()
     )
-    opaque = b"".join(
-        kind.to_bytes(2, "little") + len(value).to_bytes(2, "little") + value for kind, value in _opaque(scene).items()
+    header = layout.OPAQUE_MAGIC + bytes((0, 0, layout.OPAQUE_MAJOR, 0, 0, 0)) if spec.get("header") else b""
+    meaning = b"\x82\0" if header else b""
+    opaque = header + b"".join(
+        kind.to_bytes(2, "little") + meaning + len(value).to_bytes(2, "little") + value
+        for kind, value in _opaque(scene).items()
     )
     request = bytes((layout.VERSION, layout.REQUEST_CODE, 1, 0xFF)) + nonce + b"\0"
     head = bytes((layout.VERSION, layout.RESPONSE_CODE, 0, 0, len(measurements)))
@@ -232,7 +236,7 @@ def _opaque(scene: _Scene) -> dict[int, bytes]:
     found[layout.FWID] = scene.fwid
     if "feature" in spec:
         numbers = {name: number for number, name in layout.FEATURES.items()}
-        found[layout.FEATURE] = bytes((numbers[spec["feature"]],))
+        found[layout.FEATURE] = bytes((numbers[spec["feature"]], 0))
     found |= {int(kind): bytes.fromhex(value) for kind, value in spec.get("opaque", {}).items()}
     return found
 
@@ -251,7 +255,9 @@ def _manifests(scene: _Scene) -> list[bytes]:
         own[_DRIVER_OWN[0]] = (values[_DRIVER_OWN[0]],)
     if not scene.spec.get("nvdec0") and not scene.switch:
         driver[layout.NVDEC0_INDEX] = (other,)  # as released; an NVDEC0 that is off measures otherwise
-    found = [] if scene.switch else [vendor.manifest(version, scene.chip, driver, COUNT, chain)]
+    found = (
+        [] if scene.switch else [vendor.manifest(version, scene.chip, driver, COUNT, chain, floor=lie == "rim-floor")]
+    )
     found.append(vendor.manifest(scene.vbios, scene.chip, own, COUNT, chain))
     if lie == "rim-altered":
         found[0] = found[0].replace(other.hex().encode(), bytes(48).hex().encode(), 1)

@@ -79,9 +79,18 @@ def sign_raw(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
 
 
 def manifest(
-    version: str, product: str, allowed: Mapping[int, Sequence[bytes]], count: int, chain: Sequence[Link]
+    version: str,
+    product: str,
+    allowed: Mapping[int, Sequence[bytes]],
+    count: int,
+    chain: Sequence[Link],
+    *,
+    floor: bool = False,
 ) -> bytes:
-    """A signed manifest that lists indices 0 to ``count`` - 1 and gives values for those in ``allowed``."""
+    """A signed manifest that lists indices 0 to ``count`` - 1 and gives values for those in ``allowed``.
+
+    With ``floor``, one record more asks for a least security version in the opaque data.
+    """
     rows = []
     for index in sorted({*range(count), *allowed}):
         values = allowed.get(index, (bytes(48),))
@@ -89,6 +98,11 @@ def manifest(
         rows.append(
             f'<s:Resource type="Measurement" index="{index}" active="{index in allowed}" '
             f'alternatives="{len(values)}" {hashes} name="Measurement_{index}" size="48"/>'
+        )
+    if floor:
+        rows.append(
+            '<s:Resource type="Measurement" index="65573" active="True" name="svn" '
+            'xmlns:o="https://example.invalid/opaque-data" o:minSvn="1"/>'
         )
     body = (
         '<s:SoftwareIdentity xmlns:s="http://standards.iso.org/iso/19770/-2/2015/schema.xsd" '

@@ -13,6 +13,9 @@ TAG_SIGN1 = 18
 ALG = 1
 """Label of the algorithm header parameter (RFC 9052 section 3.1)."""
 
+CRIT = 2
+"""Label of the parameter that lists those a reader must understand (RFC 9052 section 3.1)."""
+
 ES256, ES384, ES512, EDDSA = -7, -35, -36, -8
 """COSE algorithm identifiers (RFC 9053 section 2)."""
 
@@ -72,6 +75,9 @@ def from_value(value: Any, field: str, offset: int = 0) -> Sign1:
     headers = _headers(protected) if len(protected) <= MAX_REMEMBERED else cbor.decode(protected)
     if not isinstance(headers, dict):
         raise MalformedEvidence(f"{field}.protected", offset, "a map", type(headers).__name__)
+    if CRIT in headers or CRIT in unprotected:
+        # what is there must be understood, and nothing beyond the algorithm is (RFC 9052 section 3.1)
+        raise MalformedEvidence(f"{field}.crit", offset, "no critical header parameters", repr(headers.get(CRIT))[:40])
     if ALG in headers and ALG in unprotected:
         raise MalformedEvidence(f"{field}.unprotected", offset, "no second algorithm", "alg in both headers")
     return Sign1(protected, dict(headers), unprotected, payload, signature, tagged)

@@ -19,6 +19,7 @@ _NOT_CHECKED = (
 )
 _SPANS = {
     "realm.rim": "measurements.rim",
+    **{f"realm.rem[{index}]": f"measurements.rem{index}" for index in range(layout.REMS)},
     "realm.challenge": "report_data",
     "realm.personalisation": "cca.personalisation",
     "platform.instance_id": "hardware_id",
@@ -65,7 +66,7 @@ def _extra(evidence: Evidence) -> dict[str, Any]:
         "realm_hash_algorithm": realm.hash_algorithm,
         "realm_key": layout.CURVES[realm.curve][0],
         "realm_instance_id": None if realm.instance_id is None else realm.instance_id.hex(),
-        "mec_policy": None if realm.mec_policy is None else ("shared", "private")[realm.mec_policy],
+        "mec_policy": None if realm.mec_policy is None else layout.MEC_POLICIES[realm.mec_policy],
         "lfa_policy": None if realm.lfa_policy is None else ("disallow", "allow")[realm.lfa_policy],
         "devices_hash": None if realm.devices_hash is None else realm.devices_hash.hex(),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVIDENCE
 from fastness.tee.cca import layout as at
-from fastness.tee.cca import tokens
+from fastness.tee.cca import places, tokens
 from fastness.tee.cca.tokens import Platform, Realm
 from fastness.wire import cbor, cose
 from fastness.wire.hexdump import Span
@@ -33,25 +34,51 @@ class Evidence:
 
     @property
     def spans(self) -> dict[str, Span]:
-        """Where the fields stand in the received bytes."""
-        raw = unparse(self)
-        found: dict[str, Span] = {}
-        for message, values in (
-            (self.platform_message, tokens.platform_fields(self.platform)),
-            (self.realm_message, tokens.realm_fields(self.realm)),
-        ):
-            start = raw.find(message.payload)
-            name = "platform" if message is self.platform_message else "realm"
-            after = start + len(message.payload)
-            found[f"{name}.signature"] = Span(
-                f"{name}.signature", raw.find(message.signature, after), len(message.signature)
-            )
-            for label, field, value in values:
-                place = raw.find(cbor.encode(label), start)
-                offset = raw.find(value, place)
-                if value and 0 <= place <= offset < after:
-                    found[f"{name}.{field}"] = Span(f"{name}.{field}", offset, len(value))
-        return found
+        """Where the fields stand in the received bytes: the content of strings, the whole of everything else."""
+        return {name: span for name, span, _ in _fields(self)}
+
+
+def _fields(evidence: Evidence) -> Iterator[tuple[str, Span, Any]]:
+    """Every claim and signature: its name, place and value. A message whose string came in chunks has no places."""
+    raw = unparse(evidence)
+    for which, message, names in (
+        ("platform", evidence.platform_message, tokens.PLATFORM_NAMES),
+        ("realm", evidence.realm_message, tokens.REALM_NAMES),
+    ):
+        start = raw.find(message.payload)
+        if start < 0:
+            continue
+        for label, value, begin, end in places.members(raw, start):
+            yield from _claim(raw, f"{which}.{names.get(label, f'claim {label!r:.40}')}", value, begin, end)
+        yield from _whole(raw, f"{which}.signature", message.signature, start + len(message.payload))
+    yield from _whole(raw, "devices", evidence.devices)
+
+
+def _whole(raw: bytes, name: str, value: bytes, after: int = 0) -> Iterator[tuple[str, Span, Any]]:
+    begin = raw.find(value, after)
+    if value and begin >= 0:
+        yield name, Span(name, begin, len(value)), value
+
+
+def _claim(raw: bytes, name: str, value: Any, begin: int, end: int) -> Iterator[tuple[str, Span, Any]]:
+    if name not in ("platform.sw_components", "realm.rem"):
+        yield _field(raw, name, value, begin, end)
+        return
+    for index, item, start, stop in places.members(raw, begin):
+        if not isinstance(item, dict):
+            yield _field(raw, f"{name}[{index}]", item, start, stop)
+            continue
+        for label, part, first, last in places.members(raw, start):
+            known = at.COMPONENT.get(label)
+            inner = known.name if known is not None else f"{label!r:.40}"
+            yield _field(raw, f"{name}[{index}].{inner}", part, first, last)
+
+
+def _field(raw: bytes, name: str, value: Any, begin: int, end: int) -> tuple[str, Span, Any]:
+    """The content of a string is the last of its item; one in chunks is shown with the heads between them."""
+    content = value.encode() if isinstance(value, str) else value
+    size = len(content) if isinstance(content, bytes) and raw[begin] & 0x1F != 0x1F else end - begin
+    return name, Span(name, end - size, size), value
 
 
 def recognise(data: bytes) -> bool:
@@ -138,19 +165,30 @@ def unparse(evidence: Evidence) -> bytes:
     return evidence.irregular or _encode(evidence)
 
 
+_MEANINGS = {
+    "platform.challenge": "hash of the realm attestation key",
+    "platform.implementation_id": "names the design of the platform",
+    "platform.instance_id": "names the platform attestation key",
+    "platform.config": "implementation-defined options",
+    "platform.signature": "by the platform attestation key",
+    "realm.challenge": "chosen by the realm: binds nonce, session and keys",
+    "realm.personalisation": "given by the host at creation, fixed since",
+    "realm.rim": "what the realm started with",
+    "realm.rak": "realm attestation key",
+    "realm.signature": "by the realm attestation key",
+    "devices": "claims of devices, which the realm token holds the hash of",
+}
+
+
 def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
     """Every field as (name, offset, size, meaning)."""
-    meanings = {
-        "platform.challenge": "hash of the realm attestation key",
-        "platform.implementation_id": "names the design of the platform",
-        "platform.instance_id": "names the platform attestation key",
-        "platform.config": "implementation-defined options",
-        "platform.signature": "by the platform attestation key",
-        "realm.challenge": "chosen by the realm: binds nonce, session and keys",
-        "realm.personalisation": "given by the host at creation, fixed since",
-        "realm.rim": "what the realm started with",
-        "realm.rak": "realm attestation key",
-        "realm.signature": "by the realm attestation key",
-    }
-    rows = [(name, span.offset, span.size, meanings.get(name, "")) for name, span in evidence.spans.items()]
+    rows = [(name, span.offset, span.size, _meaning(name, value)) for name, span, value in _fields(evidence)]
     return sorted(rows, key=lambda row: row[1])
+
+
+def _meaning(name: str, value: Any) -> str:
+    if name == "platform.lifecycle":
+        return f"0x{value:04x} {at.LIFECYCLES[value >> 8]}"
+    if name == "realm.mec_policy" and isinstance(value, int):
+        return at.MEC_POLICIES[value]
+    return _MEANINGS.get(name, str(value)[:200] if isinstance(value, str | int) else "")

@@ -34,6 +34,7 @@ MANUFACTURING = 2403
 
 PERSONALISATION, REALM_HASH, RAK, RIM, REM, RAK_HASH = 44235, 44236, 44237, 44238, 44239, 44240
 MEC_POLICY, LFA_POLICY, DEVICES_HASH = 44243, 44244, 44257
+MEC_POLICIES = ("shared", "private")
 
 HASHES = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 """Names as in the IANA Named Information Hash Algorithm Registry, to sizes in bytes."""

@@ -13,6 +13,35 @@ from fastness.errors import MalformedEvidence
 from fastness.tee.cca import layout as at
 from fastness.wire import cbor
 
+PLATFORM_NAMES = {
+    at.PROFILE: "profile",
+    at.CHALLENGE: "challenge",
+    at.IMPLEMENTATION_ID: "implementation_id",
+    at.INSTANCE_ID: "instance_id",
+    at.CONFIG: "config",
+    at.LIFECYCLE: "lifecycle",
+    at.SW_COMPONENTS: "sw_components",
+    at.VERIFICATION_SERVICE: "verification_service",
+    at.HASH_ALGORITHM: "hash_algorithm",
+    at.CLIENT_ID: "client_id",
+    at.MANUFACTURING: "manufacturing_config",
+}
+REALM_NAMES = {
+    at.PROFILE: "profile",
+    at.CHALLENGE: "challenge",
+    at.PERSONALISATION: "personalisation",
+    at.RIM: "rim",
+    at.REM: "rem",
+    at.REALM_HASH: "hash_algorithm",
+    at.RAK: "rak",
+    at.RAK_HASH: "rak_hash_algorithm",
+    at.INSTANCE_ID: "instance_id",
+    at.MEC_POLICY: "mec_policy",
+    at.LFA_POLICY: "lfa_policy",
+    at.DEVICES_HASH: "devices_hash",
+}
+"""Claim to its name, as findings and ``evidence show`` spell it."""
+
 NAMES = {at.PLATFORM: "platform token", at.REALM: "realm token", at.DEVICES: "device claims"}
 
 
@@ -206,11 +235,21 @@ def realm(payload: bytes, base: int) -> Realm:
         curve=curve,
         point=point,
         instance_id=claims.ueid(at.INSTANCE_ID, "instance_id") if second or at.INSTANCE_ID in body else None,
-        mec_policy=claims.number(at.MEC_POLICY, "mec_policy", 0, 1) if second or at.MEC_POLICY in body else None,
+        mec_policy=_mec_policy(claims) if second or at.MEC_POLICY in body else None,
         lfa_policy=claims.number(at.LFA_POLICY, "lfa_policy", 0, 1) if at.LFA_POLICY in body else None,
         devices_hash=claims.hashed(at.DEVICES_HASH, "devices_hash") if at.DEVICES_HASH in body else None,
         unknown=claims.unknown(),
     )
+
+
+def _mec_policy(claims: _Map) -> int:
+    """0 shared, 1 private; veraison/ccatoken wrote the words in early 2026."""
+    if isinstance(claims.body.get(at.MEC_POLICY), str):
+        word = claims.text(at.MEC_POLICY, "mec_policy")
+        if word not in at.MEC_POLICIES:
+            raise claims.bad("mec_policy", " or ".join(at.MEC_POLICIES), word)
+        return at.MEC_POLICIES.index(word)
+    return claims.number(at.MEC_POLICY, "mec_policy", *range(len(at.MEC_POLICIES)))
 
 
 def _rem(claims: _Map) -> tuple[bytes, ...]:
@@ -237,25 +276,3 @@ def _rak(claims: _Map, rak: bytes) -> tuple[int, bytes]:
     if 3 in key and key[3] not in codes:
         raise claims.bad("rak.alg", f"the algorithm of curve {curve}", key[3])
     return curve, key[-2] + key[-3]
-
-
-def platform_fields(claims: Platform) -> list[tuple[int, str, bytes]]:
-    """Label, name and raw value of the platform claims that have a place of their own."""
-    return [
-        (at.CHALLENGE, "challenge", claims.challenge),
-        (at.IMPLEMENTATION_ID, "implementation_id", claims.implementation_id),
-        (at.INSTANCE_ID, "instance_id", claims.instance_id),
-        (at.CONFIG, "config", claims.config),
-        (at.LIFECYCLE, "lifecycle", cbor.encode(claims.lifecycle)),
-        (at.PROFILE, "profile", claims.profile.encode()),
-    ]
-
-
-def realm_fields(claims: Realm) -> list[tuple[int, str, bytes]]:
-    """Label, name and raw value of the realm claims that have a place of their own."""
-    return [
-        (at.CHALLENGE, "challenge", claims.challenge),
-        (at.PERSONALISATION, "personalisation", claims.personalisation),
-        (at.RIM, "rim", claims.rim),
-        (at.RAK, "rak", claims.rak),
-    ]

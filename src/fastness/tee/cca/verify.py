@@ -78,7 +78,7 @@ def _platform(evidence: Evidence, named: list[Anchor]) -> Anchor:
         raise NotGenuine(
             "cca.platform-signature",
             "the platform token is signed by none of the named platform attestation keys",
-            where=str(evidence.spans["platform.signature"]),
+            where=str(evidence.spans.get("platform.signature", "")),
             hint=f"name the key of instance {evidence.platform.instance_id.hex()} with --anchors, if it is yours",
         )
     # (3) named for this implementation
@@ -165,7 +165,7 @@ def _realm(evidence: Evidence) -> None:
         raise NotGenuine(
             "cca.realm-signature",
             "the realm token's signature does not hold under its realm attestation key",
-            where=str(evidence.spans["realm.signature"]),
+            where=str(evidence.spans.get("realm.signature", "")),
             hint=_AGAIN,
         )
 

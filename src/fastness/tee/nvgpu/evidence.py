@@ -67,7 +67,7 @@ class Evidence:
 
 
 _TEXTS = (at.DRIVER, at.CHIP_SKU, at.CHIP_SKU_MOD, at.PROJECT, at.PROJECT_SKU, at.PROJECT_SKU_MOD)
-_SIZES = {at.FWID: (at.HASH_SIZE,), at.NVDEC0: (1,), at.FEATURE: (1, 4)}
+_SIZES = {at.FWID: (at.HASH_SIZE,), at.NVDEC0: (1,), at.FEATURE: (1, 2, 4)}
 
 
 def recognise(data: bytes) -> bool:
@@ -178,12 +178,15 @@ def _opaque(cursor: Cursor, spans: dict[str, Span]) -> dict[int, bytes]:
         raise MalformedEvidence("OpaqueLength", where, f"at most {at.MAX_OPAQUE}", size)
     start = cursor.offset
     items = Cursor(cursor.take(size, "OpaqueData"), start)
+    headed = _header(items)
     found: dict[int, bytes] = {}
     while items.remaining:
         where = items.offset
         kind = items.little(2, "OpaqueData.type")
         if kind in found:
             raise MalformedEvidence("OpaqueData.type", where, "each type once", f"{kind} twice")
+        if headed:
+            items.take(2, "OpaqueData.valueType")
         size = items.little(2, "OpaqueData.size")
         name = at.NAMES.get(kind, f"opaque_{kind}")
         spans[name] = Span(name, items.offset, size)
@@ -191,6 +194,18 @@ def _opaque(cursor: Cursor, spans: dict[str, Span]) -> dict[int, bytes]:
         _sane(kind, found[kind], spans[name])
     _vbios(found, spans)
     return found
+
+
+def _header(items: Cursor) -> bool:
+    """Whether the opaque data has a header, which is read and checked then."""
+    if not items.data.startswith(at.OPAQUE_MAGIC):
+        return False
+    items.take(len(at.OPAQUE_MAGIC), "OpaqueData.magic")
+    items.zeros(2, "OpaqueData.profile")
+    _constant(items, at.OPAQUE_MAJOR, "OpaqueData.major")
+    items.take(1, "OpaqueData.minor")
+    items.zeros(2, "OpaqueData.reserved")
+    return True
 
 
 def _kind(opaque: Mapping[int, bytes]) -> str:
@@ -227,11 +242,14 @@ def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
     meanings = {
         "nonce": "of whoever asked",
         "device_nonce": "of the device",
-        "driver_version": evidence.text(at.DRIVER) or "",
         "vbios_version": evidence.vbios or "",
-        "project": evidence.text(at.PROJECT) or "",
-        "chip_sku": evidence.text(at.CHIP_SKU) or "",
         "signature": "ES384 over request and response",
     }
+    meanings |= {at.NAMES[kind]: evidence.text(kind) or "" for kind in _TEXTS if kind in evidence.opaque}
+    powered = at.STATUS.get(evidence.opaque.get(at.NVDEC0, b""))
+    meanings[at.NAMES[at.NVDEC0]] = "" if powered is None else "on" if powered else "off"
+    number = int.from_bytes(evidence.opaque.get(at.FEATURE, b""), "little")
+    meanings[at.NAMES[at.FEATURE]] = at.FEATURES.get(number, "")
     rows = [(name, span.offset, span.size, meanings.get(name, "")) for name, span in evidence.spans.items()]
+    rows += [(name, offset, size, "") for name, offset, size in at.HEADERS]
     return sorted(rows, key=lambda row: row[1])

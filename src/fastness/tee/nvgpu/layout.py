@@ -26,7 +26,8 @@ reply
 8       …    blocks: index (from 1), specification 1 (DMTF), size, type, size of value, value
 …       32   nonce of the device
 …       2    size of the opaque data
-…       …    opaque data: type (2), size (2), value
+…       …    opaque data: type (2), size (2), value. Since driver 620 a header of 12 bytes comes before, and a kind of
+            value (2) between type and size
 …       96   signature: r ‖ s, 48 bytes each, big endian
 ======= ==== ================================================================================
 """
@@ -36,6 +37,21 @@ from __future__ import annotations
 VERSION, REQUEST_CODE, RESPONSE_CODE = 0x11, 0xE0, 0x60
 SIGNATURE_REQUESTED, ALL_MEASUREMENTS = 0x01, 0xFF
 REQUEST_SIZE, NONCE_SIZE, SIGNATURE_SIZE = 37, 32, 96
+HEADERS = (
+    ("request.SPDMVersion", 0, 1),
+    ("request.RequestResponseCode", 1, 1),
+    ("request.Param1", 2, 1),
+    ("request.Param2", 3, 1),
+    ("request.SlotIDParam", 36, 1),
+    ("response.SPDMVersion", 37, 1),
+    ("response.RequestResponseCode", 38, 1),
+    ("response.Param1", 39, 1),
+    ("response.Param2", 40, 1),
+    ("NumberOfBlocks", 41, 1),
+    ("MeasurementRecordLength", 42, 3),
+)
+"""Fields of fixed place: name, offset, size."""
+
 DMTF = 1
 """The only measurement specification there is (DSP0274 table 43, bit 0)."""
 
@@ -47,6 +63,12 @@ MAX_VALUE = 64
 
 MAX_OPAQUE = 1024
 """DSP0274 section 10.11.2: OpaqueLength shall not exceed 1024 bytes."""
+
+OPAQUE_MAGIC, OPAQUE_HEADER_SIZE, OPAQUE_MAJOR = b"NVDAOD", 12, 2
+"""Header of opaque data since driver 620: magic (6), profile 0 (2), major (1), minor (1), reserved (2).
+
+Source: NVIDIA attestation-sdk, ``spdm/spdm_opaque_data_parser``.
+"""
 
 MAX_PADDING = 8192
 """Most zeros accepted after a report: drivers hand over their whole fixed buffer, of which the report is the start."""

@@ -24,6 +24,8 @@ SWID = "http://standards.iso.org/iso/19770/-2/2015/schema.xsd"
 HASH = "http://www.w3.org/2001/04/xmlenc#sha384"
 MARK = b"SoftwareIdentity"
 MAX_ALTERNATIVES = 64
+FLOOR = "minSvn"
+"""Attribute of records about opaque data (NVIDIA attestation-sdk, ``rim.cpp``: ``get_opaque_records``)."""
 
 _ES384 = x509.Algorithm("1.2.840.10045.4.3.3", b"")
 
@@ -32,7 +34,8 @@ _ES384 = x509.Algorithm("1.2.840.10045.4.3.3", b"")
 class Rim:
     """One manifest as read, unverified until :func:`authenticate` says so.
 
-    ``version`` is upper case; ``allowed`` are the digests of each active index, ``listed`` all its indices.
+    ``version`` is upper case; ``allowed`` are the digests of each active index, ``listed`` all its indices; ``floors``
+    how many active records ask for a least security version instead, which is not compared.
     """
 
     identity: str
@@ -41,6 +44,7 @@ class Rim:
     allowed: Mapping[int, tuple[bytes, ...]]
     listed: frozenset[int]
     signed: xmlsig.Signed
+    floors: int = 0
 
 
 @lru_cache(maxsize=32)
@@ -60,7 +64,11 @@ def read(data: bytes) -> Rim:
         raise MalformedEvidence("colloquialVersion", 0, "a version", repr(version)[:60])
     allowed: dict[int, tuple[bytes, ...]] = {}
     listed: set[int] = set()
+    floors = 0
     for item in payload.of(SWID, "Resource"):
+        if any(local == FLOOR for _, local in item.attributes):
+            floors += item.attributes.get(("", "active")) not in ("False", "false")
+            continue
         index = _number(item, "index", layout.MAX_BLOCKS - 1)
         if index in listed:
             raise MalformedEvidence("Resource.index", 0, "each index once", f"{index} twice")
@@ -75,7 +83,7 @@ def read(data: bytes) -> Rim:
         raise MalformedEvidence("Payload", 0, "an active measurement", "none")
     identity = root.attributes.get(("", "tagId"), "")[:256]
     product = meta.attributes.get(("", "product"), "")[:64]
-    return Rim(identity, version.upper(), product, allowed, frozenset(listed), signed)
+    return Rim(identity, version.upper(), product, allowed, frozenset(listed), signed, floors)
 
 
 def _one(root: xml.Element, name: str) -> xml.Element:
@@ -134,6 +142,8 @@ def authenticate(rim: Rim, anchors: Anchors, at: datetime) -> chain.Chain | str:
     usage = leaf.key_usage
     if usage is None or not usage & x509.DIGITAL_SIGNATURE:
         raise NotGenuine("nvgpu.rim-chain", f"certificate {leaf.subject_cn!r} is not one that signs", hint=again)
+    if rim.floors:
+        return f"it asks for least security versions ({FLOOR}), which this verifier does not compare"
     return path
 
 
