@@ -165,7 +165,7 @@ require = { "tcb.reported.snp" = ">=200", "snp.no_such" = true }
 def test_a_refusal_explains_itself_in_japanese() -> None:
     verdict = judged(RULES)
     lines = text(verdict, JA).splitlines()
-    assert lines[-2].startswith("拒否: snp.revocation による。ポリシー p（sha-256 ")
+    assert lines[-2].startswith("拒否: policy.rule.no-milan による。ポリシー p（sha-256 ")
     assert lines[-1].startswith("次のようにすれば受理されます: ")
     assert "その規則が挙げないマシンを使うこと" in lines[-1]
     whole = "\n".join(lines)
@@ -187,7 +187,7 @@ def test_an_acceptance_explains_itself_in_japanese() -> None:
 def test_english_is_what_it_was() -> None:
     verdict = judged(RULES)
     assert text(verdict) == text(verdict, language.ENGLISH)
-    assert text(verdict).splitlines()[-2].startswith("refused by snp.revocation, policy p (sha-256 ")
+    assert text(verdict).splitlines()[-2].startswith("refused by policy.rule.no-milan, policy p (sha-256 ")
 
 
 def test_the_page_is_in_japanese() -> None:

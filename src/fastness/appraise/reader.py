@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastness import tee as tees
 from fastness.appraise import canonical, toml_text
 from fastness.appraise.canonical import Included
-from fastness.appraise.conditions import FOREIGN, OPERATORS, Condition, Wrong, compile_matcher, grace
+from fastness.appraise.conditions import FOREIGN, OPERATORS, Condition, Wrong, compile_matcher, grace, words
 from fastness.appraise.rules import Rule, Waiver
 from fastness.appraise.sets import NamedSet
 from fastness.errors import UsageError
@@ -282,18 +282,18 @@ class _Reader:
         return tuple(found.values())
 
     def condition(self, path: Trail, name: str, raw: Any, sets: Mapping[str, NamedSet]) -> Condition:
-        written = canonical.normal(name, raw)
         try:
             if raw == []:
                 raise Wrong("an empty list never holds")
+            written = canonical.normal(name, raw)
             matches = compile_matcher(written, sets, name)
-        except Wrong as error:
+        except ValueError as error:
             raise self.wrong(path, f"{name}: {error}", "see the table of conditions in docs/policy.md") from None
         tell = grace(written)
         if isinstance(written, str) and written.startswith("@"):
             tell = sets[written[1:]].tell(name)
         line = self._document.where(path).line
-        return Condition(name, _written(written), line, matches, self.file, written, tell)
+        return Condition(name, words(written), line, matches, self.file, written, tell)
 
     def foreign(self, path: Trail, language: str, raw: Any, sets: Mapping[str, NamedSet]) -> Condition:
         """``cel = "expression"``, ``rego = { file = "theirs.rego" }``."""
@@ -346,13 +346,3 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         else:
             rows.append((f"{prefix}{key}", value))
     return rows
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_written(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return "one of " + ", ".join(map(_written, value))
-    return str(value)
