@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appraise.test_policy import (
-    AT, CURED, GENOA, MILAN, TDX, WRITTEN, accepting, anything, claims, judge, tables_of, without,
+    AT,
+    CURED,
+    GENOA,
+    MILAN,
+    TDX,
+    WRITTEN,
+    accepting,
+    anything,
+    claims,
+    judge,
+    tables_of,
+    without,
 )  # fmt: skip
 from fastness.appraise import fields, kinds, knowledge
 from fastness.appraise import policy as policies
@@ -273,7 +284,10 @@ def nested(words: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 advisories = st.lists(st.sampled_from(["INTEL-SA-1", "INTEL-SA-2"]), max_size=3)
 tables = tables_of(
     {path: nested(words | st.booleans()) for path, words in WRITTEN.items()}
-    | {path: nested(numbers | st.booleans()) for path in ("snp.mitigations.current", "composite.gpus", "tcb.components")}
+    | {
+        path: nested(numbers | st.booleans())
+        for path in ("snp.mitigations.current", "composite.gpus", "tcb.components")
+    }
     | {path: nested(hexadecimal | signs.filter(lambda text: text != "1..5")) for path in ("measurements.launch",)}
     | {
         "snp.csp_id": nested(st.sampled_from(["AB", "x y", 'q"\\\n\x7f', "é", "!=a"])),

@@ -336,6 +336,8 @@ anything = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
     max_leaves=8,
 )
+
+
 def _claimed(**told: Any) -> Claims:
     """Only what Intel's collateral says of its own TEEs is claimed of them."""
     return Claims(**told) if told["tee"] == "tdx" else Claims(**{**told, "tcb_status": None, "collateral": {}})
@@ -360,7 +362,9 @@ claims = st.builds(
 def without(whole: Claims) -> list[Claims]:
     """``whole`` less each of its claims; that a root is simulated is no claim, but who vouches."""
     empty = Claims(tee=whole.tee)
-    return [whole._replace(**{name: getattr(empty, name)}) for name in Claims._fields if name not in ("tee", "simulated")]
+    return [
+        whole._replace(**{name: getattr(empty, name)}) for name in Claims._fields if name not in ("tee", "simulated")
+    ]
 
 
 def written(given_rules: list[tuple[str, dict[str, Any]]]) -> str:

@@ -256,8 +256,13 @@ def test_a_row_holds_whole_or_not_at_all(tmp_path: Path) -> None:
     chosen = policy.parse('reference = ["values.toml"]\n' + rules, str(place / "p.toml"))
 
     def accepted(**found: str) -> bool:
-        claims = Claims("tdx", debug=False, tcb_status="UpToDate", collateral=VALID,
-                        measurements={name: value * 48 for name, value in found.items()})
+        claims = Claims(
+            "tdx",
+            debug=False,
+            tcb_status="UpToDate",
+            collateral=VALID,
+            measurements={name: value * 48 for name, value in found.items()},
+        )
         return appraise((claims,), (), chosen, at=AT).accepted
 
     assert accepted(mrtd="aa", rtmr0="bb", rtmr1="99")

@@ -131,7 +131,7 @@ def test_a_hole_is_said_too_and_the_longer_template_comes_first() -> None:
     assert JA.say("no accepting rule holds for tee snp (SIMULATED)") == (
         "tee snp（SIMULATED、模擬）に成り立つ受理規則がない"
     )
-    assert JA.say("where give evidence") == "次を行うこと（証拠を渡してください）"
+    assert JA.say("after this: give evidence") == "次を行うこと（証拠を渡してください）"
     assert JA.say("nothing like this is anywhere") == "nothing like this is anywhere"
 
 

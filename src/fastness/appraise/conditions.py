@@ -23,8 +23,8 @@ grace = M }``
 { genoa = X } }``
 =====================  ==========================================================================
 
-Hexadecimal is the same in either case of letters. A word that no evidence has (``tee = "sev-snp"``), a sign that is none
-(``"=>23"``), a number of more than 64 bits are errors (:mod:`fastness.appraise.vocabulary`).
+Hexadecimal is the same in either case of letters. A word that no evidence has (``tee = "sev-snp"``), a sign that is
+none (``"=>23"``), a number of more than 64 bits are errors (:mod:`fastness.appraise.vocabulary`).
 
 A value of another kind than the condition speaks of (text where a number stands) cannot be told: it neither satisfies
 an accepting rule nor lifts a refusing one.
@@ -135,9 +135,10 @@ def words(written: Any) -> str:
         return "one of " + ", ".join(map(words, written))
     if not isinstance(written, dict):
         return str(written)
+    if "grace" in written:
+        return f"at most {written['days']} days old, or {written['grace']} more in grace"
     if "days" in written:
-        more = f", or {written['grace']} more in grace" if "grace" in written else ""
-        return f"at most {written['days']} days old{more}"
+        return f"at most {written['days']} days old"
     name, operand = next(iter(written.items()))
     return _SAID[name](operand)
 

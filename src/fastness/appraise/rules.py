@@ -38,10 +38,13 @@ class Rule:
 
     @property
     def says_what_runs(self) -> bool:
-        """Whether a condition names measurements that may run. The host's own word (``host_data``, ``mrconfigid`` …) and
-        the TDX module do not say, and what a measurement is *not* leaves everything else."""
+        """Whether a condition names measurements that may run. The host's own word (``host_data``, ``mrconfigid`` …)
+        and the TDX module do not say, and what a measurement is *not* leaves everything else."""
         asked = [item for item in (*self.when, *self.require) if item.path.partition(".")[0] == "measurements"]
-        return any(item.path.removeprefix("measurements.") not in NOT_WHAT_RUNS and _names_values(item.written) for item in asked)
+        return any(
+            item.path.removeprefix("measurements.") not in NOT_WHAT_RUNS and _names_values(item.written)
+            for item in asked
+        )
 
     def admits(self, tee: str) -> bool:
         """Whether this rule could hold for evidence of ``tee``; ``nil`` only where the rule writes it."""

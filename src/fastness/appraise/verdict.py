@@ -172,9 +172,7 @@ def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, a
     shown = ", ".join(f"{item.path} = {_shown(value)}" for item, told, value in answers if told is Told.YES)
     if unknown:
         actual = f"{CANNOT_TELL}{', '.join(unknown)}" + (f" ({shown})" if shown else "")
-        hint = (
-            f"the evidence does not say {unknown[0]}; use a TEE that does, or let the rule speak of those alone (tee = …)"
-        )
+        hint = f"the evidence does not say {unknown[0]}; use a TEE that does, or let the rule name those alone (tee)"
     else:
         actual, hint = (
             shown,

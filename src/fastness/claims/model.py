@@ -14,8 +14,8 @@ Tree = Mapping[str, Any]
 NOT_WHAT_RUNS = frozenset({
     "host_data", "mrconfigid", "mrowner", "mrownerconfig", "mrseam", "mrsignerseam", "devinfo_hash",
 })  # fmt: skip
-"""Measurements that say nothing of the code that was started: the host's own word (SNP firmware ABI, table 23; Intel TDX
-module ABI, TD_PARAMS), the TDX module and devices."""
+"""Measurements that say nothing of the code that was started: the host's own word (SNP firmware ABI, table 23; Intel
+TDX module ABI, TD_PARAMS), the TDX module and devices."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
