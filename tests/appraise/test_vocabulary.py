@@ -6,6 +6,7 @@ Each fault here would, in a refusing rule, let everything pass, or end the comma
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,16 @@ import pytest
 from appraise.test_policy import AT, CURED, GENOA, MILAN, TDX, accepting, judge
 from fastness.appraise import knowledge
 from fastness.appraise.lint import lint
-from fastness.appraise.policy import parse
+from fastness.appraise.policy import load, parse
 from fastness.appraise.turn import smallest
 from fastness.appraise.verdict import appraise
 from fastness.appraise.vocabulary import STATUSES, fault
 from fastness.claims.finding import Finding, Outcome
 from fastness.claims.model import Claims
+from fastness.cli.verify import lines
 from fastness.errors import UsageError
+from fastness.page import html
+from fastness.result import Result
 from fastness.tee.dcap import tcb
 from fastness.wire import toml
 
@@ -199,6 +203,33 @@ def test_a_rule_on_what_the_evidence_does_not_say_can_be_narrowed() -> None:
     assert change.host == "with evidence that says cpu.vendor"
     assert change.policy == "with rule 'n' (p.toml:5) for TEEs that say it alone"
     assert judge(rules.replace('when = { "cpu', 'when = { tee = ["snp", "sev"], "cpu'), nitro).accepted
+
+
+def test_a_file_reached_by_two_ways_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "base.toml").write_text(OPEN)
+    (tmp_path / "sites" / "tokyo.toml").write_text('include = ["../base.toml"]\n')
+    (tmp_path / "ours.toml").write_text('include = ["base.toml", "sites/tokyo.toml"]\n')
+    assert [rule.id for rule in load(str(tmp_path / "ours.toml")).rules] == ["all"]
+
+
+def test_the_page_lists_what_would_turn_it() -> None:
+    rules = accepting(tcb__reported__snp='">=40"', hardware_id='"aa"', debug="false")
+    verdict = appraise((GENOA,), (), parse(rules, "p.toml"), at=AT)
+    shown = html([Result("snp", genuine=True, at=AT).with_verdict(verdict)])
+    assert shown.count("<li>") == 2
+    assert f"<li>on another machine, whose hardware_id aa or with p.toml:5 admitting {'cd' * 64}</li>" in shown
+    assert "overflow-wrap:anywhere" in shown.partition("h1{")[0]
+
+
+def test_verify_explains_a_refusal_in_full() -> None:
+    verdict = appraise((GENOA,), (), parse(accepting(tcb__reported__snp='">=40"', debug="false"), "p.toml"), at=AT)
+    shown = lines(Result("snp", genuine=True, at=AT).with_verdict(verdict))
+    assert "  ✗ policy.rule.r: failed: expected tcb.reported.snp >=40, found 23" in shown
+    assert "      where    reported_tcb at byte 0x180, 8 bytes" in shown
+    assert "      where    p.toml:5 tcb.reported.snp" in shown
+    assert shown[-1] == "would be accepted if tcb.reported.snp >=40 on the host or with p.toml:5 at >=23"
+    assert shown[-2] == f"policy     p, sha-256 {verdict.policy_digest}"
 
 
 def test_a_vtpm_has_the_processor_it_rests_on() -> None:

@@ -196,7 +196,7 @@ def test_the_page_is_in_japanese() -> None:
     result = verify(*parts, at=forged.at, policy=policies.parse(RULES, "p.toml"), anchors=forged.anchors)
     page = html([result], JA)
     assert page.startswith("<!doctype html>\n<html lang=ja>")
-    for word in ("拒否", "<h2>所見</h2>", "<h2>クレーム</h2>", "<h2>確認していないこと</h2>", "次のようにすれば"):
+    for word in ("拒否", "<h2>所見</h2>", "<h2>クレーム</h2>", "<h2>確認していないこと</h2>", "次のすべてを行えば"):
         assert word in page
     assert "メモリバス" in unescape(page)
     assert "<html lang=en>" in html([result])

@@ -6,6 +6,7 @@ file may add to the sets of one it includes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +129,7 @@ def _place(name: str, file: str) -> str:
     """A file included by name: relative to the one it stands in. A bare word is a profile's name."""
     if Path(name).suffix == "" and "/" not in name:
         return name
-    return str(Path(file).parent / name)
+    return os.path.normpath(Path(file).parent / name)
 
 
 class _Reader:

@@ -62,8 +62,12 @@ def words(verdict: Verdict, language: Language = ENGLISH) -> str:
 
 def sentence(changes: Iterable[tuple[str, str]], language: Language = ENGLISH) -> str:
     """``would be accepted …``, from what host or policy could change, for each thing in the way."""
-    ways = [language.fill(" or ").join(language.say(item) for item in change if item) for change in changes]
-    return language.fill("would be accepted {0}", language.fill("; and ").join(ways))
+    return language.fill("would be accepted {0}", language.fill("; and ").join(ways(changes, language)))
+
+
+def ways(changes: Iterable[tuple[str, str]], language: Language = ENGLISH) -> list[str]:
+    """For each thing in the way what host or policy could change."""
+    return [language.fill(" or ").join(language.say(item) for item in change if item) for change in changes]
 
 
 def _rule(finding: Finding) -> str:
