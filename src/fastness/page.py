@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from fastness.appraise.turn import sentence
+from fastness.appraise.turn import sentence, ways
 from fastness.language import ENGLISH, Language
 from fastness.result import Result
 
@@ -24,15 +24,15 @@ STYLE = """
 :root{--good:#5fcf8f;--bad:#ff8a7a;--open:#f0b95a}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:60rem;padding:1.5rem;font:16px/1.5 system-ui,sans-serif}
-body{color:var(--ink);background:var(--paper)}
+body{color:var(--ink);background:var(--paper);overflow-wrap:anywhere}
 h1{font-size:1.5rem;margin:.2em 0}h2{font-size:1.1rem;margin:2em 0 .5em;border-bottom:1px solid var(--line)}
-p.turn{border-left:4px solid var(--open);padding:.2em .8em}
+.turn{border-left:4px solid var(--open);padding:.2em .8em;margin:1em 0}.turn ul{margin:.2em 0;padding-left:1.2em}
 table{border-collapse:collapse;width:100%}td,th{padding:.3em .6em .3em 0;text-align:left;vertical-align:top}
 tr+tr td{border-top:1px solid var(--line)}
 code,td.value{font-family:ui-monospace,monospace;font-size:.85rem;overflow-wrap:anywhere}
 .held{color:var(--good)}.failed{color:var(--bad)}.not-checked,.waived{color:var(--open)}.note,.dim{color:var(--dim)}
-dl{display:grid;grid-template-columns:6rem 1fr;margin:.2em 0}dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}
-article{padding:.6em 0;border-top:1px solid var(--line)}article>b{font-family:ui-monospace,monospace}
+dl{display:grid;grid-template-columns:7rem 1fr;margin:.2em 0}dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}
+article{padding:.6em 0}article+article{border-top:1px solid var(--line)}article>b{font-family:ui-monospace,monospace}
 @media(max-width:30rem){body{padding:.8rem}dl{grid-template-columns:1fr}}
 @media print{body{max-width:none;padding:0;font-size:11pt}article{break-inside:avoid}}
 """
@@ -87,8 +87,7 @@ def _result(result: Result, language: Language) -> str:
     }
     parts.append(_list({label(name): value for name, value in facts.items() if value}))
     if result.would_turn:
-        turn = sentence([(item["host"], item["policy"]) for item in result.would_turn], language)
-        parts.append(f"<p class=turn>{_text(turn)}</p>")
+        parts.append(_turn([(item["host"], item["policy"]) for item in result.would_turn], language))
     if result.error is not None:
         check = getattr(result.error, "check", "")
         rows = {
@@ -107,6 +106,13 @@ def _result(result: Result, language: Language) -> str:
         items = [f"<li>{_text(say(item))}</li>" for item in result.not_checked]
         parts += [f"<h2>{_text(label('Not checked'))}</h2><ul>", *items, "</ul>"]
     return "<main>" + "".join(parts) + "</main>"
+
+
+def _turn(changes: list[tuple[str, str]], language: Language) -> str:
+    if len(changes) == 1:
+        return f"<p class=turn>{_text(sentence(changes, language))}</p>"
+    items = "".join(f"<li>{_text(way)}</li>" for way in ways(changes, language))
+    return f"<div class=turn>{_text(language.label('would be accepted with all of these'))}<ul>{items}</ul></div>"
 
 
 def _list(rows: Mapping[str, object]) -> str:

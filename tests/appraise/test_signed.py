@@ -219,6 +219,7 @@ def test_a_fault_in_a_file_of_keys_has_a_place(written: str, said: str) -> None:
     assert caught.value.hint
 
 
+VALID = {"valid_until": "2027-01-01T00:00:00Z"}
 GENUINE = Claims("snp", debug=False, measurements={"launch": LAUNCH, "id_key_digest": "00" * 48}, extra={"vmpl": 0})
 
 
@@ -255,7 +256,13 @@ def test_a_row_holds_whole_or_not_at_all(tmp_path: Path) -> None:
     chosen = policy.parse('reference = ["values.toml"]\n' + rules, str(place / "p.toml"))
 
     def accepted(**found: str) -> bool:
-        claims = Claims("tdx", debug=False, measurements={name: value * 48 for name, value in found.items()})
+        claims = Claims(
+            "tdx",
+            debug=False,
+            tcb_status="UpToDate",
+            collateral=VALID,
+            measurements={name: value * 48 for name, value in found.items()},
+        )
         return appraise((claims,), (), chosen, at=AT).accepted
 
     assert accepted(mrtd="aa", rtmr0="bb", rtmr1="99")

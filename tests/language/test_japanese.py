@@ -131,7 +131,7 @@ def test_a_hole_is_said_too_and_the_longer_template_comes_first() -> None:
     assert JA.say("no accepting rule holds for tee snp (SIMULATED)") == (
         "tee snp（SIMULATED、模擬）に成り立つ受理規則がない"
     )
-    assert JA.say("where give evidence") == "次を行うこと（証拠を渡してください）"
+    assert JA.say("after this: give evidence") == "次を行うこと（証拠を渡してください）"
     assert JA.say("nothing like this is anywhere") == "nothing like this is anywhere"
 
 
@@ -165,7 +165,7 @@ require = { "tcb.reported.snp" = ">=200", "snp.no_such" = true }
 def test_a_refusal_explains_itself_in_japanese() -> None:
     verdict = judged(RULES)
     lines = text(verdict, JA).splitlines()
-    assert lines[-2].startswith("拒否: snp.revocation による。ポリシー p（sha-256 ")
+    assert lines[-2].startswith("拒否: policy.rule.no-milan による。ポリシー p（sha-256 ")
     assert lines[-1].startswith("次のようにすれば受理されます: ")
     assert "その規則が挙げないマシンを使うこと" in lines[-1]
     whole = "\n".join(lines)
@@ -187,7 +187,7 @@ def test_an_acceptance_explains_itself_in_japanese() -> None:
 def test_english_is_what_it_was() -> None:
     verdict = judged(RULES)
     assert text(verdict) == text(verdict, language.ENGLISH)
-    assert text(verdict).splitlines()[-2].startswith("refused by snp.revocation, policy p (sha-256 ")
+    assert text(verdict).splitlines()[-2].startswith("refused by policy.rule.no-milan, policy p (sha-256 ")
 
 
 def test_the_page_is_in_japanese() -> None:
@@ -196,7 +196,7 @@ def test_the_page_is_in_japanese() -> None:
     result = verify(*parts, at=forged.at, policy=policies.parse(RULES, "p.toml"), anchors=forged.anchors)
     page = html([result], JA)
     assert page.startswith("<!doctype html>\n<html lang=ja>")
-    for word in ("拒否", "<h2>所見</h2>", "<h2>クレーム</h2>", "<h2>確認していないこと</h2>", "次のようにすれば"):
+    for word in ("拒否", "<h2>所見</h2>", "<h2>クレーム</h2>", "<h2>確認していないこと</h2>", "次のすべてを行えば"):
         assert word in page
     assert "メモリバス" in unescape(page)
     assert "<html lang=en>" in html([result])

@@ -15,10 +15,10 @@ from typing import Any
 from fastness.appraise import toml_text
 from fastness.appraise.conditions import Condition
 from fastness.appraise.rules import Rule, Waiver
+from fastness.appraise.vocabulary import HEX_TOPS
 
-_SPACED = re.compile(r"(>=|<=|!=|>|<)\s+(.*)", re.DOTALL)
+_SIGNED = re.compile(r"(>=|<=|!=|>|<)(.*)", re.DOTALL)
 _RANGE = re.compile(r"(-?\d+)\s*\.\.\s*(-?\d+)")
-_HEX_TOPS = frozenset({"measurements", "hardware_id", "report_data"})
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 ORDERED = frozenset({"at_least"})
 """Operators whose list is no set of alternatives: the place of an item means something."""
@@ -65,13 +65,15 @@ def _operand(path: str, operator: str, operand: Any) -> Any:
 
 
 def _text(path: str, written: str) -> str:
-    if match := _SPACED.fullmatch(written):
-        return match[1] + match[2].strip()
+    if match := _SIGNED.fullmatch(written):
+        return match[1] + _hex(path, match[2].strip())
     if match := _RANGE.fullmatch(written):
         return f"{int(match[1])}..{int(match[2])}"
-    if path.partition(".")[0] in _HEX_TOPS and _HEX.fullmatch(written):
-        return written.lower()
-    return written
+    return _hex(path, written)
+
+
+def _hex(path: str, word: str) -> str:
+    return word.lower() if path.partition(".")[0] in HEX_TOPS and _HEX.fullmatch(word) else word
 
 
 def value(item: Any) -> str:

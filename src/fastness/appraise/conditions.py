@@ -5,7 +5,8 @@ written                holds when the claim …
 =====================  ==========================================================================
 ``true``, ``3``        equals it
 ``"milan"``            equals it (text without an operator)
-``">=23"``             compares so: ``>= <= > < !=``, with a number, or text (dates, versions) by its order
+``">=23"``             compares so: ``>= <= > < !=``, with a number, a date (``2026-03-13``: whole days of UTC; with
+                       a time: to the second), a version (part by part), or other text by its order
 ``"10..20"``           is a number from 10 to 20, both included
 ``["a", "b"]``         is one of them; each may be any of the forms above
 ``"@name"``            is in the named set of ``[sets]`` (measurements, hardware ids …)
@@ -22,6 +23,9 @@ grace = M }``
 { genoa = X } }``
 =====================  ==========================================================================
 
+Hexadecimal is the same in either case of letters. A word that no evidence has (``tee = "sev-snp"``), a sign that is
+none (``"=>23"``), a number of more than 64 bits are errors (:mod:`fastness.appraise.vocabulary`).
+
 A value of another kind than the condition speaks of (text where a number stands) cannot be told: it neither satisfies
 an accepting rule nor lifts a refusing one.
 """
@@ -34,6 +38,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from fastness.appraise import vocabulary
 
 if TYPE_CHECKING:
     from fastness.appraise.sets import NamedSet
@@ -89,21 +95,62 @@ class Condition:
         except (TypeError, ValueError, OverflowError):
             return Told.UNKNOWN, value
 
-    def hint(self, told: Told) -> str:
-        """What to do about an answer that is not yes, in a rule that requires this."""
+    def said(self, claims: Mapping[str, Any]) -> str:
+        """``text``, of several generations that of ``claims`` alone."""
+        cases = self.written.get("by_generation") if isinstance(self.written, dict) else None
+        cpu = claims.get("cpu")
+        name = cpu.get("generation") if isinstance(cpu, Mapping) else None
+        return f"{words(cases[name])} ({name})" if cases and isinstance(name, str) and name in cases else self.text
+
+    def hint(self, told: Told, wanted: str) -> str:
+        """What to do about an answer that is not yes, in a rule that requires this; ``wanted`` as :meth:`said`."""
         if told is Told.UNKNOWN:
             return f"the evidence does not say {self.path}; use a TEE that does, or leave line {self.line} out"
-        return f"would be accepted if {self.path} were {self.text}, or with line {self.line} of the policy changed"
+        return f"would be accepted if {self.path} were {wanted}, or with line {self.line} of the policy changed"
 
 
 _COMPARISON = re.compile(r"(>=|<=|!=|>|<)\s*(.+)")
 _RANGE = re.compile(r"(-?\d+)\s*\.\.\s*(-?\d+)")
+_NO_SIGN = re.compile(r"\s|[=<>!~^]|[<>!]?=|\d*\s*\.\.")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_TIME = re.compile(_DAY.pattern + r"[T ].*", re.DOTALL)
+_VERSION = re.compile(r"[0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)+")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){4,}")
+MAX_NUMBER = 1 << 64
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "==": lambda a, b: bool(a == b),
     ">=": lambda a, b: bool(a >= b),
     "<=": lambda a, b: bool(a <= b),
     ">": lambda a, b: bool(a > b),
     "<": lambda a, b: bool(a < b),
     "!=": lambda a, b: bool(a != b),
+}
+
+
+def words(written: Any) -> str:
+    """A condition as people read it."""
+    if isinstance(written, bool):
+        return "true" if written else "false"
+    if isinstance(written, list):
+        return "one of " + ", ".join(map(words, written))
+    if not isinstance(written, dict):
+        return str(written)
+    if "grace" in written:
+        return f"at most {written['days']} days old, or {written['grace']} more in grace"
+    if "days" in written:
+        return f"at most {written['days']} days old"
+    name, operand = next(iter(written.items()))
+    return _SAID[name](operand)
+
+
+_SAID: dict[str, Callable[[Any], str]] = {
+    "not": lambda inner: f"not {words(inner)}",
+    "none": lambda items: f"with none of {', '.join(items) or 'nothing'}",
+    "only": lambda items: f"with nothing but {', '.join(items)}" if items else "empty",
+    "bits": lambda mask: f"with bits {mask:#x} set" if isinstance(mask, int) else f"with bits {mask} set",
+    "clear": lambda mask: f"with bits {mask:#x} clear" if isinstance(mask, int) else f"with bits {mask} clear",
+    "at_least": lambda floors: f"at least [{', '.join(map(str, floors))}]",
+    "by_generation": lambda cases: ", ".join(f"{name} {words(case)}" for name, case in cases.items()),
 }
 
 
@@ -120,7 +167,7 @@ def compile_matcher(written: Any, sets: Mapping[str, NamedSet], path: str) -> An
     if isinstance(written, bool):
         return lambda value, at, claims: _bool(value) is written
     if isinstance(written, int):
-        return _is_number(written)
+        return _is_number(_small(written))
     if isinstance(written, str):
         return _text(written, sets, path)
     if isinstance(written, list):
@@ -159,11 +206,31 @@ def _text(written: str, sets: Mapping[str, NamedSet], path: str) -> Answer:
     if path == "measurements":
         raise Wrong('measurements as a whole are compared with reference values: measurements = "@name"')
     if match := _RANGE.fullmatch(written):
-        low, high = int(match[1]), int(match[2])
+        low, high = _small(int(match[1])), _small(int(match[2]))
+        if low > high:
+            raise Wrong(f"no number is in {written}")
         return lambda value, at, claims: low <= _number(value) <= high
     if match := _COMPARISON.fullmatch(written):
-        return _compare(match[1], match[2].strip())
-    return _is_word(written)
+        return _compare(match[1], match[2].strip(), path)
+    return _word(written, path)
+
+
+def _small(number: int) -> int:
+    if abs(number) >= MAX_NUMBER:
+        raise Wrong("a number of more than 64 bits")
+    return number
+
+
+def _word(written: str, path: str) -> Answer:
+    """Equality with text; what no evidence can say, or looks like a sign and is none, is an error: in a refusing rule
+    it would never refuse."""
+    if not written or _NO_SIGN.match(written) or written != written.strip():
+        raise Wrong(f"{written!r} is neither a word nor a comparison; signs are >= <= > < !=, and 10..20")
+    if fault := vocabulary.fault(path, written):
+        raise Wrong(fault)
+    if _DAY.fullmatch(written) or _TIME.fullmatch(written):
+        return _compare_dates("==", written)
+    return _is_hex(written.lower()) if _HEX.fullmatch(written) else _is_word(written)
 
 
 # the two that most conditions are, each in one call
@@ -187,6 +254,10 @@ def _is_word(wanted: str) -> Answer:
     return answer
 
 
+def _is_hex(wanted: str) -> Answer:
+    return lambda value, at, claims: _is_text(value).lower() == wanted
+
+
 def _bool(value: Any) -> bool:
     if type(value) is not bool:
         raise TypeError("neither true nor false")
@@ -199,13 +270,51 @@ def _number(value: Any) -> int:
     return value
 
 
-def _compare(sign: str, operand: str) -> Answer:
+def _compare(sign: str, operand: str, path: str) -> Answer:
     order = _ORDER[sign]
     try:
         wanted = int(operand, 0)
     except ValueError:
-        return lambda value, at, claims: order(_is_text(value), operand)
+        return _compare_text(sign, operand, path)
+    _small(wanted)
     return lambda value, at, claims: order(_number(value), wanted)
+
+
+def _compare_text(sign: str, operand: str, path: str) -> Answer:
+    if _NO_SIGN.match(operand) or operand.isdecimal():
+        raise Wrong(f"{operand!r} is nothing to compare with")
+    if _DAY.fullmatch(operand) or _TIME.fullmatch(operand):
+        return _compare_dates(sign, operand)
+    if sign == "!=":
+        equal = _word(operand, path)
+        return lambda value, at, claims: not equal(value, at, claims)
+    order = _ORDER[sign]
+    if _VERSION.fullmatch(operand):
+        return lambda value, at, claims: order(*_versions(_is_text(value), operand))
+    return lambda value, at, claims: order(_is_text(value), operand)
+
+
+def _compare_dates(sign: str, operand: str) -> Answer:
+    """To the precision that is written: whole days of UTC, or seconds; without a zone it is UTC."""
+    order = _ORDER[sign]
+    try:
+        wanted = date(operand)
+    except ValueError:
+        raise Wrong(f"{operand!r} is no date") from None
+    if _DAY.fullmatch(operand):
+        day = wanted.date()
+        return lambda value, at, claims: order(date(value).astimezone(UTC).date(), day)
+    return lambda value, at, claims: order(date(value), wanted)
+
+
+def _versions(value: str, operand: str) -> tuple[list[int] | list[str], list[int] | list[str]]:
+    """Both in parts: numbers, or hexadecimal of one width (VBIOS), whose order is that of its text."""
+    one, two = value.split("."), operand.split(".")
+    if all(part.isascii() and part.isdecimal() for part in (*one, *two)):
+        return [int(part) for part in one], [int(part) for part in two]
+    if _VERSION.fullmatch(value) and list(map(len, one)) == list(map(len, two)):
+        return value.lower().split("."), operand.lower().split(".")
+    raise TypeError("not a version of that form")
 
 
 def _is_text(value: Any) -> str:
@@ -223,22 +332,24 @@ def _operator(written: dict[str, Any], sets: Mapping[str, NamedSet], path: str) 
     if len(written) != 1:
         raise Wrong(f"{', '.join(written)} do not stand together; only days and grace do")
     name, operand = next(iter(written.items()))
-    found = _simple(name, operand)
+    found = _simple(name, operand, path)
     if found is not None:
         return found
     if name == "not":
         inner = compile_matcher(operand, sets, path)
         return lambda value, at, claims: not inner(value, at, claims)
     if name == "by_generation" and isinstance(operand, dict) and operand:
+        for key in operand:
+            _word(key, "cpu.generation")
         return _by_generation({key: compile_matcher(item, sets, path) for key, item in operand.items()})
     known = ", ".join(sorted(OPERATORS))
     raise Wrong(f"{name!r} is not an operator with such an operand; {known} are")
 
 
-def _simple(name: str, operand: Any) -> Answer | None:
+def _simple(name: str, operand: Any, path: str) -> Answer | None:
     """The operators that look at the value alone."""
     if name in ("none", "only") and isinstance(operand, list) and all(isinstance(item, str) for item in operand):
-        named = frozenset(operand)
+        named = _listed(operand, path)
         if name == "none":
             return lambda value, at, claims: not named & _is_list(value)
         return lambda value, at, claims: _is_list(value) <= named
@@ -254,6 +365,18 @@ def _simple(name: str, operand: Any) -> Answer | None:
     return None
 
 
+def _listed(items: list[str], path: str) -> frozenset[str]:
+    for item in items:
+        if item.startswith("@"):
+            raise Wrong(f"{item!r}: a list has its items in it, not the name of a set")
+        _word(item, path)
+    return frozenset(map(_same, items))
+
+
+def _same(item: str) -> str:
+    return item.lower() if _HEX.fullmatch(item) else item
+
+
 def _by_generation(cases: Mapping[str, Answer]) -> Answer:
     def answer(value: Any, at: datetime, claims: Mapping[str, Any]) -> bool:
         cpu = claims.get("cpu")
@@ -264,7 +387,7 @@ def _by_generation(cases: Mapping[str, Answer]) -> Answer:
 
 
 def _count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < MAX_NUMBER
 
 
 def _days(days: int) -> Answer:
@@ -293,8 +416,8 @@ def _mask(operand: Any) -> int:
         mask = int(operand, 0) if isinstance(operand, str) else operand
     except ValueError:
         mask = None
-    if type(mask) is not int or mask <= 0:
-        raise Wrong("a mask is a number above zero, or its text in hexadecimal: 0x0f")
+    if type(mask) is not int or not 0 < mask < MAX_NUMBER:
+        raise Wrong("a mask is a number above zero, of 64 bits, or its text in hexadecimal: 0x0f")
     return mask
 
 
@@ -314,7 +437,7 @@ def _numbers(value: Any, size: int) -> list[int]:
 def _is_list(value: Any) -> frozenset[str]:
     if not isinstance(value, list | tuple):
         raise TypeError("not a list")
-    return frozenset(value)
+    return frozenset(map(_same, value))
 
 
 def date(value: Any) -> datetime:

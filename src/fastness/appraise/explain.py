@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastness.appraise.turn import words
 from fastness.appraise.verdict import Verdict
 from fastness.claims.finding import Finding, Outcome
@@ -19,15 +21,19 @@ _ORDER = [Outcome.FAILED, Outcome.UNKNOWN, Outcome.WAIVED, Outcome.NOTE, Outcome
 
 def text(verdict: Verdict, language: Language = ENGLISH) -> str:
     """The explanation, worst first; the last line is the decision."""
-    lines = []
-    for finding in sorted(verdict.findings, key=lambda item: _ORDER.index(item.outcome)):
-        lines += _finding(finding, language)
+    lines = told(verdict.findings, language)
     word = "accepted" if verdict.accepted else "refused"
     template = word + " by {0}, policy {1} (sha-256 {2}…), at {3}"
     at = verdict.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     lines.append(language.fill(template, verdict.decided_by, verdict.policy, verdict.policy_digest[:16], at))
     turn = words(verdict, language)
     return "\n".join([*lines, turn] if turn else lines)
+
+
+def told(findings: Iterable[Finding], language: Language = ENGLISH) -> list[str]:
+    """Each finding with what was expected and found, where, because, hint; worst first."""
+    ordered = sorted(findings, key=lambda item: _ORDER.index(item.outcome))
+    return [line for finding in ordered for line in _finding(finding, language)]
 
 
 def _finding(finding: Finding, language: Language) -> list[str]:

@@ -52,6 +52,11 @@ class Advisory:
         pairs = (item.split("-") for item in self.steppings)
         return tuple((int(model, 16), int(stepping)) for model, stepping in pairs)
 
+    @property
+    def on(self) -> str:
+        """`` model 0x11 stepping 1`` …, where only some are meant."""
+        return " or".join(f" model {model:#04x} stepping {stepping}" for model, stepping in self.processors)
+
 
 @dataclass(frozen=True, slots=True)
 class Revoked:

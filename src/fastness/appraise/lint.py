@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from fastness import tee as tees
-from fastness.appraise import kinds, knowledge
+from fastness.appraise import canonical, kinds, knowledge
 from fastness.appraise.conditions import FOREIGN, Condition, Told
 from fastness.appraise.policy import Policy
 from fastness.appraise.rules import Rule
@@ -40,11 +40,12 @@ class Remark:
 
 @cache
 def worlds() -> tuple[World, ...]:
-    """Every TEE with every generation its evidence can name."""
+    """Every TEE with every generation its evidence can name; a vTPM's is that of the TEE it rests on."""
     found: list[World] = [{"tee": name, "cpu": {}} for name in knowledge.SILENT]
     for row in knowledge.processors():
         cpu = {"vendor": row.vendor, "family": row.family, "generation": row.generation}
-        found += [{"tee": name, "cpu": cpu} for name in (knowledge.AMD if row.vendor == "amd" else knowledge.INTEL)]
+        able = knowledge.AMD if row.vendor == "amd" else knowledge.INTEL
+        found += [{"tee": name, "cpu": cpu} for name in (*able, "tpm")]
     return tuple(found)
 
 
@@ -174,9 +175,10 @@ def _broken(policy: Policy, rule: Rule, left: list[World]) -> Iterator[Remark]:
             broken = _with(world, row.path, row.bad)
             places = row.processors or ((None, None),)
             if any(_accepts(policy, rule, _stepping(broken, *place)) for place in places):
-                cured = str(row.cured).lower()
-                what = f"it accepts firmware open to {row.name} ({row.id}) on {world['cpu']['generation']}"
-                yield Remark("known-bad", rule.id, rule.line, what, f'require "{row.path}" = {cured!r}', rule.file)
+                on = world["cpu"]["generation"] + row.on
+                what = f"it accepts firmware open to {row.name} ({row.id}) on {on}"
+                hint = f'refuse {on} unless "{row.path}" = {canonical.value(row.cured)}'
+                yield Remark("known-bad", rule.id, rule.line, what, hint, rule.file)
                 break
 
 

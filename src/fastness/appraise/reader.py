@@ -6,6 +6,7 @@ file may add to the sets of one it includes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastness import tee as tees
 from fastness.appraise import canonical, toml_text
 from fastness.appraise.canonical import Included
-from fastness.appraise.conditions import FOREIGN, OPERATORS, Condition, Wrong, compile_matcher, grace
+from fastness.appraise.conditions import FOREIGN, OPERATORS, Condition, Wrong, compile_matcher, grace, words
 from fastness.appraise.rules import Rule, Waiver
 from fastness.appraise.sets import NamedSet
 from fastness.errors import UsageError
@@ -128,7 +129,7 @@ def _place(name: str, file: str) -> str:
     """A file included by name: relative to the one it stands in. A bare word is a profile's name."""
     if Path(name).suffix == "" and "/" not in name:
         return name
-    return str(Path(file).parent / name)
+    return os.path.normpath(Path(file).parent / name)
 
 
 class _Reader:
@@ -282,18 +283,18 @@ class _Reader:
         return tuple(found.values())
 
     def condition(self, path: Trail, name: str, raw: Any, sets: Mapping[str, NamedSet]) -> Condition:
-        written = canonical.normal(name, raw)
         try:
             if raw == []:
                 raise Wrong("an empty list never holds")
+            written = canonical.normal(name, raw)
             matches = compile_matcher(written, sets, name)
-        except Wrong as error:
+        except ValueError as error:
             raise self.wrong(path, f"{name}: {error}", "see the table of conditions in docs/policy.md") from None
         tell = grace(written)
         if isinstance(written, str) and written.startswith("@"):
             tell = sets[written[1:]].tell(name)
         line = self._document.where(path).line
-        return Condition(name, _written(written), line, matches, self.file, written, tell)
+        return Condition(name, words(written), line, matches, self.file, written, tell)
 
     def foreign(self, path: Trail, language: str, raw: Any, sets: Mapping[str, NamedSet]) -> Condition:
         """``cel = "expression"``, ``rego = { file = "theirs.rego" }``."""
@@ -346,13 +347,3 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         else:
             rows.append((f"{prefix}{key}", value))
     return rows
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_written(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return "one of " + ", ".join(map(_written, value))
-    return str(value)

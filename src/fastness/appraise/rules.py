@@ -8,6 +8,7 @@ from typing import Any
 
 from fastness import tee as tees
 from fastness.appraise.conditions import Condition
+from fastness.claims.model import NOT_WHAT_RUNS
 
 HARDWARE = frozenset(tees.NAMES) - {"nil"}
 
@@ -33,14 +34,17 @@ class Rule:
     def names_nil(self) -> bool:
         """Whether the rule writes ``nil`` itself: ``{ not = "snp" }`` would hold for it and does not mean it."""
         asked = [item for item in (*self.when, *self.require) if item.path == "tee"]
-        return any("nil" in item.text.replace(",", " ").split() and "not" not in item.text.split() for item in asked)
+        return any("nil" in (item.written if isinstance(item.written, list) else [item.written]) for item in asked)
 
     @property
     def says_what_runs(self) -> bool:
-        """Whether a condition names measurements that may run. ``host_data`` is the host's own word, and what a
-        measurement is *not* leaves everything else."""
+        """Whether a condition names measurements that may run. The host's own word (``host_data``, ``mrconfigid`` …)
+        and the TDX module do not say, and what a measurement is *not* leaves everything else."""
         asked = [item for item in (*self.when, *self.require) if item.path.partition(".")[0] == "measurements"]
-        return any(item.path != "measurements.host_data" and _names_values(item.written) for item in asked)
+        return any(
+            item.path.removeprefix("measurements.") not in NOT_WHAT_RUNS and _names_values(item.written)
+            for item in asked
+        )
 
     def admits(self, tee: str) -> bool:
         """Whether this rule could hold for evidence of ``tee``; ``nil`` only where the rule writes it."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fastness.appraise import vocabulary
 from fastness.appraise.conditions import Answer, Tell, Wrong
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ class NamedSet:
         top, _, name = path.partition(".")
         if self.groups and not self.members and top != "measurements":
             raise Wrong(f'"@{self.name}" are reference values; they say nothing of {path}')
+
+        for member in sorted(self.members):
+            if fault := vocabulary.fault(path, member):
+                raise Wrong(f'"@{self.name}": {fault}')
 
         def holds(value: Any, at: datetime, claims: Mapping[str, Any]) -> bool:
             if not isinstance(value, str):

@@ -10,17 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from fastness.appraise.conditions import FOREIGN
-from fastness.appraise.verdict import Verdict
-from fastness.claims.finding import Finding
+from fastness.appraise.conditions import FOREIGN, date
+from fastness.appraise.verdict import CANNOT_TELL, LIFTED, Verdict
+from fastness.claims.finding import Finding, Outcome
 from fastness.language import ENGLISH, Language
 
 RULE = "policy.rule."
-FIXED = ("cpu.", "tee", "hardware_id", "cloud")
+FIXED = ("cpu.", "tee", "hardware_id", "cloud", "sgx.fmspc", "tdx.fmspc", "sgx.platform_instance_id",
+         "tdx.platform_instance_id")  # fmt: skip
 """Claims of the machine itself: no update changes them."""
 
-_BOUND = re.compile(r"(\S+) (>=|<=|>|<) ?(\S+)")
+_BOUND = re.compile(r"(\S+) (>=|<=|>|<) ?(\S+)(?: \((\S+)\))?")
+_DAYS = re.compile(r"\S+ at most \d+ days old.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def smallest(verdict: Verdict) -> tuple[Change, ...]:
         else:
             always.append(finding)
     fewest = min(by_rule.values(), key=len, default=[])
-    return tuple(dict.fromkeys(_change(finding) for finding in (*always, *fewest)))
+    return tuple(dict.fromkeys(_change(finding, verdict.at) for finding in (*always, *fewest)))
 
 
 def words(verdict: Verdict, language: Language = ENGLISH) -> str:
@@ -59,8 +62,12 @@ def words(verdict: Verdict, language: Language = ENGLISH) -> str:
 
 def sentence(changes: Iterable[tuple[str, str]], language: Language = ENGLISH) -> str:
     """``would be accepted …``, from what host or policy could change, for each thing in the way."""
-    ways = [language.fill(" or ").join(language.say(item) for item in change if item) for change in changes]
-    return language.fill("would be accepted {0}", language.fill("; and ").join(ways))
+    return language.fill("would be accepted {0}", language.fill("; and ").join(ways(changes, language)))
+
+
+def ways(changes: Iterable[tuple[str, str]], language: Language = ENGLISH) -> list[str]:
+    """For each thing in the way what host or policy could change."""
+    return [language.fill(" or ").join(language.say(item) for item in change if item) for change in changes]
 
 
 def _rule(finding: Finding) -> str:
@@ -72,27 +79,42 @@ def _required(finding: Finding) -> bool:
     return bool(_rule(finding)) and bool(finding.where) and finding.where[-1].field != _rule(finding)
 
 
-def _change(finding: Finding) -> Change:
+def _change(finding: Finding, now: datetime) -> Change:
     place = finding.where[-1] if finding.where else None
     at = f"{place.file}:{place.line}" if place is not None and place.file and place.line else ""
     if _required(finding) and place is not None and place.field in FOREIGN:
         return Change(finding.check, f"where {place.field} {finding.expected.partition(' ')[2]}", f"with {at} changed")
     if _required(finding) and place is not None:
-        return Change(finding.check, _host(finding, place.field), _relaxed(finding, at))
+        return Change(finding.check, _host(finding, place.field), _relaxed(finding, at, now))
     if _rule(finding):
-        return Change(finding.check, "on a machine that it does not name", f"without rule {_rule(finding)!r} ({at})")
+        return _unrefused(finding, at)
     if finding.check == "policy.default-deny":
         return Change(finding.check, "", f"with a rule whose 'when' holds for it, beside {place.file if place else ''}")
-    return Change(finding.check, f"where {finding.hint}", f'with a [[waive]] of "{finding.check}" and a reason')
+    return Change(finding.check, f"after this: {finding.hint}", f'with a [[waive]] of "{finding.check}" and a reason')
+
+
+def _unrefused(finding: Finding, at: str) -> Change:
+    """What would keep a refusing rule from holding."""
+    rule, absent = f"rule {_rule(finding)!r} ({at})", finding.actual.removeprefix(CANNOT_TELL)
+    if finding.hint.startswith(LIFTED):
+        return Change(finding.check, f"where {finding.hint.removeprefix(LIFTED)}", f"without {rule}")
+    if absent != finding.actual:
+        claim = absent.partition(" (")[0].partition(",")[0]
+        return Change(finding.check, f"with evidence that says {claim}", f"with {rule} for TEEs that say it alone")
+    return Change(finding.check, "on a machine that it does not name", f"without {rule}")
 
 
 def _host(finding: Finding, path: str) -> str:
     if path.startswith(FIXED):
         return f"on another machine, whose {finding.expected}"
+    if path.startswith("measurements"):
+        return f"if what runs there had {finding.expected}"
+    if path.startswith("collateral."):
+        return f"with collateral whose {finding.expected}"
     return f"if {finding.expected} on the host"
 
 
-def _relaxed(finding: Finding, at: str) -> str:
+def _relaxed(finding: Finding, at: str, now: datetime) -> str:
     """The policy's line with what is there: a bound moves to it, any other condition admits it."""
     actual = finding.actual.split(" (")[0]
     if actual == "cannot tell":
@@ -100,5 +122,7 @@ def _relaxed(finding: Finding, at: str) -> str:
     bound = _BOUND.fullmatch(finding.expected)
     if bound is not None:
         sign = {">": ">=", "<": "<="}.get(bound[2], bound[2])
-        return f"with {at} at {sign}{actual}"
+        return f"with {at} at {sign}{actual}" + (f" for {bound[4]}" if bound[4] else "")
+    if _DAYS.fullmatch(finding.expected) and finding.outcome is Outcome.FAILED:
+        return f"with {at} at {{ days = {-((date(actual) - now) // timedelta(days=1))} }}"
     return f"with {at} admitting {actual}"

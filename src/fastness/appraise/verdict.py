@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from fastness.appraise.policy import Policy, Rule
 
 SCHEMA = "fastness/verdict/v1"
+NO_CLAIMS = "policy.no-claims"
+MAX_SHOWN = 136
+"""Longest value in a finding, in characters: 64 bytes in hexadecimal can be copied from it into a policy."""
+CANNOT_TELL, LIFTED = "cannot tell ", "the refusal is lifted where "
+"""How the words of a refusing rule's finding begin where a claim is absent, and where its ``unless`` would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,10 @@ def appraise(
     return Verdict(accepted, by, tuple(findings), policy.name, policy.digest, at, every)
 
 
+RATED = frozenset({"sgx", "tdx"})
+"""TEEs whose vendor gives a word on the TCB: without it, it cannot be told."""
+DATED = RATED | {"nitro"}
+"""TEEs whose collateral has an end."""
 WAIVABLE = frozenset({"policy.debug", "policy.tcb-status", "policy.freshness", "policy.measurement"})
 """Failed findings a policy may waive by name: its own silence is what makes them fail."""
 
@@ -107,7 +116,7 @@ def _waived(finding: Finding, policy: Policy) -> Finding:
 
 def _none(policy: Policy) -> Finding:
     return Finding(
-        "policy.no-claims",
+        NO_CLAIMS,
         Outcome.FAILED,
         expected="claims of genuine evidence",
         actual="none",
@@ -127,7 +136,7 @@ def _one(claims: Claims, policy: Policy, at: datetime, *, measured: bool) -> tup
     offers: list[tuple[Rule, list[Finding]]] = []
     missed: list[Finding] = []
     for rule in matching:
-        told = [_required(rule, item, claims, policy, item.ask(tree, at), at) for item in rule.require]
+        told = [_required(rule, item, claims, policy, tree, at) for item in rule.require]
         if all(item.outcome is Outcome.HELD for item in told):
             offers.append((rule, told + _implied(claims, policy, rule, at, measured=measured)))
         else:
@@ -140,7 +149,9 @@ def _one(claims: Claims, policy: Policy, at: datetime, *, measured: bool) -> tup
 
 
 def _against(findings: Iterable[Finding]) -> list[Finding]:
-    return [item for item in findings if item.outcome in (Outcome.FAILED, Outcome.UNKNOWN)]
+    """What speaks against acceptance: what is known to be wrong, what cannot be told, and last that nothing is left."""
+    against = [item for item in findings if item.outcome in (Outcome.FAILED, Outcome.UNKNOWN)]
+    return sorted(against, key=lambda item: 2 if item.check == NO_CLAIMS else item.outcome is Outcome.UNKNOWN)
 
 
 def _matches(rule: Rule, tree: dict[str, Any], at: datetime) -> bool:
@@ -160,8 +171,8 @@ def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, a
     unknown = [item.path for item, told, _ in answers if told is Told.UNKNOWN]
     shown = ", ".join(f"{item.path} = {_shown(value)}" for item, told, value in answers if told is Told.YES)
     if unknown:
-        actual = f"cannot tell {', '.join(unknown)}" + (f" ({shown})" if shown else "")
-        hint = f"the evidence does not say {unknown[0]}; use a TEE that does, or leave that condition out"
+        actual = f"{CANNOT_TELL}{', '.join(unknown)}" + (f" ({shown})" if shown else "")
+        hint = f"the evidence does not say {unknown[0]}; use a TEE that does, or let the rule name those alone (tee)"
     else:
         actual, hint = (
             shown,
@@ -170,7 +181,7 @@ def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, a
     lifted = [_lift(item, tree, at) for item in rule.unless if item.ask(tree, at)[0] is not Told.YES]
     if lifted:
         actual = ", ".join([actual, *(what for what, _ in lifted)])
-        hint = "the refusal is lifted where " + " and ".join(how for _, how in lifted)
+        hint = LIFTED + " and ".join(how for _, how in lifted)
     places = tuple(_place(claims, item) for item, *_ in answers if item.path in claims.spans)
     return [
         Finding(
@@ -189,21 +200,22 @@ def _lift(item: Condition, tree: dict[str, Any], at: datetime) -> tuple[str, str
     """(what is there, what would lift the refusal) for an ``unless`` that does not hold."""
     value = item.ask(tree, at)[1]
     what = f"{item.path} = {_shown(value)}" if value is not None else f"cannot tell {item.path}"
-    return what, f"{item.path} is {item.text} ({item.file}:{item.line})"
+    return what, f"{item.path} is {item.said(tree)} ({item.file}:{item.line})"
 
 
 def _required(
-    rule: Rule, item: Condition, claims: Claims, policy: Policy, answer: tuple[Told, Any], at: datetime
+    rule: Rule, item: Condition, claims: Claims, policy: Policy, tree: dict[str, Any], at: datetime
 ) -> Finding:
-    told, value = answer
+    told, value = item.ask(tree, at)
+    wanted = item.said(tree)
     said = _more(item, value, claims, at)
     outcome = {Told.YES: Outcome.HELD, Told.NO: Outcome.FAILED, Told.UNKNOWN: Outcome.UNKNOWN}[told]
-    hint = "" if told is Told.YES else item.hint(told)
+    hint = "" if told is Told.YES else item.hint(told, wanted)
     places = (_place(claims, item),) if item.path in claims.spans else ()
     return Finding(
         f"policy.rule.{rule.id}",
         outcome,
-        expected=f"{item.path} {item.text}",
+        expected=f"{item.path} {wanted}",
         actual=(_shown(value) if value is not None else "cannot tell") + (f" ({said})" if said else ""),
         where=(*places, Where(field=item.path, file=item.file or policy.file, line=item.line)),
         because=rule.why,
@@ -253,14 +265,17 @@ def _implied(claims: Claims, policy: Policy, rule: Rule, at: datetime, *, measur
     if claims.debug is not False and not rule.names("debug"):
         outcome, actual = (Outcome.FAILED, "debug") if claims.debug else (Outcome.UNKNOWN, "cannot tell")
         add("debug", outcome, "no debug", actual, "the host can look inside: use a build without debug")
-    if claims.tcb_status not in (None, "UpToDate") and not rule.names("tcb_status"):
+    status = claims.tcb_status
+    if status != "UpToDate" and (status or claims.tee in RATED) and not rule.names("tcb_status"):
         hint = "update firmware and microcode of the host, or say which statuses you accept (tcb_status)"
-        add("tcb-status", Outcome.FAILED, "UpToDate", str(claims.tcb_status), hint)
+        outcome = Outcome.FAILED if status else Outcome.UNKNOWN
+        add("tcb-status", outcome, "UpToDate", str(status or "cannot tell"), hint)
     until = claims.collateral.get("valid_until")
-    stale = isinstance(until, str) and until < at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    if stale and not rule.names("collateral.valid_until"):
+    fresh = isinstance(until, str) and until >= at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if not fresh and (until or claims.tee in DATED) and not rule.names("collateral.valid_until"):
         hint = "fetch current collateral, or judge at its time with --at"
-        add("freshness", Outcome.FAILED, "collateral within its signed validity", f"valid until {until}", hint)
+        told = (Outcome.FAILED, f"valid until {until}") if until else (Outcome.UNKNOWN, "cannot tell")
+        add("freshness", told[0], "collateral within its signed validity", told[1], hint)
     if measured and not claims.simulated and not rule.says_what_runs:
         hint = 'require a measurement, for example "measurements.launch" = "@keep-images"'
         add("measurement", Outcome.UNKNOWN, "a rule that says what may run", "any code at all", hint)
@@ -273,4 +288,4 @@ def _place(claims: Claims, item: Condition) -> Where:
 
 def _shown(value: Any) -> str:
     text = "true" if value is True else "false" if value is False else str(value)
-    return text if len(text) <= 120 else text[:117] + "…"
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

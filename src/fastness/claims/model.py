@@ -11,6 +11,11 @@ from fastness.wire.hexdump import Span
 Scalar = bool | int | str
 Tree = Mapping[str, Any]
 """Nested mappings of scalars and lists of scalars; hexadecimal for bytes, ISO 8601 in Zulu for times."""
+NOT_WHAT_RUNS = frozenset({
+    "host_data", "mrconfigid", "mrowner", "mrownerconfig", "mrseam", "mrsignerseam", "devinfo_hash",
+})  # fmt: skip
+"""Measurements that say nothing of the code that was started: the host's own word (SNP firmware ABI, table 23; Intel
+TDX module ABI, TD_PARAMS), the TDX module and devices."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

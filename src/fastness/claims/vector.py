@@ -8,7 +8,8 @@ claim                says when
                       99  cryptography said no (then all eight say 99)
 ``configuration``      2  a policy accepted, and debug is off
                       96  debug is on
-``executables``        3  a rule that held names one of the measurements of this evidence (what was booted)
+``executables``        3  a rule that held names measurements of this evidence that say what was booted (not the host's
+                          own word, nor what a measurement is not)
                       33  such a rule did not hold
 ``file-system``        0  always: no evidence of ours shows files
 ``hardware``           2  genuine, revocation looked up, TCB ``UpToDate`` or of a TEE whose vendor gives no such word
@@ -26,10 +27,11 @@ What no row decides is 0, which is no claim.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from fastness.claims.finding import Finding, Outcome
-from fastness.claims.model import Claims
+from fastness.claims.model import NOT_WHAT_RUNS, Claims
 
 NAMES = (
     "instance-identity", "configuration", "executables", "file-system",
@@ -38,6 +40,7 @@ NAMES = (
 TIERS = ("none", "affirming", "warning", "contraindicated")
 """From what is said least of to the worst (AR4SI section 2.3.2)."""
 CRYPTO_FAILED, UNEXPECTED = 99, 1
+_NEGATIVE = re.compile(r"\S+ (?:not |!=)")
 _ENCRYPTED, _ISOLATED = ("snp", "tdx", "sgx", "cca"), ("sev", "nitro")
 
 
@@ -62,7 +65,7 @@ def of(claims: Claims, findings: Iterable[Finding], *, accepted: bool) -> dict[s
     return {
         "instance-identity": _told(seen, ("hardware_id",), 2, 97),
         "configuration": 96 if claims.debug else 2 if accepted and claims.debug is False else 0,
-        "executables": _told(seen, tuple(f"measurements.{name}" for name in claims.measurements), 3, 33),
+        "executables": _told(seen, _that_run(claims), 3, 33),
         "file-system": 0,
         "hardware": _hardware(claims, seen),
         "runtime-opaque": _opaque(claims),
@@ -76,12 +79,18 @@ def every(value: int) -> dict[str, int]:
     return dict.fromkeys(NAMES, value)
 
 
+def _that_run(claims: Claims) -> tuple[str, ...]:
+    return ("measurements", *(f"measurements.{name}" for name in claims.measurements if name not in NOT_WHAT_RUNS))
+
+
 def _told(seen: tuple[Finding, ...], paths: tuple[str, ...], held: int, failed: int) -> int:
     """What the rules that name one of ``paths`` saw; the worse word counts."""
     outcomes = {
         item.outcome
         for item in seen
-        if item.check.startswith("policy.rule.") and any(place.field in paths and place.file for place in item.where)
+        if item.check.startswith("policy.rule.")
+        and any(place.field in paths and place.file for place in item.where)
+        and not (item.outcome is Outcome.HELD and _NEGATIVE.match(item.expected))
     }
     if outcomes & {Outcome.FAILED, Outcome.UNKNOWN}:
         return failed

@@ -122,10 +122,13 @@ def _cpus(*, as_json: bool) -> int:
         )
         return 0
     for cpu in cpus:
-        print(f"{cpu.vendor:<7}{cpu.generation:<20}family {cpu.family:#04x} model {cpu.models:<28}{cpu.product}")
+        where = f"family {cpu.family:#04x} model {cpu.models}"
+        print(f"{cpu.vendor:<7}{cpu.generation:<18}{where:<46}{cpu.product}  ({cpu.source}, {cpu.date})")
     for row in attacks:
         cure = str(row.cured).lower()
-        print(f"{row.id:<14}{row.name:<11}{row.tee} {', '.join(row.generations)}: cured by {row.path} {cure}")
+        on = ", ".join(row.generations) + row.on
+        print(f"{row.id:<14}{row.name:<13}{row.cve:<16}{row.tee} {on}: cured by {row.path} {cure}")
+        print(f"{'':<14}{row.source}, {row.date}")
     for item in revoked:
         print(f"revoked       {item.tee} {item.generation}: {item.why} ({item.source}, {item.date})")
     return 0

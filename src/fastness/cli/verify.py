@@ -213,10 +213,20 @@ def lines(result: Result, language: Language = ENGLISH) -> list[str]:
         out += [language.label("not checked"), *(f"  {language.say(text)}" for text in result.not_checked)]
     if result.verdict is not None:
         out.append(row("verdict", fill("{0}, decided by {1}", fill(result.verdict), result.decided_by)))
+    if result.policy is not None:
+        out.append(row("policy", f"{result.policy['name']}, sha-256 {result.policy['sha256']}"))
+    if result.would_turn:
+        from fastness.appraise.turn import sentence
+
+        out.append(sentence([(item["host"], item["policy"]) for item in result.would_turn], language))
     return out
 
 
 def _findings(result: Result, language: Language) -> list[str]:
+    if result.verdict is not None:
+        from fastness.appraise.explain import told
+
+        return [language.label("findings"), *(f"  {line}" for line in told(result.findings, language))]
     shown = [item for item in result.findings if item.outcome.value != "held"]
     out = [language.label("findings")] if shown else []
     for item in shown:

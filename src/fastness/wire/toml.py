@@ -50,6 +50,10 @@ def parse(text: str, file: str) -> Document:
         match = _SYNTAX.match(str(error))
         what, where = (match[1], f"{file}:{match[2]}:{match[3]}") if match else (str(error), file)
         raise UsageError(f"not TOML: {what[:1].lower()}{what[1:]}", where=where) from None
+    except ValueError:
+        raise UsageError("not TOML: a number of too many digits", where=file, hint="64 bits are the most") from None
+    except RecursionError:
+        raise UsageError("not TOML: nested too deep", where=file, hint="nest less") from None
     return Document(data, _positions(text))
 
 

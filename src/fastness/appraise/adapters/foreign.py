@@ -43,7 +43,7 @@ class Foreign(Condition):
         results = self.engine.ask({"input": given, "now": when.isoformat(), "ns": nanoseconds})
         return self._of_cel(results) if self.path == "cel" else self._of_rego(results, str(claims.get("tee")))
 
-    def hint(self, told: Told) -> str:
+    def hint(self, told: Told, wanted: str) -> str:
         """What to do about an answer that is not yes."""
         if told is Told.UNKNOWN:
             return f"the {self.path} text gives no answer for this evidence, which refuses; see docs/policy-adapters.md"

@@ -220,9 +220,8 @@ def _log(evidence: Evidence, bank: str) -> tuple[tuple[int, ...], list[Finding]]
         ]
     registers = evidence.pcrs[at.BANK_IDS[bank]]
     events.check(evidence.log)
-    if (
-        bank not in evidence.log.algorithms
-    ):  # older kernels hand out a log of SHA-1 alone: it says nothing, as if absent
+    # older kernels hand out a log of SHA-1 alone: it says nothing, as if absent
+    if bank not in evidence.log.algorithms:
         text = f"the log has digests of {', '.join(evidence.log.algorithms)} only, the quote is over {bank}"
         return (), [Finding("tpm.event-log", Outcome.NOTE, f"a log with digests of {bank}", text)]
     try:
