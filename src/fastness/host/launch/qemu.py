@@ -27,6 +27,9 @@ from fastness.streams.link import Link
 PROGRAM = "qemu-system-x86_64"
 SERIAL_NAME = "fastness.keep.0"
 MAX_WORDS = 4096
+ESCAPE = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]")
+"""What firmware says to a terminal (ECMA-48, control sequences), and no word of why a keep does not start."""
+
 PATIENCE = 60.0
 """Seconds QEMU has to tell its version, on a machine that is busy."""
 
@@ -269,7 +272,7 @@ class Guest:
 
     def last_words(self) -> str:
         """Why it ended, as far as the console says."""
-        text = self._words.decode("utf-8", "replace").strip()
+        text = ESCAPE.sub("", self._words.decode("utf-8", "replace"))
         told = [line.strip() for line in text.splitlines() if line.strip()]
         return next((line for line in reversed(told) if line.startswith("error:")), told[-1] if told else "")[-300:]
 
