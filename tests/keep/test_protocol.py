@@ -19,6 +19,7 @@ from fastness.devices import Quote
 from fastness.errors import KeepFailed, NotGenuine, ProtocolError, RemoteError
 from fastness.host.launch.nil import Chip
 from fastness.host.software_root import SoftwareRoot
+from fastness.keep import protocol
 from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
 from fastness.keep.integrity import Integrity
@@ -29,7 +30,7 @@ from fastness.pki.anchors import Anchors, from_key
 from fastness.seal import binding, log
 from fastness.seal.channel import Channel, client_context, identity, server_context
 from fastness.seal.frames import MAX_DATA, Type
-from fastness.seal.messages import Challenge, Ended, Refusal, Statement, Workload, encode_evidence
+from fastness.seal.messages import Challenge, Ended, Refusal, Statement, Workload, credit, encode_evidence
 from fastness.seal.release import seal
 from fastness.seal.transport import Closed, Transport
 from fastness.tenant import deliver
@@ -440,6 +441,43 @@ def test_more_stdin_than_credit_breaks_the_protocol() -> None:
         await transport.send(Type.STDIN, b"x")
         with pytest.raises(ProtocolError, match="credit"):
             await hearing
+
+    play(work)
+
+
+def test_credit_that_is_on_its_way_when_a_workload_ends_does_not_spoil_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work() -> None:
+        stage, held, flush = scene(), asyncio.Event(), Transport._flush
+        sending = asyncio.Event()
+
+        async def slow(transport: Transport) -> None:
+            if stage.keep.state is State.RUNNING and asyncio.current_task() in granting:
+                data = transport.channel.outgoing()  # taken from the session, not yet on the wire
+                sending.set()
+                await held.wait()
+                await transport._loop.sock_sendall(transport.sock, data)
+            await flush(transport)
+
+        granting: list[asyncio.Task[None] | None] = []
+
+        async def grant(transport: Transport, execution: Execution) -> None:
+            granting.append(asyncio.current_task())
+            await transport.send(Type.CREDIT, credit(1))
+            await asyncio.Event().wait()
+
+        async def run(execution: Execution) -> Ended:
+            await sending.wait()
+            asyncio.get_running_loop().call_later(0.1, held.set)
+            return Ended("exit", 3)
+
+        monkeypatch.setattr(protocol, "_grant", grant)
+        monkeypatch.setattr(Execution, "run", run)
+        monkeypatch.setattr(Transport, "_flush", slow)
+        delivery = await Delivery.release(await stage.attest(), workload(), Stages())
+        ended, _ = await collect(delivery)
+        assert (ended.outcome, ended.code) == ("exit", 3)
 
     play(work)
 

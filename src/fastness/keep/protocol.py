@@ -203,9 +203,10 @@ class Service:
             hearing = asyncio.create_task(_hear(transport, execution))
             granting = asyncio.create_task(_grant(transport, execution))
             await asyncio.wait({running, hearing}, return_when=asyncio.FIRST_COMPLETED)
-            granting.cancel()
             if not running.done():  # the tenant went away, or broke the protocol: nobody is left to run for
                 return
+            async with transport.between:  # half a record would make nonsense of how it ended
+                granting.cancel()
             hearing.cancel()
             self._finish(running.result())
         if self._ended is not None:
