@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -78,6 +78,18 @@ def test_each_request_reaches_the_holder_and_comes_back() -> None:
 def test_a_refusal_of_the_holder_is_told_in_its_words() -> None:
     with served(Holder()) as sock, pytest.raises(KeepFailed, match="no such time"):
         Remote(sock).set_time(1)
+
+
+def test_an_answer_that_comes_too_late_is_not_that_to_the_next_request() -> None:
+    ours, theirs = socket.socketpair()
+    client = Client(ours, 0.05)
+    with pytest.raises(KeepFailed, match="no answer from the device"):
+        client.extend(b"\1")
+    with suppress(OSError):
+        theirs.sendall(framed(b""))  # what was extended, by now: it must not count for what is asked next
+    with pytest.raises(KeepFailed, match="no answer from the device"):
+        client.extend(b"\2")
+    theirs.close()
 
 
 def test_evidence_of_another_tee_than_this_keeps_is_refused() -> None:

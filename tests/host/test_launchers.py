@@ -13,6 +13,8 @@ import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -357,12 +359,44 @@ def test_old_firmware_old_qemu_other_kernel_and_unmeasured_firmware(
     assert "no TDX metadata" in missing(domain.needs())["firmware"]
 
 
-def test_a_device_nobody_may_open_is_a_matter_of_permission(
-    milan: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_nobody_may_open_is_a_matter_of_permission(milan: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.os, "access", lambda place, _: not str(place).endswith("dev/sev"))
     need = next(item for item in snp.Launcher(Settings(), milan).needs() if item.name == "/dev/sev")
-    assert (need.seen, need.remedy) == ("permission denied", "let this user open /dev/sev")
+    assert need.seen == "permission denied"
+    assert need.remedy == machine.permission(milan._root / "dev/sev", "/dev/sev")
+
+
+@pytest.mark.parametrize(
+    ("group", "mode", "remedy"),
+    [
+        (106, 0o20660, "let this user open /dev/kvm: usermod -aG kvm USER, and log in anew"),
+        (107, 0o20660, "let this user open /dev/kvm: usermod -aG 107 USER, and log in anew"),
+        (0, 0o20660, "run as root, or let a udev rule give /dev/kvm (mode crw-rw----) to a group of yours"),
+        (106, 0o20600, "run as root, or let a udev rule give /dev/kvm (mode crw-------) to a group of yours"),
+    ],
+)
+def test_permission_is_mended_by_the_devices_group_where_it_has_one(
+    group: int, mode: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(number: int) -> SimpleNamespace:
+        if number != 106:
+            raise KeyError(number)
+        return SimpleNamespace(gr_name="kvm")
+
+    place = SimpleNamespace(stat=lambda: SimpleNamespace(st_gid=group, st_mode=mode))
+    monkeypatch.setattr(machine.grp, "getgrgid", known)
+    assert machine.permission(cast("Path", place), "/dev/kvm") == remedy
+
+
+def test_a_qemu_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("qemu", 1)
+
+    monkeypatch.setattr(qemu.shutil, "which", lambda _: "/usr/bin/qemu-system-x86_64")
+    monkeypatch.setattr(qemu.subprocess, "run", hangs)
+    need = confidential.qemu_of((9, 1), "sev-snp-guest")
+    assert not need.there
+    assert "does not answer" in need.seen
 
 
 def test_kvm_that_hangs_a_guest_is_refused(

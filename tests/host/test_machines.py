@@ -89,7 +89,8 @@ def test_a_guest_on_vsock_that_dies_says_its_last_words() -> None:
         def refuse(_: int) -> socket.socket:
             raise ConnectionRefusedError(111, "Connection refused")
 
-        guest = Guest([sys.executable, "-c", "print('error: no CPU'); exit(3)"], (), Vsock(42, refuse), lambda: None)
+        words = r"print('\x1b[2J\x1b[01;01Herror: no CPU\x1b[=3h\n\x1b[0m'); exit(3)"
+        guest = Guest([sys.executable, "-c", words], (), Vsock(42, refuse), lambda: None)
         with pytest.raises(KeepFailed, match="died while it started") as died:
             await guest.ready(20)
         assert died.value.where == "error: no CPU"

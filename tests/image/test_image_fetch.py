@@ -24,8 +24,9 @@ assert "bookworm main" in (place / "etc/sources.list").read_text()
 with open({log!r}, "a") as log:
     print(*sys.argv[1:], file=log)
 served = pathlib.Path({served!r})
-if sys.argv[2] == "update":
-    sys.exit("E: no network" if (served / "down").exists() else 0)
+if sys.argv[-1] == "update":
+    loud = "APT::Update::Error-Mode=any" in sys.argv
+    sys.exit("E: no network" if loud and (served / "down").exists() else 0)
 for word in sys.argv[3:]:
     name = word.split("=")[0]
     if not (served / name).exists():
@@ -36,12 +37,15 @@ PIP = """\
 #!{python}
 import pathlib, sys
 folder = pathlib.Path(sys.argv[sys.argv.index("-d") + 1])
-folder.mkdir()
+folder.mkdir(exist_ok=True)
 assert "--require-hashes" in sys.argv and "--no-deps" in sys.argv
 rows = pathlib.Path(sys.argv[sys.argv.index("-r") + 1]).read_text().splitlines()
 for row in rows:
     name = row.split("==")[0]
     assert "--hash=sha256:" in row
+    if (pathlib.Path({served!r}) / "down").exists():
+        print("WARNING: Retrying after connection broken by 'Refused'", file=sys.stderr)
+        sys.exit(f"ERROR: No matching distribution found for {{name}}==1")
     if not (pathlib.Path({served!r}) / name).exists():
         sys.exit(f"ERROR: No matching distribution found for {{name}}==1")
     (folder / f"{{name}}_1.wheel").write_bytes((pathlib.Path({served!r}) / name).read_bytes())
@@ -64,6 +68,8 @@ class Archive:
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
     found = Archive(tmp_path)
+    (tmp_path / "keys.gpg").touch()
+    monkeypatch.setattr(fetch, "KEYRING", str(tmp_path / "keys.gpg"))
     (tmp_path / "bin").mkdir()
     for name, text in (("apt-get", APT), ("pip", PIP)):
         path = tmp_path / "bin" / name
@@ -88,12 +94,14 @@ def test_fetched_once_then_from_the_cache(archive: Archive, cache: Cache) -> Non
     pinned = synthetic.lock(*pins())
     fetch.fetch(pinned, cache, said.append)
     assert [cache.read(item) for item in pinned.inputs] == [DEB, OTHER, WHEEL]
-    assert archive.asked() == ["-q update", "-q download libx=1 liby=1"]
-    assert said == ["fetching 2 debs, 0.0 MB", "fetching 1 wheels, 0.0 MB"]
+    update = "-q -o APT::Update::Error-Mode=any update"
+    assert archive.asked() == [update, "-q download libx=1", "-q download liby=1"]
+    steps = ["  1 of 2: libx 1, 0.0 MB", "  2 of 2: liby 1, 0.0 MB"]
+    assert said == ["fetching 2 debs, 0.0 MB", *steps, "fetching 1 wheels, 0.0 MB", "  1 of 1: w 1, 0.0 MB"]
     for path in archive.served.iterdir():
         path.unlink()
     fetch.fetch(pinned, cache, said.append)
-    assert len(said) == 2
+    assert len(said) == 5
     assert sorted(path.name for path in cache.place.iterdir()) == sorted(item.sha256 for item in pinned.inputs)
 
 
@@ -131,8 +139,38 @@ def test_a_changed_file_of_the_cache_is_refused(archive: Archive, cache: Cache) 
 
 def test_an_archive_that_cannot_be_reached(archive: Archive, cache: Cache) -> None:
     (archive.served / "down").touch()
-    with pytest.raises(UsageError, match="no network"):
+    for items, words in ((pins()[:2], "archive cannot be read: E: no network"), (pins()[2:], "connection broken")):
+        with pytest.raises(UsageError, match=words) as caught:
+            fetch.fetch(synthetic.lock(*items), cache, lambda _: None)
+        assert "http_proxy" in caught.value.hint
+        assert "tools/image_inputs.py" not in caught.value.hint  # nothing is gone: there is nothing to pin anew
+
+
+def test_what_arrived_before_an_interruption_is_kept(archive: Archive, cache: Cache) -> None:
+    (archive.served / "liby").unlink()
+    with pytest.raises(UsageError, match="liby 1 cannot be fetched"):
         fetch.fetch(synthetic.lock(*pins()), cache, lambda _: None)
+    assert cache.read(pins()[0]) == DEB
+
+
+def test_without_debians_keys_nothing_is_fetched(
+    archive: Archive, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "KEYRING", "/nonexistent/keys.gpg")
+    with pytest.raises(UsageError, match="Debian's keys") as caught:
+        fetch.fetch(synthetic.lock(*pins()), cache, lambda _: None)
+    assert "debian-archive-keyring" in caught.value.hint
+    assert not archive.asked()
+
+
+def test_no_room_to_work_in_is_told(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fetch, "fetch", full)
+    with pytest.raises(UsageError, match="no space left") as caught:
+        build.made(lock.read(), cache, lambda _: None, debug=False)
+    assert "TMPDIR" in caught.value.hint
 
 
 def test_no_client(archive: Archive, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

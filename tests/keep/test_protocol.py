@@ -19,6 +19,7 @@ from fastness.devices import Quote
 from fastness.errors import KeepFailed, NotGenuine, ProtocolError, RemoteError
 from fastness.host.launch.nil import Chip
 from fastness.host.software_root import SoftwareRoot
+from fastness.keep import protocol
 from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
 from fastness.keep.integrity import Integrity
@@ -29,9 +30,9 @@ from fastness.pki.anchors import Anchors, from_key
 from fastness.seal import binding, log
 from fastness.seal.channel import Channel, client_context, identity, server_context
 from fastness.seal.frames import MAX_DATA, Type
-from fastness.seal.messages import Challenge, Refusal, Statement, Workload, encode_evidence
+from fastness.seal.messages import Challenge, Ended, Refusal, Statement, Workload, credit, encode_evidence
 from fastness.seal.release import seal
-from fastness.seal.transport import Transport
+from fastness.seal.transport import Closed, Transport
 from fastness.tenant import deliver
 from fastness.tenant.deliver import Attested, Delivery, Ending, Refused, Stages
 from fastness.wire import x509
@@ -348,6 +349,71 @@ def test_a_keep_takes_one_workload_in_its_life() -> None:
     play(work)
 
 
+def test_how_a_workload_ended_is_told_to_its_owner_and_to_nobody_else() -> None:
+    """The host can be a challenger too, and must not learn the exit code."""
+
+    async def work() -> None:
+        stage = scene()
+        given = workload(attached=False)
+        await Delivery.release(await stage.attest(), given, Stages())
+        await stage.service._output.finished.wait()
+        anybody = await deliver.status(await stage.attest())
+        assert (anybody.state, anybody.ended) == ("ended", b"")
+        owner = await deliver.status(await stage.attest(), given.owner)
+        assert Ended.decode(owner.ended).outcome == "exit"
+        with pytest.raises(RemoteError, match="not the owner"):
+            await deliver.status(await stage.attest(), b"\x08" * 32)
+
+    play(work)
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_tenant_that_goes_away_before_the_start_leaves_no_keep_behind(
+    attached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        stage, gone = scene(), asyncio.Event()
+        prepare = Execution.prepare
+
+        async def slowly(execution: Execution) -> None:
+            await prepare(execution)
+            await gone.wait()
+
+        monkeypatch.setattr(Execution, "prepare", slowly)
+        attested = await stage.attest()
+        sealed = seal(workload(attached=attached).encode(), stage.keep.hpke_key, attested.info)
+        await attested.transport.send(Type.RELEASE, sealed)
+        while stage.keep.state is not State.LOADING:
+            await asyncio.sleep(0.01)
+        attested.transport.sock.close()
+        gone.set()
+        await asyncio.gather(*stage.service._conversations, return_exceptions=True)
+        assert stage.left == [0]
+
+    play(work)
+
+
+@pytest.mark.parametrize("wish", ["stop", "end"])
+def test_an_owner_who_hangs_up_is_obeyed_all_the_same(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        stage = scene()
+        given = workload(attached=False)
+        await Delivery.release(await stage.attest(), given, Stages())
+
+        async def unheard(transport: Transport, kind: Type, body: bytes) -> None:
+            raise Closed(clean=False)
+
+        attested = await stage.attest()
+        conversation = set(stage.service._conversations)
+        with monkeypatch.context() as patch:
+            await deliver.attach(attested, given.owner, wish)
+            patch.setattr(Transport, "send", unheard)
+            await asyncio.gather(*conversation, return_exceptions=True)
+        assert stage.left == [0]
+
+    play(work)
+
+
 def test_what_cannot_run_comes_back_with_a_reason_and_is_measured_all_the_same() -> None:
     async def work() -> None:
         stage = scene()
@@ -375,6 +441,43 @@ def test_more_stdin_than_credit_breaks_the_protocol() -> None:
         await transport.send(Type.STDIN, b"x")
         with pytest.raises(ProtocolError, match="credit"):
             await hearing
+
+    play(work)
+
+
+def test_credit_that_is_on_its_way_when_a_workload_ends_does_not_spoil_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work() -> None:
+        stage, held, flush = scene(), asyncio.Event(), Transport._flush
+        sending = asyncio.Event()
+
+        async def slow(transport: Transport) -> None:
+            if stage.keep.state is State.RUNNING and asyncio.current_task() in granting:
+                data = transport.channel.outgoing()  # taken from the session, not yet on the wire
+                sending.set()
+                await held.wait()
+                await transport._loop.sock_sendall(transport.sock, data)
+            await flush(transport)
+
+        granting: list[asyncio.Task[None] | None] = []
+
+        async def grant(transport: Transport, execution: Execution) -> None:
+            granting.append(asyncio.current_task())
+            await transport.send(Type.CREDIT, credit(1))
+            await asyncio.Event().wait()
+
+        async def run(execution: Execution) -> Ended:
+            await sending.wait()
+            asyncio.get_running_loop().call_later(0.1, held.set)
+            return Ended("exit", 3)
+
+        monkeypatch.setattr(protocol, "_grant", grant)
+        monkeypatch.setattr(Execution, "run", run)
+        monkeypatch.setattr(Transport, "_flush", slow)
+        delivery = await Delivery.release(await stage.attest(), workload(), Stages())
+        ended, _ = await collect(delivery)
+        assert (ended.outcome, ended.code) == ("exit", 3)
 
     play(work)
 

@@ -73,6 +73,13 @@ def test_any_bytes_give_a_message_or_a_protocol_error(data: bytes) -> None:
             continue
 
 
+@pytest.mark.parametrize("time", [-1, 1 << 63])
+def test_a_release_with_a_time_that_no_clock_has_is_refused(time: int) -> None:
+    value = cbor.decode(EXAMPLES[2].encode())
+    with pytest.raises(ProtocolError, match="no time"):
+        Workload.decode(cbor.encode({**value, 7: time}))
+
+
 def test_another_version_is_refused() -> None:
     value = cbor.decode(EXAMPLES[0].encode())
     with pytest.raises(ProtocolError, match="version 2"):

@@ -186,3 +186,53 @@ def test_the_last_word_of_a_guest_is_its_exit_status() -> None:
         await pair.close()
 
     play(work)
+
+
+def test_a_stream_that_ends_in_the_middle_of_a_frame_does_not_take_the_link_with_it() -> None:
+    """What was begun is said to its end: half a frame would make nonsense of everything after it."""
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        ours, far = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        far.setblocking(False)
+        link = Link(ours.detach(), guest=False)
+        running = asyncio.create_task(link.run())
+        near = link.open()
+        await loop.sock_sendall(near, bytes(mux.MAX_BODY))
+        while not link._writing.locked():  # the frame is begun, and the pipe is full
+            await asyncio.sleep(0.01)
+        await loop.sock_sendall(far, Frame(1, Kind.RESET).encode())
+        while link._streams:
+            await asyncio.sleep(0.01)
+        link.open().close()
+        reader, heard = mux.Reader(mux.FROM_HOST), list[Frame]()
+        while not heard or heard[-1].kind is not Kind.END:
+            heard += reader.feed(await asyncio.wait_for(loop.sock_recv(far, 1 << 16), 5))
+        assert [(frame.stream, frame.kind) for frame in heard] == [
+            (1, Kind.OPEN), (1, Kind.DATA), (2, Kind.OPEN), (2, Kind.END),
+        ]  # fmt: skip
+        far.close()
+        await asyncio.wait_for(running, 5)
+
+    play(work)
+
+
+def test_a_link_that_ends_waits_for_no_frame_that_was_begun() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        ours, far = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        link = Link(ours.detach(), guest=False)
+        running = asyncio.create_task(link.run())
+        near = link.open()
+        await loop.sock_sendall(near, bytes(mux.MAX_BODY))
+        while not link._writing.locked():
+            await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        while link._writing.locked():
+            await asyncio.sleep(0.01)
+        far.close()
+
+    play(work)

@@ -113,7 +113,9 @@ async def _accepted(
     from fastness.seal.messages import Ended
     from fastness.tenant import deliver
 
-    found = await deliver.status(attested)
+    # a keep that was given nothing yet has no owner
+    owned = record is not None and attested.statement.workload
+    found = await deliver.status(attested, bytes.fromhex(record.owner) if record and owned else b"")
     await attested.transport.close()
     workload = attested.statement.workload.hex()
     ours = bool(record and record.workload == workload)

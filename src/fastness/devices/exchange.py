@@ -122,7 +122,10 @@ def _pair(body: bytes) -> tuple[bytes, bytes]:
 
 
 class Client:
-    """The keep's end. Blocking; one request at a time. Every answer is bounded and checked for its form."""
+    """The keep's end. Blocking; one request at a time. Every answer is bounded and checked for its form.
+
+    After one that did not come whole and in time nothing is asked any more.
+    """
 
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         sock.settimeout(timeout)
@@ -179,7 +182,11 @@ class Client:
             status, size = split(self._exactly(HEAD), MAX_BODY)
             answer = self._exactly(size)
         except OSError as error:
+            self._sock.close()  # an answer that comes too late must not be taken for that to the next request
             raise KeepFailed(f"no answer from the device: {error.strerror or error}") from None
+        except KeepFailed:
+            self._sock.close()
+            raise
         if status != b"\0":
             raise KeepFailed(f"the device failed: {answer[:1024].decode('utf-8', 'replace')}")
         return answer

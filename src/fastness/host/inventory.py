@@ -32,6 +32,9 @@ class Entry:
     started: float = field(default_factory=time.time)
     traffic: Traffic = field(default_factory=Traffic)
     connections: int = 0
+    claimed: bool = False
+    """Whether anybody ever opened a channel to it: whoever asked for it knows its id."""
+
     status: int | None = None
     standing: Standing | None = None
     """Where it waits for its tenant's secret before its first instruction."""
@@ -103,7 +106,11 @@ class Inventory:
         """
         with self._room():
             started = self._ready_one() or await self._launcher.launch()
-            await started.ready(self._boot_timeout)
+            try:
+                await started.ready(self._boot_timeout)
+            except BaseException:  # it counts for nobody: left alone, it would run for ever
+                await started.stop(0)
+                raise
         entry = self._enter(Entry(secrets.token_hex(8), self.platform, started))
         self._spawn(self._refill())
         return entry

@@ -7,8 +7,10 @@ Read from the kernel and the processor; nothing is started or changed. Launchers
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
 import shutil
+import stat
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -113,7 +115,7 @@ class Machine:
         if not place.exists():
             return Need(path, False, "absent", remedy)
         allowed = os.access(place, os.R_OK | os.W_OK)
-        return met(path, allowed, "there" if allowed else "permission denied", f"let this user open {path}")
+        return met(path, allowed, "there" if allowed else "permission denied", permission(place, path))
 
     def program(self, name: str, remedy: str) -> Need:
         """A program on the search path."""
@@ -127,7 +129,7 @@ class Machine:
         try:
             handle = os.open(place, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            return Need(name, False, f"/dev/kvm: {(error.strerror or '').lower()}", "load kvm, let this user open it")
+            return Need(name, False, f"/dev/kvm: {(error.strerror or '').lower()}", permission(place, "/dev/kvm"))
         try:
             mask = fcntl.ioctl(handle, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES)
         except OSError as error:
@@ -150,6 +152,20 @@ class Machine:
             return Need(name, False, f"/dev/sev: {(error.strerror or '').lower()}", "update the machine's firmware")
         seen = f"API {version[0]}.{version[1]}, build {version[2]}"
         return met(name, version[:2] >= least, seen, "update the machine's firmware (BIOS), or amd_sev.fw")
+
+
+def permission(place: Path, path: str) -> str:
+    """What lets this user open the device ``place``, called ``path``: its group, where it has one that may."""
+    try:
+        found = place.stat()
+        group = grp.getgrgid(found.st_gid).gr_name if found.st_gid and found.st_mode & 0o060 == 0o060 else ""
+    except OSError:
+        return f"load the driver of {path}"
+    except KeyError:
+        group = str(found.st_gid)
+    if not group:
+        return f"run as root, or let a udev rule give {path} (mode {stat.filemode(found.st_mode)}) to a group of yours"
+    return f"let this user open {path}: usermod -aG {group} USER, and log in anew"
 
 
 def platform_status(place: Path) -> tuple[int, int, int]:

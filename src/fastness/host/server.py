@@ -37,7 +37,7 @@ MAX_BODY = 4096
 IDLE_TIMEOUT = 60.0
 UPGRADE = b"fastness-keep"
 UNCLAIMED = 5.0
-"""Seconds a keep may be without any connection once whoever asked for it has hung up."""
+"""Seconds in which somebody must come for a keep once whoever asked for it has hung up."""
 
 
 class Problem(Exception):
@@ -101,9 +101,12 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _unclaimed(self, entry: Entry) -> None:
-        """Ends a keep nobody came for: a tenant that was interrupted may never have learnt its id."""
+        """Ends a keep nobody came for: a tenant that was interrupted may never have learnt its id.
+
+        One that somebody came for goes on without connections: its workload may be detached.
+        """
         await asyncio.sleep(UNCLAIMED)
-        if not entry.connections:
+        if not entry.claimed:
             await self._inventory.stop(entry)
 
     async def _one(
@@ -188,6 +191,7 @@ class Server:
         headers = [("Upgrade", UPGRADE.decode()), ("Connection", "Upgrade")]
         data = http.send(h11.InformationalResponse(status_code=101, headers=headers))
         entry.connections += 1
+        entry.claimed = True
         try:
             await asyncio.get_running_loop().sock_sendall(sock, data or b"")
             await relay(sock, keep, entry.traffic, http.trailing_data[0])

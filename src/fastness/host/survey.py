@@ -7,6 +7,7 @@ Fastness can launch it.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from fastness.errors import KeepFailed, UsageError
@@ -17,7 +18,7 @@ from fastness.host.launch.sev import Launcher as Sev
 from fastness.host.launch.sgx import Launcher as Sgx
 from fastness.host.launch.snp import Launcher as Snp
 from fastness.host.launch.tdx import Launcher as Tdx
-from fastness.host.machine import Machine, Need, met
+from fastness.host.machine import Machine, Need, met, permission
 from fastness.image.store import load
 from fastness.sandbox.kernel import Feature
 from fastness.sandbox.probe import probe
@@ -84,7 +85,7 @@ def _image(settings: Settings) -> Need:
 def _kvm(settings: Settings) -> Need:
     """KVM, found out by running the keep's own kernel under it where there is an image."""
     name = "KVM runs a guest"
-    remedy = "run on the machine itself, or one whose hypervisor nests; let this user open /dev/kvm"
+    remedy = "run on the machine itself, or one whose hypervisor nests"
     try:
         program, image = qemu.program(), load(settings.image)
     except KeepFailed as error:
@@ -92,4 +93,6 @@ def _kvm(settings: Settings) -> Need:
     except UsageError as error:
         return Need(name, False, f"not tried: {error.what}", error.hint)
     trouble = kvm.trouble(program, image.kernel, image.initrd)
+    if kvm.DEVICE.exists() and not os.access(kvm.DEVICE, os.R_OK | os.W_OK):
+        remedy = permission(kvm.DEVICE, str(kvm.DEVICE))
     return met(name, not trouble, trouble or "yes, the keep's own kernel", remedy)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import tempfile
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -60,13 +61,20 @@ def made(pinned: Lock, cache: Cache, say: Say, *, debug: bool) -> tuple[dict[str
     """The manifest and the artefacts of the image of ``pinned``, from whatever is here to the end.
 
     Raises:
-        UsageError: an input cannot be had, or the compressor is another.
+        UsageError: an input cannot be had, the compressor is another, or there is no room to work in.
         Malformed: an input cannot be read.
     """
     compressor(pinned)
-    fetch.fetch(pinned, cache, say)
-    say("unpacking inputs, compiling byte code")
-    gathered = contents.gather(pinned, lock.choice(), cache)
+    try:
+        fetch.fetch(pinned, cache, say)
+        say("unpacking inputs, compiling byte code")
+        gathered = contents.gather(pinned, lock.choice(), cache)
+    except OSError as error:
+        raise UsageError(
+            f"the image cannot be built: {(error.strerror or str(error)).lower()}",
+            where=tempfile.gettempdir(),
+            hint="150 MB are needed there for a while; TMPDIR names another folder",
+        ) from None
     say(f"compressing {sum(len(entry.data) for entry in gathered.root) / 1e6:.0f} MB")
     return assemble(pinned, gathered, debug=debug)
 

@@ -62,7 +62,9 @@ class Cache:
         except OSError as error:
             new.unlink(missing_ok=True)
             raise UsageError(
-                f"the cache of inputs cannot be written: {error.strerror}", where=str(self.place)
+                f"the cache of inputs cannot be written: {error.strerror}",
+                where=str(self.place),
+                hint="56 MB are needed; --inputs DIR or XDG_CACHE_HOME names another place",
             ) from None
 
 

@@ -22,6 +22,13 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TIMEOUT = 600
 """Seconds one client may take."""
 
+UNCONNECTED, UNKNOWN = "after connection broken by", "(from versions: none)"
+"""How pip tells that no index was reached, or that none has any version at all."""
+
+MAX_LINES = 3
+COPY = "or name a copied cache with --inputs DIR: it needs no network"
+UNREACHED = f"look after the network and the proxy (http_proxy, https_proxy), {COPY}"
+
 PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux1_x86_64", "any")
 """What the image's glibc 2.36 can load."""
 
@@ -40,7 +47,9 @@ Acquire::Retries "3";
 
 
 def fetch(lock: Lock, cache: Cache, say: Callable[[str], None]) -> None:
-    """Brings every input of ``lock`` into ``cache``; asks the network only for what is not there.
+    """Brings every input of ``lock`` into ``cache``, one by one; asks the network only for what is not there.
+
+    Each is kept as it arrives: a build that was interrupted goes on from there.
 
     Raises:
         UsageError: an input cannot be had, or is not what the lock names.
@@ -49,7 +58,11 @@ def fetch(lock: Lock, cache: Cache, say: Callable[[str], None]) -> None:
         missing = [item for item in lock.of(kind) if not cache.has(item)]
         if missing:
             say(f"fetching {len(missing)} {kind}s, {sum(item.size for item in missing) / 1e6:.1f} MB")
-            client(lock, missing, cache)
+            client(lock, missing, cache, say)
+
+
+def _step(items: list[Input], number: int) -> str:
+    return f"  {number + 1} of {len(items)}: {items[number]}, {items[number].size / 1e6:.1f} MB"
 
 
 def apt_configuration(place: Path, suites: Sequence[str]) -> dict[str, str]:
@@ -63,48 +76,53 @@ def apt_configuration(place: Path, suites: Sequence[str]) -> dict[str, str]:
     return {**os.environ, "APT_CONFIG": str(place / "apt.conf"), "LC_ALL": "C.UTF-8"}
 
 
-def _debs(lock: Lock, missing: list[Input], cache: Cache) -> None:
+def _debs(lock: Lock, missing: list[Input], cache: Cache, say: Callable[[str], None]) -> None:
+    if not Path(KEYRING).is_file():
+        raise UsageError(
+            "Debian's keys are not here", where=KEYRING, hint="apt-get install debian-archive-keyring, " + COPY
+        )
     with tempfile.TemporaryDirectory(prefix="fastness-apt-") as name:
         place = Path(name)
         environment = apt_configuration(place, lock.suites)
-        failed = _run(["apt-get", "-q", "update"], environment, place / "debs")
+        # without Error-Mode apt calls an archive that cannot be reached a success, and then knows no package
+        failed = _run(["apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"], environment, place / "debs")
         if failed:
-            raise UsageError(f"Debian's archive cannot be read: {failed}", hint=_remedy(missing[0], cache))
-        # one by one when together fails, so that the one that is gone is named
-        wanted = [f"{item.name}={item.version}" for item in missing]
-        if _run(["apt-get", "-q", "download", *wanted], environment, place / "debs"):
-            for item in missing:
-                failed = _run(["apt-get", "-q", "download", f"{item.name}={item.version}"], environment, place / "debs")
-                if failed:
-                    raise _gone(item, cache, failed)
-        _keep(missing, place / "debs", cache)
+            raise UsageError(f"Debian's archive cannot be read: {failed}", where=", ".join(lock.suites), hint=UNREACHED)
+        for number, item in enumerate(missing):
+            say(_step(missing, number))
+            failed = _run(["apt-get", "-q", "download", f"{item.name}={item.version}"], environment, place / "debs")
+            if failed:
+                raise _gone(item, cache, failed)
+            _keep(item, place / "debs", cache)
 
 
-def _wheels(lock: Lock, missing: list[Input], cache: Cache) -> None:
+def _wheels(lock: Lock, missing: list[Input], cache: Cache, say: Callable[[str], None]) -> None:
     del lock
     with tempfile.TemporaryDirectory(prefix="fastness-pip-") as name:
         place = Path(name)
-        rows = [f"{item.name}=={item.version} --hash=sha256:{item.sha256}\n" for item in missing]
-        (place / "requirements.txt").write_text("".join(rows))
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--implementation", "cp"]
         command += ["--python-version", "3.11", "--abi", "cp311", "--abi", "abi3", "--abi", "none"]
         command += [word for platform in PLATFORMS for word in ("--platform", platform)]
-        failed = _run([*command, "-r", "requirements.txt", "-d", "wheels"], dict(os.environ), place)
-        if failed:
-            named = next((item for item in missing if item.name.lower() in failed.lower()), missing[0])
-            raise _gone(named, cache, failed)
-        _keep(missing, place / "wheels", cache)
+        for number, item in enumerate(missing):
+            say(_step(missing, number))
+            (place / "requirements.txt").write_text(f"{item.name}=={item.version} --hash=sha256:{item.sha256}\n")
+            failed = _run([*command, "-r", "requirements.txt", "-d", "wheels"], dict(os.environ), place)
+            if UNCONNECTED in failed or UNKNOWN in failed:
+                raise UsageError(f"{item} cannot be fetched: {failed}", hint=UNREACHED)
+            if failed:
+                raise _gone(item, cache, failed)
+            _keep(item, place / "wheels", cache)
 
 
-def _keep(items: list[Input], folder: Path, cache: Cache) -> None:
-    for item in items:
-        path = folder / item.file
-        try:
-            data = path.read_bytes()
-        except OSError:
-            raise _gone(item, cache, f"the client brought no {item.file}") from None
-        cache.put(item, data, item.file)
+def _keep(item: Input, folder: Path, cache: Cache) -> None:
+    path = folder / item.file
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise _gone(item, cache, f"the client brought no {item.file}") from None
+    cache.put(item, data, item.file)
+    path.unlink()
 
 
 def _run(command: list[str], environment: dict[str, str], folder: Path) -> str:
@@ -120,7 +138,9 @@ def _run(command: list[str], environment: dict[str, str], folder: Path) -> str:
         return f"{command[0]} took more than {TIMEOUT} s"
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     errors = [line for line in lines if line.lower().startswith(("e:", "error:"))] or lines[-1:]
-    return "" if done.returncode == 0 else "; ".join(errors) or f"exit code {done.returncode}"
+    # pip tells of a dead network as a warning, and then that there is no such version
+    cut = [line for line in lines if UNCONNECTED in line][-1:]
+    return "" if done.returncode == 0 else "; ".join((*cut, *errors)[:MAX_LINES]) or f"exit code {done.returncode}"
 
 
 def _gone(item: Input, cache: Cache, why: str) -> UsageError:

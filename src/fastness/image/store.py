@@ -171,7 +171,11 @@ def place(manifest: Mapping[str, Any], artefacts: Mapping[str, bytes], folder: P
             (new / path).write_bytes(data)
         _take(new, final, name)
     except OSError as error:
-        raise UsageError(f"the image cannot be written: {error.strerror}", where=str(final)) from None
+        raise UsageError(
+            f"the image cannot be written: {error.strerror}",
+            where=str(final),
+            hint="80 MB are needed; --output DIR or XDG_CACHE_HOME names another place",
+        ) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return check(final)

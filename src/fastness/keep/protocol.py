@@ -105,8 +105,7 @@ class Service:
             await asyncio.to_thread(self._keep.poison, trouble.encode())
         if self._attached_to is not None:
             told = Ended("failed", 0, "the keep flags that it has been compromised", trouble, ALARM)
-            with contextlib.suppress(FastnessError, OSError):
-                await asyncio.wait_for(self._attached_to.send(Type.ENDED, told.encode()), FAREWELL_TIMEOUT)
+            await self._tell(self._attached_to, Type.ENDED, told.encode())
         self._leave(COMPROMISED)
 
     async def _conversation(self, sock: socket.socket) -> None:
@@ -143,9 +142,8 @@ class Service:
         info = binding.release_info(challenge_bytes, statement, signature)
         kind, sealed = await self._wish(transport)
         if kind is Type.STATUS:
-            await transport.send(
-                Type.STATUS, Status(keep.state.value, self._ended.encode() if self._ended else b"").encode()
-            )
+            # to anybody, the host too: how the workload ended, its exit code above all, is its owner's to know
+            await transport.send(Type.STATUS, Status(keep.state.value).encode())
         elif kind is Type.ATTACH:
             await self._attach(transport, Attach.decode(unseal(sealed, keep.hpke, info)))
         else:
@@ -166,47 +164,56 @@ class Service:
         async with self._device:
             await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
         self._owner = hashlib.sha256(workload.owner).digest()
-        execution = Execution(workload, self._root, self._output, self._integrity, enclave=self._enclave)
+        detached = False
+        try:
+            execution = Execution(workload, self._root, self._output, self._integrity, enclave=self._enclave)
+            await self._prepare(transport, execution, workload.time_ms)
+            if workload.attached:
+                await self._attached(transport, execution)
+                return
+            detached = True
+            if self._ended is None:
+                self._running = asyncio.create_task(self._detached(execution))
+            else:
+                await transport.send(Type.ENDED, self._ended.encode())
+        finally:
+            if not detached:  # its tenant has what there was to have, or went away before it was told of a start
+                self._leave(0)
+
+    async def _prepare(self, transport: Transport, execution: Execution, time_ms: int) -> None:
+        """Makes ready what was measured, and says so; a workload that cannot run has ended."""
         try:
             await execution.prepare()
             if execution.clock == "tenant":
                 async with self._device:
-                    await asyncio.to_thread(self._keep.keep_time, workload.time_ms)
+                    await asyncio.to_thread(self._keep.keep_time, time_ms)
         except FastnessError as error:
             self._finish(Ended("refused", error.exit_code, error.what, error.where, error.hint))
-        else:
-            self._keep.become(State.RUNNING)
-            await transport.send(Type.MEASURED, Measured(self._keep.workload, self._keep.events).encode())
-        if workload.attached:
-            await self._attached(transport, execution)
-        elif self._ended is None:
-            self._running = asyncio.create_task(self._detached(execution))
-        else:
-            await transport.send(Type.ENDED, self._ended.encode())
+            return
+        self._keep.become(State.RUNNING)
+        await transport.send(Type.MEASURED, Measured(self._keep.workload, self._keep.events).encode())
 
     async def _attached(self, transport: Transport, execution: Execution) -> None:
         """The workload lives as long as the connection that brought it."""
         self._attached_to = transport
-        try:
-            if self._ended is None:
-                self._output.listen(transport.send)
-                await transport.send(Type.CREDIT, credit(STDIN_WINDOW))
-                running = asyncio.create_task(execution.run())
-                hearing = asyncio.create_task(_hear(transport, execution))
-                granting = asyncio.create_task(_grant(transport, execution))
-                await asyncio.wait({running, hearing}, return_when=asyncio.FIRST_COMPLETED)
+        if self._ended is None:
+            self._output.listen(transport.send)
+            await transport.send(Type.CREDIT, credit(STDIN_WINDOW))
+            running = asyncio.create_task(execution.run())
+            hearing = asyncio.create_task(_hear(transport, execution))
+            granting = asyncio.create_task(_grant(transport, execution))
+            await asyncio.wait({running, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():  # the tenant went away, or broke the protocol: nobody is left to run for
+                return
+            async with transport.between:  # half a record would make nonsense of how it ended
                 granting.cancel()
-                if not running.done():  # the tenant went away, or broke the protocol: nobody is left to run for
-                    return
-                hearing.cancel()
-                self._finish(running.result())
-            if self._ended is not None:
-                await transport.send(Type.ENDED, self._ended.encode())
-            with contextlib.suppress(FastnessError):
-                while True:
-                    await transport.receive(Type.STDIN, timeout=FAREWELL_TIMEOUT)
-        finally:
-            self._leave(0)
+            hearing.cancel()
+            self._finish(running.result())
+        if self._ended is not None:
+            await transport.send(Type.ENDED, self._ended.encode())
+        with contextlib.suppress(FastnessError):
+            while True:
+                await transport.receive(Type.STDIN, timeout=FAREWELL_TIMEOUT)
 
     async def _detached(self, execution: Execution) -> None:
         if execution.grace:
@@ -222,14 +229,18 @@ class Service:
             grace = self._alone.grace
             self._alone.stdin(b"")
         self._owner = b""
-        await transport.send(Type.STATUS, Status("stopping").encode())
+        await self._tell(transport, Type.STATUS, Status("stopping").encode())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._output.finished.wait(), grace)
         if self._ended is not None:
-            with contextlib.suppress(FastnessError):
-                await transport.send(Type.ENDED, self._ended.encode())
+            await self._tell(transport, Type.ENDED, self._ended.encode())
         await transport.close()
         self._leave(0)
+
+    async def _tell(self, transport: Transport, kind: Type, body: bytes) -> None:
+        """Says what its owner may not be there to hear any more: what was wished is done all the same."""
+        with contextlib.suppress(FastnessError, OSError, TimeoutError):
+            await asyncio.wait_for(transport.send(kind, body), FAREWELL_TIMEOUT)
 
     def _finish(self, ended: Ended) -> None:
         self._ended = ended
@@ -240,11 +251,15 @@ class Service:
     async def _attach(self, transport: Transport, wish: Attach) -> None:
         if not self._owner or not hmac.compare_digest(hashlib.sha256(wish.owner).digest(), self._owner):
             raise ProtocolError("not the owner of this keep's workload", hint="use the machine that deployed it")
+        if wish.wish == "status":
+            ended = self._ended.encode() if self._ended else b""
+            await transport.send(Type.STATUS, Status(self._keep.state.value, ended).encode())
+            return
         if wish.wish == "end":
             await self._end(transport)
             return
         if wish.wish == "stop":
-            await transport.send(Type.STATUS, Status("stopping").encode())
+            await self._tell(transport, Type.STATUS, Status("stopping").encode())
             await transport.close()
             self._leave(0)
             return

@@ -16,6 +16,7 @@ from fastness.wire import cbor, cmw
 VERSION = 1
 MAX_TYPES = 16
 MAX_ENDORSEMENTS = 32
+MAX_TIME = (1 << 63) - 1
 
 
 def _fields(body: bytes, kinds: Mapping[int, type], what: str) -> dict[int, Any]:
@@ -181,6 +182,8 @@ class Workload:
             for name, data in value[key].items():
                 if not isinstance(name, str) or not isinstance(data, bytes):
                     raise ProtocolError("release: secrets and assets map names to bytes")
+        if not 0 <= value[7] <= MAX_TIME:
+            raise ProtocolError("release: no time in milliseconds since 1970")
         return cls(value[1], value[2], value[3], value[4], _sized(value[5], 32, "owner token"), value[6], value[7])
 
     @property
@@ -205,8 +208,9 @@ def decode_credential(body: bytes) -> tuple[bytes, bytes]:
     return value[0], value[1]
 
 
-WISHES = ("logs", "stop", "end")
-"""To read; to end the keep at once; to tell the workload, and end the keep once its grace is over."""
+WISHES = ("logs", "status", "stop", "end")
+"""To read; to hear how the workload ended; to end the keep at once; to tell the workload, and end the keep once its
+grace is over."""
 
 
 @dataclass(frozen=True, slots=True)

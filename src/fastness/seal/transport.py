@@ -60,6 +60,11 @@ class Transport:
                 await self._flush()
             raise
 
+    @property
+    def between(self) -> asyncio.Lock:
+        """Held while a message is on its way: who holds it can cancel a sender without cutting the session."""
+        return self._sending
+
     async def send(self, kind: Type, body: bytes) -> None:
         """Sends one message; returns when the kernel has taken it (back-pressure)."""
         async with self._sending:

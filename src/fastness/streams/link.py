@@ -77,6 +77,9 @@ class Link:
         self._streams: dict[int, Stream] = {}
         self._last = 0
         self._writing = asyncio.Lock()
+        self._writer: asyncio.Task[Any] | None = None
+        """Who is in the middle of a frame."""
+        self._over = False
         self.goodbye: int | None = None
         """Exit status that the guest took leave with."""
 
@@ -91,19 +94,45 @@ class Link:
                 for frame in self._reader.feed(data):
                     self._take(frame)
         finally:
+            self._over = True
             for stream in list(self._streams.values()):
                 self._drop(stream)
-            os.close(self._handle)
+            try:
+                if self._writer is not None:
+                    self._writer.cancel()
+                    await asyncio.wait({self._writer})
+            finally:
+                os.close(self._handle)
 
     async def say(self, frame: Frame) -> None:
-        """Sends one frame."""
-        view = memoryview(frame.encode())
+        """Sends one frame. One that was begun is sent to its end, also by a task that is cancelled meanwhile: half a
+        frame would make nonsense of everything after it."""
+        data = frame.encode()
+        view, cancelled = memoryview(data), False
         async with self._writing:
             while view:
                 try:
                     view = view[os.write(self._handle, view) :]
                 except BlockingIOError:
-                    await ready(self._handle, writing=True)
+                    cancelled |= await self._writable(begun=len(view) < len(data))
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _writable(self, *, begun: bool) -> bool:
+        """Returns when the pipe takes bytes again, in the middle of a frame; whether it was cancelled meanwhile."""
+        if not begun:
+            await ready(self._handle, writing=True)
+            return False
+        self._writer = asyncio.current_task()
+        try:
+            await ready(self._handle, writing=True)
+        except asyncio.CancelledError:
+            if self._over:
+                raise
+            return True
+        finally:
+            self._writer = None
+        return False
 
     def open(self) -> socket.socket:
         """A new stream (host only): the end of it that a caller uses.

@@ -273,9 +273,12 @@ async def gone(attested: Attested) -> None:
             await attested.transport.receive(Type.ENDED)
 
 
-async def status(attested: Attested) -> Status:
-    """What the attested keep says it is doing."""
-    await attested.transport.send(Type.STATUS, b"")
+async def status(attested: Attested, owner: bytes = b"") -> Status:
+    """What the attested keep says it is doing; to its ``owner`` also how the workload ended."""
+    if owner:
+        await attach(attested, owner, "status")
+    else:
+        await attested.transport.send(Type.STATUS, b"")
     kind, body = await attested.transport.receive(Type.STATUS, Type.REFUSAL, timeout=EVIDENCE_TIMEOUT)
     if kind is Type.REFUSAL:
         raise RemoteError(f"the keep refused: {Refusal.decode(body).what[:300]}")

@@ -16,7 +16,10 @@ from fastness.errors import KeepFailed, RemoteError, UsageError
 
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 60.0
-"""Seconds a host has to answer; launching a virtual machine takes some."""
+"""Seconds a host has to answer."""
+
+LAUNCH_TIMEOUT = 600.0
+"""Seconds a host has to start a keep: how long that may take is its operator's to say (``--boot-timeout``)."""
 
 MAX_ANSWER = 4 * 1024 * 1024
 DIGEST_SIZE, MAX_MEASUREMENT = 32, 4096
@@ -90,7 +93,9 @@ class Host:
             hint=f"is it running? fastness host serve --listen {name}:{port}",
         )
 
-    async def _exchange(self, method: str, path: str, body: bytes, headers: list[tuple[str, str]]) -> tuple[int, bytes]:
+    async def _exchange(
+        self, method: str, path: str, body: bytes, headers: list[tuple[str, str]], timeout: float
+    ) -> tuple[int, bytes]:
         sock = await self._open()
         http, loop = self._http, asyncio.get_running_loop()
         base = [("Host", ":".join(map(str, self._where))), ("Content-Length", str(len(body))), *headers]
@@ -101,7 +106,7 @@ class Host:
             + (http.send(h11.EndOfMessage()) or b"")
         )
         status, answer = 0, b""
-        async with asyncio.timeout(ANSWER_TIMEOUT):
+        async with asyncio.timeout(timeout):
             await loop.sock_sendall(sock, data)
             while True:
                 event = http.next_event()
@@ -124,10 +129,13 @@ class Host:
         self, method: str, path: str, wish: object = None, headers: tuple[tuple[str, str], ...] = ()
     ) -> tuple[int, Any]:
         body = b"" if wish is None else json.dumps(wish).encode()
+        timeout = LAUNCH_TIMEOUT if method == "POST" else ANSWER_TIMEOUT
         try:
-            status, answer = await self._exchange(method, path, body, list(headers))
+            status, answer = await self._exchange(method, path, body, list(headers), timeout)
         except TimeoutError:
-            raise RemoteError(f"host {self.url} did not answer within {ANSWER_TIMEOUT:g} s") from None
+            raise RemoteError(
+                f"host {self.url} did not answer within {timeout:g} s", hint="it stalls; try again, or another host"
+            ) from None
         except (OSError, h11.ProtocolError) as error:
             raise RemoteError(f"host {self.url} does not speak the host's protocol: {error}") from None
         if status == 101:

@@ -195,10 +195,10 @@ def qemu_of(least: tuple[int, int], item: str) -> Need:
     remedy = "install qemu-system-x86 from your distribution's backports or newer release, or build it"
     try:
         found = qemu.program()
+        version = f"{found.version[0]}.{found.version[1]}"
+        if found.version < least:
+            return Need(name, False, f"version {version}", remedy)
+        there = item in qemu.objects(found)
     except KeepFailed as error:
         return Need(name, False, error.what, remedy)
-    version = f"{found.version[0]}.{found.version[1]}"
-    if found.version < least:
-        return Need(name, False, f"version {version}", remedy)
-    there = item in qemu.objects(found)
     return met(name, there, version if there else f"version {version} was built without it", remedy)

@@ -27,6 +27,12 @@ from fastness.streams.link import Link
 PROGRAM = "qemu-system-x86_64"
 SERIAL_NAME = "fastness.keep.0"
 MAX_WORDS = 4096
+ESCAPE = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]")
+"""What firmware says to a terminal (ECMA-48, control sequences), and no word of why a keep does not start."""
+
+PATIENCE = 60.0
+"""Seconds QEMU has to tell its version, on a machine that is busy."""
+
 FIRMWARE = ("/usr/share/ovmf/OVMF.fd", "/usr/share/edk2/x64/OVMF.fd", "/usr/share/qemu/OVMF.fd")
 """Where distributions put an OVMF that is code and variables in one, best first."""
 
@@ -91,8 +97,7 @@ def program() -> Program:
     path = shutil.which(PROGRAM)
     if path is None:
         raise KeepFailed(f"{PROGRAM} is not installed", hint="apt-get install -y qemu-system-x86")
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
-    match = re.search(r"version (\d+)\.(\d+)", said)
+    match = re.search(r"version (\d+)\.(\d+)", _said(path, "--version"))
     if match is None:
         raise KeepFailed(f"{PROGRAM} does not tell its version", where=path)
     return Program(path, (int(match[1]), int(match[2])))
@@ -100,8 +105,20 @@ def program() -> Program:
 
 def objects(found: Program) -> frozenset[str]:
     """Names of the objects that this QEMU was built with."""
-    said = subprocess.run([found.path, "-object", "help"], capture_output=True, text=True, timeout=20, check=False)
-    return frozenset(line.strip() for line in said.stdout.splitlines() if line.startswith("  "))
+    said = _said(found.path, "-object", "help")
+    return frozenset(line.strip() for line in said.splitlines() if line.startswith("  "))
+
+
+def _said(path: str, *words: str) -> str:
+    """What QEMU answers at once.
+
+    Raises:
+        KeepFailed: it does not.
+    """
+    try:
+        return subprocess.run([path, *words], capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KeepFailed(f"{PROGRAM} does not answer: {type(error).__name__}", where=path) from None
 
 
 def firmware(wish: str, places: Sequence[str] = FIRMWARE) -> Path:
@@ -255,7 +272,7 @@ class Guest:
 
     def last_words(self) -> str:
         """Why it ended, as far as the console says."""
-        text = self._words.decode("utf-8", "replace").strip()
+        text = ESCAPE.sub("", self._words.decode("utf-8", "replace"))
         told = [line.strip() for line in text.splitlines() if line.strip()]
         return next((line for line in reversed(told) if line.startswith("error:")), told[-1] if told else "")[-300:]
 

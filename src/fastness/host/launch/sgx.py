@@ -60,7 +60,7 @@ class Launcher:
             here.flag("sgx", "SGX"),
             here.flag("sgx_lc", "launch control"),
             here.device("/dev/sgx_enclave", "switch SGX on in the firmware's settings, Linux 5.11 or newer"),
-            here.device("/dev/sgx_provision", "let this user open it: usermod -aG sgx_prv USER"),
+            here.device("/dev/sgx_provision", "switch SGX on in the firmware's settings, Linux 5.11 or newer"),
             met("Intel's quoting service", socket, f"/{QUOTES}" if socket else "absent", "install sgx-aesm-service"),
             here.program(PROGRAM, INSTALL),
             met("zstandard", unpacks, "there" if unpacks else "absent", "pip install 'fastness[image]'"),

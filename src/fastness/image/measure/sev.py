@@ -80,7 +80,9 @@ def rows(parts: Parts, machine: Machine) -> tuple[Row, ...]:
         Malformed: a firmware file that is none.
     """
     if not machine.firmware:
-        raise UsageError("the launch digest of SEV begins with the firmware, and none was named", hint=REMEDY)
+        raise UsageError(
+            "the launch digest of SEV begins with the firmware, and none was named", hint=f"--firmware FILE: {REMEDY}"
+        )
     firmware, cpu = read(machine.firmware), vmsa.processor(machine.cpu)
     name = f"firmware sha256:{hashlib.sha256(machine.firmware).hexdigest()}, kernel-hashes"
     es = launch_digest(firmware, parts, vcpus=machine.vcpus, cpu=cpu)

@@ -131,7 +131,10 @@ def rows(parts: Parts, machine: Machine) -> tuple[Row, ...]:
         Malformed: a firmware file that is none.
     """
     if not machine.firmware:
-        raise UsageError("the launch digest of SNP begins with the firmware, and none was named", hint=sev.REMEDY)
+        raise UsageError(
+            "the launch digest of SNP begins with the firmware, and none was named",
+            hint=f"--firmware FILE: {sev.REMEDY}",
+        )
     from fastness.image.measure import igvm
 
     if igvm.recognise(machine.firmware):

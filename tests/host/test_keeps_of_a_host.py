@@ -1,0 +1,135 @@
+"""What becomes of a host's keeps when nobody comes for them, when their tenant goes, when they do not start."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from fastness.errors import KeepFailed, RemoteError
+from fastness.host import server
+from fastness.host.inventory import Inventory
+from fastness.host.launch import Root
+from fastness.host.server import Server
+from fastness.tenant import remote
+from fastness.tenant.remote import Host
+
+
+@dataclass
+class Keep:
+    """A keep that runs until it is stopped, if it starts at all."""
+
+    starts: bool = True
+    slow: float = 0.0
+    pid: int = 7
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def alive(self) -> bool:
+        return not self.gone.is_set()
+
+    async def ready(self, timeout: float) -> None:
+        await asyncio.sleep(self.slow)
+        if not self.starts:
+            raise KeepFailed("it was not ready in time")
+
+    def connect(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        ours.setblocking(False)
+        return ours
+
+    async def ended(self) -> int:
+        await self.gone.wait()
+        return 0
+
+    async def stop(self, grace: float) -> None:
+        self.gone.set()
+
+
+@dataclass
+class Launcher:
+    name: str = "vm"
+    starts: bool = True
+    slow: float = 0.0
+    made: list[Keep] = field(default_factory=list)
+
+    def check(self) -> None: ...
+
+    def anchors(self) -> tuple[Root, ...]:
+        return ()
+
+    async def launch(self, *, debug: bool = False) -> Keep:
+        self.made.append(Keep(self.starts, self.slow))
+        return self.made[-1]
+
+
+def hosted(launcher: Launcher, work: Callable[[str], Awaitable[None]]) -> None:
+    """Runs ``work`` with the address of a host of ``launcher``'s keeps."""
+
+    async def both() -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        kept = Inventory(launcher, limit=2, spare=0, boot_timeout=5, grace=0)
+        serving = asyncio.create_task(Server(kept, listening).serve())
+        try:
+            await work(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(both())
+
+
+def test_a_keep_somebody_came_for_outlives_the_connection_and_one_nobody_came_for_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A detached workload goes on when its tenant has hung up."""
+    monkeypatch.setattr(server, "UNCLAIMED", 0.05)
+    launcher = Launcher()
+
+    async def work(url: str) -> None:
+        host = Host(url)
+        (await host.channel(await host.launch(None))).close()
+        host.close()
+        host = Host(url)
+        await host.launch(None)
+        host.close()
+        claimed, unclaimed = launcher.made
+        await asyncio.wait_for(unclaimed.gone.wait(), 20)
+        assert claimed.alive
+
+    hosted(launcher, work)
+
+
+def test_a_keep_that_does_not_start_is_ended_and_takes_no_room() -> None:
+    launcher = Launcher(starts=False)
+
+    async def work(url: str) -> None:
+        host = Host(url)
+        for _ in range(3):
+            with pytest.raises(KeepFailed, match="not ready in time"):
+                await host.launch(None)
+        assert (await host.capacity())["free"] == 2
+        host.close()
+        assert not any(keep.alive for keep in launcher.made)
+
+    hosted(launcher, work)
+
+
+def test_a_launch_may_take_longer_than_another_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "ANSWER_TIMEOUT", 0.2)
+
+    async def work(url: str) -> None:
+        host = Host(url)
+        assert await host.launch(None)
+        monkeypatch.setattr(remote, "LAUNCH_TIMEOUT", 0.2)
+        with pytest.raises(RemoteError, match=r"did not answer within 0\.2 s") as error:
+            await host.launch(None)
+        assert error.value.hint
+        host.close()
+
+    hosted(Launcher(slow=0.5), work)
