@@ -229,7 +229,6 @@ def judged(options: argparse.Namespace) -> Iterator[Record]:
 
     Nothing is fetched: collateral that is not among the inputs or in the cache is missing.
     """
-    from fastness.appraise import records
     from fastness.tenant import records as tenants
 
     paths = options.records or [str(place) for place in tenants.verdicts()]
@@ -238,13 +237,29 @@ def judged(options: argparse.Namespace) -> Iterator[Record]:
     kept = [path for path in paths if path == "-" or _is_record(path)]
     raw = [path for path in paths if path not in kept]
     if raw:
-        from fastness.attestation import verify_all
+        yield from _verified(raw, options)
+    yield from _records(kept)
 
-        for number, result in enumerate(verify_all(*raw, at=_when(options.at), anchors=options.anchors, offline=True)):
+
+def _verified(paths: list[str], options: argparse.Namespace) -> Iterator[Record]:
+    from fastness.appraise import records
+    from fastness.attestation import verify_all
+    from fastness.collateral.piles import piles
+
+    found = 0
+    for pile in piles(paths):
+        given = (*pile.own, *pile.shared)
+        results = verify_all(*given, at=_when(options.at), anchors=options.anchors, offline=True)
+        for number, result in enumerate(results):
             for item in () if number else result.ignored:
                 say(printable(f"ignored {item.source}: {item.why}"))
-            yield records.record({**result.to_json(), "id": result.source}, result.source)
-    yield from _records(kept)
+            if not result.source or result.source in pile.own:
+                found += 1
+                yield records.record({**result.to_json(), "id": result.source}, result.source)
+    if not found:
+        raise UsageError(
+            "no evidence was found", where=", ".join(paths), hint="fastness evidence show PATH… tells more"
+        )
 
 
 def _is_record(path: str) -> bool:
