@@ -23,9 +23,10 @@ from fastness.image.lock import Input, Lock
 from fastness.image.store import Image
 from fastness.workload import tcb
 
-USELESS = ("jent_mod_init", "bpf_dummy_struct_ops_init", "bpf_tcp_ca_kfunc_init")
+USELESS = ("jent_mod_init", "bpf_dummy_struct_ops_init", "bpf_tcp_ca_kfunc_init", "trace_eval_init")
 """Functions that the kernel does not call when it starts: a source of randomness that only its own crypto API asks
-(getrandom(2) does not), and hooks for BPF programs, for which it would read its whole type information."""
+(getrandom(2) does not), hooks for BPF programs, for which it would read its whole type information, and names of
+values in traces."""
 
 CMDLINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t random.trust_cpu=on "
