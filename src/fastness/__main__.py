@@ -7,8 +7,11 @@ import os
 import signal
 import sys
 
-# until main() is in charge, ctrl-C ends us without a word rather than with a traceback out of an import
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+# until main() is in charge, ctrl-C ends us without a word rather than with a traceback out of an import; a shell that
+# started us in the background has SIGINT ignored, and it stays so
+_INTERRUPTIBLE = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if _INTERRUPTIBLE:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run() -> int:
@@ -17,7 +20,8 @@ def run() -> int:
 
     _streams()
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if _INTERRUPTIBLE:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main()
         if sys.argv[1:2] == ["verify"]:
             _leave(code)

@@ -88,7 +88,7 @@ def test_without_the_hosts_anchor_its_tpm_is_not_genuine(stand: Home) -> None:
 def test_the_default_policy_wants_no_machine_of_a_host(stand: Home) -> None:
     done = stand.deploy("hello", "--anchors", stand.path / "anchor.pem")
     assert done.code == 101
-    assert "found tpm" in done.err
+    assert "tee tpm" in done.err
 
 
 def test_a_workload_goes_on_alone_is_found_in_the_register_and_is_stopped(stand: Home) -> None:

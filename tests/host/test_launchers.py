@@ -465,3 +465,10 @@ def test_qemu_itself_understands_every_option(name: str, item: str, image: Image
     assert done.returncode != 0
     assert re.search("kvm|KVM|SEV", done.stderr), done.stderr
     assert not re.search("[Pp]arameter|[Pp]roperty|[Ii]nvalid|option", done.stderr), done.stderr
+
+
+def test_an_emulated_processor_has_nothing_that_emulation_gets_wrong_or_makes_slow() -> None:
+    slow = "max,-erms,-fsrm,-avx,-avx2,-la57"
+    assert qemu.processor(Program("qemu", (10, 0)), "tcg") == slow
+    assert qemu.processor(Program("qemu", (7, 2)), "tcg") == f"{slow},-cx16"
+    assert qemu.processor(Program("qemu", (7, 2)), "kvm") == "host"

@@ -142,9 +142,19 @@ def test_modules_come_after_what_they_need() -> None:
     found = {entry.path: entry.data for entry in modules.entries(files, ("a_top",), "linux")}
     table = found["lib/modules/6.1/modules"].decode()
     assert table == "base base.ko\nmid_dle mid_dle.ko base\na_top a_top.ko mid_dle base\n"
-    assert set(found) == {f"lib/modules/6.1/{name}" for name in ("base.ko", "mid_dle.ko", "a_top.ko", "modules")}
+    names = ("base.ko", "mid_dle.ko", "a_top.ko", "modules", "modules.alias")
+    assert set(found) == {f"lib/modules/6.1/{name}" for name in names}
     with pytest.raises(Malformed, match="no module called gone"):
         modules.entries(files, ("gone",), "linux")
+
+
+def test_modules_are_told_with_the_devices_they_are_for() -> None:
+    files = _kernel(
+        first=synthetic.module(depends=""), second=synthetic.module(depends="first", alias="virtio:d00000021v*")
+    )
+    assert dict(elf.modinfo(synthetic.module(alias="a=b"))) == {"alias": "a=b"}
+    found = {entry.path: entry.data for entry in modules.entries(files, ("second",), "linux")}
+    assert found["lib/modules/6.1/modules.alias"] == b"alias virtio:d00000021v* second\n"
 
 
 def test_one_kernel() -> None:

@@ -47,8 +47,8 @@ def linked(data: bytes) -> Linked:
         raise Malformed(f"not an ELF file that can be read: {error}") from None
 
 
-def modinfo(data: bytes) -> dict[str, str]:
-    """The ``key=value`` strings of a kernel module; the last of several with one key.
+def modinfo(data: bytes) -> tuple[tuple[str, str], ...]:
+    """The ``key=value`` strings of a kernel module, in order; some keys come several times.
 
     Raises:
         Malformed: it is no kernel module.
@@ -58,7 +58,7 @@ def modinfo(data: bytes) -> dict[str, str]:
     except (struct.error, OverflowError, ValueError, StopIteration) as error:
         raise Malformed(f"not a kernel module that can be read: {error}") from None
     rows = [row.decode("utf-8", "replace") for row in text.split(b"\0") if b"=" in row]
-    return dict(row.split("=", 1) for row in rows)
+    return tuple((key, value) for key, _, value in (row.partition("=") for row in rows))
 
 
 def loaded(data: bytes) -> bytes:

@@ -1,14 +1,17 @@
 """Drivers of the guest kernel: chosen ones and what they need, decompressed, with a table in the order of loading.
 
 ``modules.dep`` is made where a kernel is installed, so dependencies are read from the modules themselves (``depends=``
-of ``.modinfo``). Table ``/lib/modules/<release>/modules``: one line a module, its name, its file, then the names it
-needs, each of which has an earlier line.
+of ``.modinfo``), and so are the devices they are for (``alias=``). Two tables in ``/lib/modules/<release>``:
+
+* ``modules``: one line a module, its name, its file, then the names it needs, each of which has an earlier line;
+* ``modules.alias``, as depmod(8) makes it: ``alias``, a pattern of what a device says of itself, the module's name.
 """
 
 from __future__ import annotations
 
 import lzma
 import re
+from typing import NamedTuple
 
 from fastness.errors import Malformed
 from fastness.image import cpio, elf
@@ -43,16 +46,24 @@ def entries(files: Files, drivers: tuple[str, ...], origin: str) -> list[cpio.En
     """
     release, _ = kernel(files)
     packed = {_name(match[1]): path for path in files if (match := PACKED.fullmatch(path))}
-    order: dict[str, tuple[bytes, tuple[str, ...]]] = {}
+    order: dict[str, _Module] = {}
     for driver in drivers:
         _add(driver, packed, files, order)
     folder = f"lib/modules/{release}"
-    table = "".join(f"{' '.join((name, f'{name}.ko', *needs))}\n" for name, (_, needs) in order.items())
-    found = [cpio.file(f"{folder}/{name}.ko", data, origin) for name, (data, _) in order.items()]
-    return [*found, cpio.file(f"{folder}/modules", table.encode(), "image")]
+    table = "".join(f"{' '.join((name, f'{name}.ko', *item.needs))}\n" for name, item in order.items())
+    aliases = "".join(f"alias {alias} {name}\n" for name, item in order.items() for alias in item.aliases)
+    found = [cpio.file(f"{folder}/{name}.ko", item.data, origin) for name, item in order.items()]
+    tables = (("modules", table), ("modules.alias", aliases))
+    return [*found, *(cpio.file(f"{folder}/{name}", text.encode(), "image") for name, text in tables)]
 
 
-def _add(name: str, packed: dict[str, str], files: Files, order: dict[str, tuple[bytes, tuple[str, ...]]]) -> None:
+class _Module(NamedTuple):
+    data: bytes
+    needs: tuple[str, ...]
+    aliases: tuple[str, ...]
+
+
+def _add(name: str, packed: dict[str, str], files: Files, order: dict[str, _Module]) -> None:
     if name in order:
         return
     if name not in packed:
@@ -61,10 +72,11 @@ def _add(name: str, packed: dict[str, str], files: Files, order: dict[str, tuple
         data = lzma.decompress(files[packed[name]])
     except lzma.LZMAError as error:
         raise Malformed(f"a kernel module cannot be unpacked: {error}", where=packed[name]) from None
-    needs = tuple(_name(need) for need in elf.modinfo(data).get("depends", "").split(",") if need)
+    rows = elf.modinfo(data)
+    needs = tuple(_name(need) for key, text in rows if key == "depends" for need in text.split(",") if need)
     for need in needs:
         _add(need, packed, files, order)
-    order[name] = data, needs
+    order[name] = _Module(data, needs, tuple(text for key, text in rows if key == "alias"))
 
 
 def _name(file: str) -> str:

@@ -8,8 +8,8 @@ integers here; who owns them is written at each function that takes or gives one
 from __future__ import annotations
 
 import ctypes
-import platform
-from importlib.util import find_spec
+import os
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from fastness.errors import KeepFailed
@@ -125,11 +125,10 @@ class Stopped(Exception):
 
 
 def _load() -> ctypes.CDLL:
-    wheel = find_spec("wasmtime")
+    wheel = PathFinder.find_spec("wasmtime")
     if wheel is None or wheel.origin is None:
         raise KeepFailed("wasmtime is not installed", hint="pip install 'wasmtime>=50,<51'")
-    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    path = Path(wheel.origin).parent / f"linux-{machine}" / "_libwasmtime.so"
+    path = Path(wheel.origin).parent / f"linux-{os.uname().machine}" / "_libwasmtime.so"
     try:
         library = ctypes.CDLL(str(path))
         for name, (result, *arguments) in FUNCTIONS.items():

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fastness.sandbox import kernel
@@ -27,9 +29,9 @@ FINIT_MODULE = {"x86_64": 313, "aarch64": 273}
 POWER_OFF = 0x4321FEDC
 """LINUX_REBOOT_CMD_POWER_OFF (reboot(2))."""
 
+SYSFS = Path("/sys")
+
 DEBUG_WORD = "fastness.debug=1"
-VSOCK_DEVICE = "0x0013"
-"""Device id of a virtio socket (virtio 1.2, section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +63,38 @@ def debug() -> bool:
 
 
 def load_drivers() -> None:
-    """Loads the drivers that this machine has a use for, and lets nobody load another afterwards."""
-    table = _table(Path("/lib/modules", os.uname().release))
+    """Loads the drivers of this machine's devices, and lets nobody load another afterwards.
+
+    A driver may bring further devices to light (virtio devices on a bus of their own), so it looks until none is new.
+    """
+    folder = Path("/lib/modules", os.uname().release)
+    table, aliases = _table(folder), _aliases(folder)
     loaded: set[str] = set()
-    for name in _wanted():
-        _load(name, table, loaded)
+    while new := (wanted(aliases, _devices()) & table.keys()) - loaded:
+        for name in sorted(new):
+            _load(name, table, loaded)
     mount()  # configfs is there only now
     with contextlib.suppress(OSError):
         Path("/proc/sys/kernel/modules_disabled").write_text("1")
 
 
-def _wanted() -> list[str]:
-    wanted = ["virtio_mmio", "configfs", "tsm", "sev-guest", "tdx-guest", "nsm"]
-    if any(_text(place) == VSOCK_DEVICE for place in Path("/sys/bus/virtio/devices").glob("*/device")):
-        wanted.append("vmw_vsock_virtio_transport")
-    return wanted
+def wanted(aliases: Iterable[tuple[str, str]], devices: Iterable[str]) -> set[str]:
+    """Names of the drivers of ``devices``, each told by its modalias, among (pattern, name) ``aliases``."""
+    told = set(devices)
+    return {name for pattern, name in aliases if any(fnmatchcase(device, pattern) for device in told)}
+
+
+def _devices() -> list[str]:
+    """What each device says of itself (Linux, sysfs attribute ``modalias``), and the processor, which stands elsewhere
+    (Documentation/ABI/testing/sysfs-devices-system-cpu): the driver of TDX guests is for a feature of it."""
+    places = [*SYSFS.glob("bus/*/devices/*/modalias"), SYSFS / "devices/system/cpu/modalias"]
+    return [_text(place) for place in places]
+
+
+def _aliases(folder: Path) -> list[tuple[str, str]]:
+    """``modules.alias``: one line a pattern, the word alias, the pattern, the driver."""
+    rows = (line.split() for line in _text(folder / "modules.alias").splitlines())
+    return [(pattern, name) for _, pattern, name in rows]
 
 
 def _text(place: Path) -> str:
@@ -90,17 +109,16 @@ def _table(folder: Path) -> dict[str, Driver]:
     found = {}
     for line in _text(folder / "modules").splitlines():
         name, file, *needs = line.split()
-        found[name.replace("-", "_")] = Driver(name, str(folder / file), tuple(needs))
+        found[name] = Driver(name, str(folder / file), tuple(needs))
     return found
 
 
 def _load(name: str, table: dict[str, Driver], loaded: set[str]) -> None:
-    """A driver and what it needs. One that finds no hardware says so and is left out: that is how one looks."""
-    key = name.replace("-", "_")
-    driver = table.get(key)
-    if driver is None or key in loaded:
+    """A driver and what it needs. One that the kernel does not take is left out."""
+    driver = table.get(name)
+    if driver is None or name in loaded:
         return
-    loaded.add(key)
+    loaded.add(name)
     for need in driver.needs:
         _load(need, table, loaded)
     handle = os.open(driver.file, os.O_RDONLY | os.O_CLOEXEC)

@@ -134,10 +134,16 @@ def firmware(wish: str, places: Sequence[str] = FIRMWARE) -> Path:
 
 
 def processor(found: Program, accelerator: str) -> str:
-    """``-cpu``: under emulation everything QEMU knows, but for an instruction that its version 7.2 gets wrong."""
+    """``-cpu``: under emulation everything QEMU knows, but for what emulation makes slow or wrong.
+
+    A guest that is told of fast string instructions copies with ``rep movsb``, which is emulated byte by byte. Each
+    vector instruction of AVX is a call: what OpenSSL has for it hashes half as fast as what it has for processors
+    without. Page tables of five levels are one more level to walk at each miss. Version 7.2 gets cmpxchg16b wrong.
+    """
     if accelerator == "kvm":
         return "host"
-    return "max" if found.version >= (8, 0) else "max,-cx16"
+    slow = "max,-erms,-fsrm,-avx,-avx2,-la57"
+    return slow if found.version >= (8, 0) else f"{slow},-cx16"
 
 
 def value(text: object) -> str:
