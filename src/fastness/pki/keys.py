@@ -1,13 +1,14 @@
 """Public keys and signature verification, over `cryptography`'s primitives.
 
 Keys are built from numbers, not by a general loader: `serialization` costs 20 ms to import and the formats are few.
-RSA is imported when the first RSA key is met, hashes are `cryptography`'s: `hashlib` would load a second OpenSSL.
+RSA is imported when the first RSA key is met, and `hashlib` is used only where it is loaded already.
 """
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
@@ -42,12 +43,22 @@ class Ecdsa(ec.ECDSA):
         return self._over
 
 
+class Scheme:
+    """ECDSA over one hash: its ``name``, and how `cryptography` verifies over ``whole`` data and over a ``digest``."""
+
+    __slots__ = ("digest", "name", "whole")
+
+    def __init__(self, hashing: HashAlgorithm) -> None:
+        self.name = hashing.name
+        self.whole, self.digest = Ecdsa(hashing), Ecdsa(utils.Prehashed(hashing))
+
+
 _SHA256 = SHA256()
-ECDSA_SHA256, ECDSA_SHA384 = Ecdsa(_SHA256), Ecdsa(SHA384())
+ECDSA_SHA256, ECDSA_SHA384 = Scheme(_SHA256), Scheme(SHA384())
 _ECDSA = {
     "1.2.840.10045.4.3.2": ECDSA_SHA256,
     "1.2.840.10045.4.3.3": ECDSA_SHA384,
-    "1.2.840.10045.4.3.4": Ecdsa(SHA512()),
+    "1.2.840.10045.4.3.4": Scheme(SHA512()),
 }
 _PKCS1: dict[str, _Hash] = {
     "1.2.840.113549.1.1.11": SHA256,
@@ -69,9 +80,19 @@ def fingerprint(key: x509.PublicKey) -> str:
 
 def sha256(data: bytes) -> bytes:
     """SHA-256 of ``data``, 32 bytes."""
-    digest = Hash(_SHA256)
-    digest.update(data)
-    return digest.finalize()
+    loaded = _hashlib()
+    if loaded is not None:
+        digest: bytes = loaded.sha256(data).digest()
+        return digest
+    hashing = Hash(_SHA256)
+    hashing.update(data)
+    return hashing.finalize()
+
+
+def _hashlib() -> Any:
+    """`hashlib`, where something has loaded it: it begins a hash three times as fast as `cryptography`, which fetches
+    the algorithm anew. A process that verifies one quote does not pay for a second OpenSSL to save that."""
+    return sys.modules.get("hashlib")
 
 
 @lru_cache(maxsize=1024)
@@ -126,16 +147,28 @@ def _prehashed(kind: type[HashAlgorithm]) -> Ecdsa:
 
 def verify_ecdsa(key: ec.EllipticCurvePublicKey, r: int, s: int, digest: bytes, algorithm: HashAlgorithm) -> bool:
     """Whether (r, s) is a signature of ``digest`` (already hashed with ``algorithm``) by ``key``."""
-    return verify_over(key, r, s, digest, _prehashed(type(algorithm)))
-
-
-def verify_over(key: ec.EllipticCurvePublicKey, r: int, s: int, data: bytes, ecdsa: Ecdsa) -> bool:
-    """Whether (r, s) is a signature of ``data``, hashed as ``ecdsa`` says, by ``key``."""
     try:
-        key.verify(utils.encode_dss_signature(r, s), data, ecdsa)
+        key.verify(utils.encode_dss_signature(r, s), digest, _prehashed(type(algorithm)))
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def verify_over(key: ec.EllipticCurvePublicKey, r: int, s: int, data: bytes, scheme: Scheme) -> bool:
+    """Whether (r, s) is a signature of ``data``, hashed as ``scheme`` says, by ``key``."""
+    try:
+        _verify(key, utils.encode_dss_signature(r, s), data, scheme)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes, scheme: Scheme) -> None:
+    loaded = _hashlib()
+    if loaded is not None:
+        key.verify(signature, getattr(loaded, scheme.name)(data).digest(), scheme.digest)
+    else:
+        key.verify(signature, data, scheme.whole)
 
 
 def verify(key: Key, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
@@ -145,7 +178,7 @@ def verify(key: Key, algorithm: x509.Algorithm, signature: bytes, data: bytes) -
             chosen = _ECDSA.get(algorithm.oid)
             if chosen is None:
                 return False
-            key.verify(signature, data, chosen)
+            _verify(key, signature, data, chosen)
         elif isinstance(key, ed25519.Ed25519PublicKey):
             if algorithm.oid != ED25519:
                 return False
