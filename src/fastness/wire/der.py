@@ -230,13 +230,13 @@ def instant(tag: int, text: bytes, field: str, offset: int) -> datetime:
 @lru_cache(maxsize=1024)
 def _time(tag: int, text: bytes) -> datetime | None:
     """The entries of a revocation list share a few times."""
-    digits = text[:-1]
-    if len(digits) != {UTC_TIME: 12, GENERALIZED_TIME: 14}.get(tag) or text[-1:] != b"Z" or not digits.isdigit():
+    if len(text) != {UTC_TIME: 13, GENERALIZED_TIME: 15}.get(tag) or text[-1] != 0x5A or not text[:-1].isdigit():
         return None
+    said = text.decode()
     if tag == UTC_TIME:
-        digits = (b"20" if digits < b"50" else b"19") + digits
+        said = ("20" if said < "50" else "19") + said
     try:
-        found = datetime.fromisoformat(f"{digits[:8].decode()}T{digits[8:].decode()}Z")
+        found = datetime.fromisoformat(f"{said[:8]}T{said[8:]}")
     except ValueError:
         return None
-    return found if digits[8:10] < b"24" else None  # ISO 8601 knows 24:00, X.509 does not
+    return found if said[8:10] < "24" else None  # ISO 8601 knows 24:00, X.509 does not
