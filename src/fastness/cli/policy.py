@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastness.cli.words import emit, paint, printable, say
-from fastness.errors import Malformed, UsageError
+from fastness.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fastness.appraise.policy import Policy
-    from fastness.appraise.records import Change, Record
+    from fastness.appraise.records import Change
     from fastness.appraise.verdict import Verdict
-
-MAX_DOCUMENT = 16 << 20
-"""Largest result of `verify --json` read whole, in bytes; JSON lines have no limit but that of a line."""
+    from fastness.cli.tally import Tally
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -136,9 +134,11 @@ def _cpus(*, as_json: bool) -> int:
 
 def _try(options: argparse.Namespace) -> int:
     from fastness.appraise import policy, records
+    from fastness.cli.collection import judged
 
     chosen, at = policy.load(options.policy, options.owners), _when(options.at)
-    results = [(item.id, records.judge(item, chosen, at=at, measured=False)) for item in judged(options)]
+    found = judged(options.records, at=at, anchors=options.anchors)
+    results = [(item.id, records.judge(item, chosen, at=at, measured=False)) for item in found]
     if options.json:
         rows = [{"id": name, **verdict.to_json()} for name, verdict in results]
         emit({"schema": "fastness/policy-try/v1", **_named(chosen), "results": rows})
@@ -164,34 +164,16 @@ def _table(results: list[tuple[str, Verdict]]) -> None:
         print("  ".join((word, *rest)).rstrip())
 
 
-class _Tally:
-    """What became of the records, by verdict and rule; a progress bar where somebody watches."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self.moves: dict[str, int] = {"still-accepted": 0, "still-refused": 0, "now-accepted": 0, "now-refused": 0}
-        self.by: dict[str, int] = {}
-        self._watched = sys.stderr.isatty()
-
-    def __call__(self, before: bool | None, after: bool, by: str) -> None:
-        self.total += 1
-        self.moves[f"{'still' if before is after else 'now'}-{'accepted' if after else 'refused'}"] += 1
-        self.by[by] = self.by.get(by, 0) + 1
-        if self._watched and self.total % 1000 == 0:
-            sys.stderr.write(f"\r{self.total} records, {self.moves['now-refused']} would now be refused ")
-
-    def end(self) -> None:
-        if self._watched and self.total >= 1000:
-            sys.stderr.write("\n")
-
-
 def _plan(options: argparse.Namespace) -> int:
     from fastness.appraise import policy, records
+    from fastness.cli.collection import judged
+    from fastness.cli.tally import Tally
 
     chosen = policy.load(options.policy, options.owners)
     old = policy.load(options.old, options.owners) if options.command == "diff" else None
-    tally = _Tally()
-    changes = records.plan(judged(options), chosen, at=_when(options.at), old=old, measured=old is None, tell=tally)
+    tally, at = Tally(), _when(options.at)
+    found = judged(options.records, at=at, anchors=options.anchors, tally=tally)
+    changes = records.plan(found, chosen, at=at, old=old, measured=old is None, tell=tally)
     if options.json:
         _stream(chosen, changes, tally, options.command)
     else:
@@ -211,7 +193,7 @@ def _row(change: Change) -> str:
     return f"{words[change.before]} -> {words[change.after]}  {change.id}  {change.by}{reason}"
 
 
-def _stream(policy: Policy, changes: Iterator[Change], tally: _Tally, command: str) -> None:
+def _stream(policy: Policy, changes: Iterator[Change], tally: Tally, command: str) -> None:
     """One document, written as it comes, so that memory does not grow with the records."""
     import json
 
@@ -222,102 +204,6 @@ def _stream(policy: Policy, changes: Iterator[Change], tally: _Tally, command: s
     tally.end()
     summary = {"records": tally.total, **tally.moves, "decided_by": tally.by}
     sys.stdout.write(f'], "summary": {json.dumps(summary)}}}\n')
-
-
-def judged(options: argparse.Namespace) -> Iterator[Record]:
-    """What the paths hold: records as they stand; evidence, told apart by content, verified with what lies beside it.
-
-    Nothing is fetched: collateral that is not among the inputs or in the cache is missing.
-    """
-    from fastness.tenant import records as tenants
-
-    paths = options.records or [str(place) for place in tenants.verdicts()]
-    if not paths:
-        raise UsageError("no keep of yours is on record", hint="name evidence or records, or fastness deploy --detach")
-    kept = [path for path in paths if path == "-" or _is_record(path)]
-    raw = [path for path in paths if path not in kept]
-    if raw:
-        yield from _verified(raw, options)
-    yield from _records(kept)
-
-
-def _verified(paths: list[str], options: argparse.Namespace) -> Iterator[Record]:
-    from fastness.appraise import records
-    from fastness.attestation import verify_all
-    from fastness.collateral.piles import piles
-
-    found = 0
-    for pile in piles(paths):
-        given = (*pile.own, *pile.shared)
-        results = verify_all(*given, at=_when(options.at), anchors=options.anchors, offline=True)
-        for number, result in enumerate(results):
-            for item in () if number else result.ignored:
-                say(printable(f"ignored {item.source}: {item.why}"))
-            if not result.source or result.source in pile.own:
-                found += 1
-                yield records.record({**result.to_json(), "id": result.source}, result.source)
-    if not found:
-        raise UsageError(
-            "no evidence was found", where=", ".join(paths), hint="fastness evidence show PATH… tells more"
-        )
-
-
-def _is_record(path: str) -> bool:
-    """Whether a file is of JSON that tells of claims; a file that is not there is for the reader of records to miss."""
-    from pathlib import Path
-
-    place = Path(path)
-    if place.is_dir():
-        return False
-    try:
-        with place.open("rb") as file:
-            head = file.read(1 << 16).lstrip()
-    except OSError:
-        return True
-    told = any(word in head for word in (b"fastness/verdict", b'"claims"', b'"genuine"'))
-    return not head or (head[:1] in (b"{", b"[") and told)
-
-
-def _records(paths: list[str]) -> Iterator[Record]:
-    from fastness.appraise import records
-
-    for path in paths:
-        try:
-            stream = sys.stdin if path == "-" else open(path, encoding="utf-8")  # noqa: SIM115, PTH123
-        except OSError as error:
-            raise UsageError(f"the records cannot be read: {(error.strerror or '').lower()}", where=path) from None
-        with stream:
-            try:
-                first = stream.readline(records.MAX_LINE + 1)
-                if first.strip() in ("{", "["):  # a document over several lines, as `verify --json` writes it
-                    yield from _document(first + stream.read(MAX_DOCUMENT + 1), path)
-                    continue
-                number = 1
-                while first:
-                    if first.strip():
-                        yield records.read(first, f"{path}:{number}")
-                    first, number = stream.readline(records.MAX_LINE + 1), number + 1
-            except UnicodeDecodeError:
-                hint = "for evidence itself: fastness verify --json PATH… > results.json"
-                raise Malformed("records that are not UTF-8", where=path, hint=hint) from None
-
-
-def _document(text: str, path: str) -> Iterator[Record]:
-    import json
-
-    from fastness.appraise import records
-
-    if len(text) > MAX_DOCUMENT:
-        raise Malformed(f"a document has at most {MAX_DOCUMENT} characters", where=path, hint="write JSON lines")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Malformed("records that are not JSON", where=path) from None
-    results = value.get("results", [value]) if isinstance(value, dict) else value
-    if not isinstance(results, list):
-        raise Malformed("results that are not a list", where=path)
-    for index, item in enumerate(results):
-        yield records.record(item, f"{path}#{index}")
 
 
 def _when(text: str | None) -> datetime:
