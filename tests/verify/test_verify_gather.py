@@ -344,3 +344,15 @@ def test_an_hcl_report_without_a_quote() -> None:
     assert altered != report
     result = verify(altered, leaf, chain, at=case.at)
     assert (result.genuine, result.exit_code) == (False, 4)
+
+
+def test_what_the_firmware_answers_a_guest() -> None:
+    """MSG_REPORT_RSP in the guest's buffer: the report is taken out of it; with anything else in it, nothing is."""
+    report = vectors.case("snp/milan-v3-vcek-azure").files["report"]
+    answer = bytes(4) + len(report).to_bytes(4, "little") + bytes(24) + report + bytes(4000 - 32 - len(report))
+    (found,) = gather((answer,)).evidence
+    assert (found.tee, found.data) == ("snp", report)
+    assert [item.data for item in gather((answer[: 32 + len(report)],)).evidence] == [report]
+    for place in (0, 4, 8, 31, 3999):
+        altered = answer[:place] + b"\x16" + answer[place + 1 :]
+        assert all(item.data != report for item in gather((altered,)).evidence), place

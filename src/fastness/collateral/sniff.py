@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from fastness import tee as tees
 
-SNP_SIGNED = 0x2A0
+SNP_SIGNED, SNP_REPORT = 0x2A0, 0x4A0
+ANSWER_HEAD = 32
 TABLE_ENTRY = 24
 MAX_ENTRIES = 16
 
@@ -79,6 +80,17 @@ def endorsement(data: bytes) -> bool:
             continue
         return True
     return False
+
+
+def answered(data: bytes) -> bytes | None:
+    """The report in what SNP firmware answers to a guest (MSG_REPORT_RSP: AMD 56860, chapter 7): status 0 and the size,
+    32 bits each, 24 reserved bytes, the report, and the rest of the guest's buffer."""
+    size = int.from_bytes(data[4:8], "little")
+    end = ANSWER_HEAD + size
+    if size != SNP_REPORT or any(data[:4]) or any(data[8:ANSWER_HEAD]) or len(data) < end or any(data[end:]):
+        return None
+    report = data[ANSWER_HEAD:end]
+    return report if recognises("snp", report) else None
 
 
 def any_evidence(data: bytes) -> str | None:

@@ -78,6 +78,10 @@ class Sorter:
         if len(data) <= MAX_EVENT_LOG and eventlog.recognise(data):
             self.heap.add_document("event-log", data, source)
             return True
+        report = sniff.answered(data)
+        if report is not None:
+            self.heap.add_evidence(Found("snp", report, source, carrier))
+            return True
         identity = sniff.snp_identity(data)
         if identity is not None:
             self.heap.add_document(identity, data, source)
