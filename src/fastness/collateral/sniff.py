@@ -82,15 +82,15 @@ def endorsement(data: bytes) -> bool:
     return False
 
 
-def answered(data: bytes) -> bytes | None:
-    """The report in what SNP firmware answers to a guest (MSG_REPORT_RSP: AMD 56860, chapter 7): status 0 and the size,
-    32 bits each, 24 reserved bytes, the report, and the rest of the guest's buffer."""
-    size = int.from_bytes(data[4:8], "little")
-    end = ANSWER_HEAD + size
-    if size != SNP_REPORT or any(data[:4]) or any(data[8:ANSWER_HEAD]) or len(data) < end or any(data[end:]):
-        return None
-    report = data[ANSWER_HEAD:end]
-    return report if recognises("snp", report) else None
+def answered(data: bytes) -> bytes:
+    """The report in what SNP firmware answers to a guest, anything else as it is.
+
+    MSG_REPORT_RSP (AMD 56860, chapter 7): status 0 and the report's size, 32 bits each, 24 reserved bytes, the report,
+    and the rest of the guest's buffer.
+    """
+    end = ANSWER_HEAD + SNP_REPORT
+    head = bytes(4) + SNP_REPORT.to_bytes(4, "little") + bytes(24)
+    return data[ANSWER_HEAD:end] if data.startswith(head) and len(data) >= end and not any(data[end:]) else data
 
 
 def any_evidence(data: bytes) -> str | None:

@@ -59,6 +59,7 @@ class Sorter:
         return self._all([*chains, *([body] if body else [])], source, depth, None)
 
     def _evidence(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
+        data = sniff.answered(data)
         name = sniff.evidence_of(data) if len(data) <= MAX_BLOB else None
         if name is None:
             return False
@@ -77,10 +78,6 @@ class Sorter:
 
         if len(data) <= MAX_EVENT_LOG and eventlog.recognise(data):
             self.heap.add_document("event-log", data, source)
-            return True
-        report = sniff.answered(data)
-        if report is not None:
-            self.heap.add_evidence(Found("snp", report, source, carrier))
             return True
         identity = sniff.snp_identity(data)
         if identity is not None:
