@@ -142,7 +142,7 @@ def altered(image: Image, folder: Path, what: str) -> Image:
 
 
 async def outcome(image: Image, rules: str, patience: float = 180) -> str:
-    """What comes of a machine with ``image`` that is challenged under ``rules``; it has ``patience`` seconds to start."""
+    """What comes of a machine with ``image``, challenged under ``rules``; it has ``patience`` seconds to start."""
 
     class Launcher(vm.Launcher):
         _image = image  # type: ignore[assignment]
