@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from struct import Struct
+from typing import Any
+
 from fastness.errors import MalformedEvidence
 
 
@@ -38,6 +41,14 @@ class Cursor:
         value = self.data[self.position : end]
         self.position = end
         return value
+
+    def unpack(self, layout: Struct, field: str) -> tuple[Any, ...]:
+        """The next values, as ``layout`` has them."""
+        position, end = self.position, self.position + layout.size
+        if end > len(self.data):
+            raise MalformedEvidence(field, self.offset, f"{layout.size} bytes", f"{self.remaining} bytes")
+        self.position = end
+        return layout.unpack_from(self.data, position)
 
     def little(self, size: int, field: str) -> int:
         """An unsigned little-endian integer of ``size`` bytes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.tee.dcap import layout as at
@@ -77,7 +77,7 @@ def parse(data: bytes, tee_type: int) -> Quote:
     if len(data) > MAX_QUOTE:
         raise MalformedEvidence("quote", 0, f"at most {MAX_QUOTE} bytes", len(data))
     cursor = Cursor(data)
-    version, tee, qe_svn, pce_svn, user_data = _header(cursor.take(at.HEADER_SIZE, "header"))
+    version, tee, qe_svn, pce_svn, user_data = _header(cursor.unpack(at.HEADER, "header"))
     if tee != tee_type or (version == 3 and tee):
         raise MalformedEvidence("header.tee_type", 4, f"0x{tee_type:x}", f"0x{tee:x} in a version {version} quote")
     body_type = _body_type(cursor, version, tee)
@@ -86,11 +86,11 @@ def parse(data: bytes, tee_type: int) -> Quote:
     signed = data[: cursor.position]
     size = cursor.little(4, "signature data size")
     inner = Cursor(cursor.take(size, "signature data"), len(signed) + 4)
-    signature, key = at.SIGNED_BY.unpack(inner.take(at.SIGNED_BY.size, "signature and attestation key"))
+    signature, key = inner.unpack(at.SIGNED_BY, "signature and attestation key")
     if version > 3:
-        inner = _outer(inner)
+        _outer(inner)
     offset = inner.offset
-    qe_raw, qe_signature, length = at.QE_PART.unpack(inner.take(at.QE_PART.size, "QE report and signature"))
+    qe_raw, qe_signature, length = inner.unpack(at.QE_PART, "QE report and signature")
     qe_report = report.parse(qe_raw, offset, "QE report")
     if length > at.MAX_AUTHENTICATION:
         raise MalformedEvidence("QE authentication data", inner.offset - 2, f"at most {at.MAX_AUTHENTICATION}", length)
@@ -106,8 +106,8 @@ def parse(data: bytes, tee_type: int) -> Quote:
     )  # fmt: skip
 
 
-def _header(data: bytes) -> tuple[int, int, int, int, bytes]:
-    version, kind, tee, qe_svn, pce_svn, vendor, user_data = at.HEADER.unpack(data)
+def _header(values: tuple[Any, ...]) -> tuple[int, int, int, int, bytes]:
+    version, kind, tee, qe_svn, pce_svn, vendor, user_data = values
     if version not in (3, 4, 5):
         raise MalformedEvidence("header.version", 0, "3, 4 or 5", version)
     if kind != at.ECDSA_P256:
@@ -122,7 +122,7 @@ def _body_type(cursor: Cursor, version: int, tee: int) -> int:
     if version < 5:
         return at.BODY_SGX if sgx else at.BODY_TD10
     offset = cursor.offset
-    kind, size = at.BODY_HEAD.unpack(cursor.take(at.BODY_HEAD.size, "body type and size"))
+    kind, size = cursor.unpack(at.BODY_HEAD, "body type and size")
     if kind not in at.BODY_SIZES or (kind == at.BODY_SGX) != sgx:
         raise MalformedEvidence("body type", offset, "1 (SGX)" if sgx else "2, 3 or 4 (TD)", kind)
     if size != at.BODY_SIZES[kind]:
@@ -130,19 +130,18 @@ def _body_type(cursor: Cursor, version: int, tee: int) -> int:
     return int(kind)
 
 
-def _outer(cursor: Cursor) -> Cursor:
+def _outer(cursor: Cursor) -> None:
     offset = cursor.offset
-    kind, size = at.CERTIFICATION.unpack(cursor.take(at.CERTIFICATION.size, "certification data"))
+    kind, size = cursor.unpack(at.CERTIFICATION, "certification data")
     if kind != at.QE_REPORT:
         raise MalformedEvidence("certification data type", offset, "6 (QE report)", kind)
     if size != cursor.remaining:
         raise MalformedEvidence("certification data size", offset + 2, cursor.remaining, size)
-    return Cursor(cursor.rest(), offset + at.CERTIFICATION.size)
 
 
 def _certification(cursor: Cursor) -> tuple[int, bytes, tuple[x509.Certificate, ...]]:
     offset = cursor.offset
-    kind, size = at.CERTIFICATION.unpack(cursor.take(at.CERTIFICATION.size, "certification data"))
+    kind, size = cursor.unpack(at.CERTIFICATION, "certification data")
     if size > at.MAX_CERTIFICATION:
         raise MalformedEvidence("certification data size", offset + 2, f"at most {at.MAX_CERTIFICATION}", size)
     data = cursor.take(size, "certification data")
