@@ -41,6 +41,8 @@ def say(text: str) -> None:
 
 def printable(text: str) -> str:
     """``text`` without anything a terminal would obey."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
