@@ -301,6 +301,20 @@ def test_rsa_pss_as_amd_signs() -> None:
     assert keys.common_bits(keys.load(root.value.key)) == "RSA-4096"
 
 
+_SHA384, _MGF1 = "300b0609608648016503040202", "06092a864886f70d010108"
+
+
+@pytest.mark.parametrize("parameters", [
+    "", "3100", "3000", f"3025a0023000a11a3018{_MGF1}{_SHA384}a203020130",
+    f"3023a00d{_SHA384}a10d300b{_MGF1}a203020130", f"3025a00d{_SHA384}a10f300d{_MGF1}3000a203020130",
+], ids=["nothing", "a set", "empty", "no hash", "no hash of the mask", "an empty hash of the mask"])  # fmt: skip
+def test_parameters_of_pss_that_cannot_be_read_never_hold(parameters: str) -> None:
+    """Of an algorithm in a certificate or list that anybody may have made."""
+    key = rsa.generate_private_key(65537, 2048).public_key()
+    algorithm = x509.Algorithm(keys.RSA_PSS, bytes.fromhex(parameters))
+    assert keys.verify(key, algorithm, bytes(256), b"signed") is False
+
+
 def test_small_keys_and_unknown_curves_are_refused() -> None:
     weak = make("weak", key=rsa.generate_private_key(65537, 1024))
     with pytest.raises(MalformedEvidence, match="2048"):
