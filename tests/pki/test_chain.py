@@ -283,6 +283,22 @@ def test_a_list_of_some_certificates_clears_none(extension: certs.ExtensionType,
         look_up(crl_of(ROOT, MIDDLE.value.serial, extension=extension))
 
 
+def test_an_issuer_that_may_not_sign_lists_revokes_and_clears_nobody() -> None:
+    root = make("root", usage="key_cert_sign")
+    with pytest.raises(NotGenuine, match="not signed by it"):
+        crl.look_up(make("middle", root).value, root.value, [crl_of(root, 77)], "snp", at=AT)
+
+
+def test_a_list_whose_entries_cannot_be_read_clears_nobody() -> None:
+    """Its entries are read when a serial number seems to be among them."""
+    good = crl_of(ROOT, MIDDLE.value.serial)
+    assert good.entries is not None
+    odd = good._replace(entries=good.entries._replace(value=b"\x30\x03\x02\x01" + bytes((MIDDLE.value.serial,))))
+    with pytest.raises(NotGenuine, match="unusable") as error:
+        look_up(odd)
+    assert error.value.check == "snp.revocation"
+
+
 @pytest.mark.parametrize("serial", [1, 127, 128, 255, 256, 2**63, 2**159 - 1])
 def test_a_serial_is_found_whatever_its_length(serial: int) -> None:
     listed = crl_of(ROOT, 9, serial, 300)
@@ -299,6 +315,20 @@ def test_rsa_pss_as_amd_signs() -> None:
     anchors = Anchors((from_key("snp", "ark", root.value.key),))
     assert build(leaf, [root], anchors=anchors).anchor.name == "ark"
     assert keys.common_bits(keys.load(root.value.key)) == "RSA-4096"
+
+
+_SHA384, _MGF1 = "300b0609608648016503040202", "06092a864886f70d010108"
+
+
+@pytest.mark.parametrize("parameters", [
+    "", "3100", "3000", f"3025a0023000a11a3018{_MGF1}{_SHA384}a203020130",
+    f"3023a00d{_SHA384}a10d300b{_MGF1}a203020130", f"3025a00d{_SHA384}a10f300d{_MGF1}3000a203020130",
+], ids=["nothing", "a set", "empty", "no hash", "no hash of the mask", "an empty hash of the mask"])  # fmt: skip
+def test_parameters_of_pss_that_cannot_be_read_never_hold(parameters: str) -> None:
+    """Of an algorithm in a certificate or list that anybody may have made."""
+    key = rsa.generate_private_key(65537, 2048).public_key()
+    algorithm = x509.Algorithm(keys.RSA_PSS, bytes.fromhex(parameters))
+    assert keys.verify(key, algorithm, bytes(256), b"signed") is False
 
 
 def test_small_keys_and_unknown_curves_are_refused() -> None:

@@ -17,8 +17,8 @@ from fastness.forge import tpm as forge_tpm
 from fastness.forge.dcap import Maker
 from fastness.forge.model import Forged
 from fastness.tee import Collateral, Document, load
-from fastness.tee.dcap import cpu, layout
-from fastness.wire import cbor
+from fastness.tee.dcap import cpu, layout, pck
+from fastness.wire import cbor, x509
 
 BOTH = ("sgx", "tdx")
 LIES = {
@@ -27,6 +27,8 @@ LIES = {
     "qe-signature": (NotGenuine, "qe-signature"),
     "qe-identity": (NotGenuine, "qe-identity"),
     "pck": (NotGenuine, "pck"),
+    "pck-absent": (NotGenuine, "pck"),
+    "pck-curve": (NotGenuine, "pck"),
     "chain": (NotGenuine, "chain"),
     "validity": (NotGenuine, "validity"),
     "revocation": (NotGenuine, "revocation"),
@@ -365,12 +367,29 @@ def test_b21_unreadable_key_in_the_pool_is_refused_with_our_error() -> None:
     raw = bytearray(forged.collateral.certificates[0].raw)
     point = raw.index(b"\x03\x42\x00\x04") + 10
     raw[point] ^= 0xFF
-    from fastness.wire import x509
-
     odd = x509.certificate(bytes(raw))
     bad = Collateral((odd, *forged.collateral.certificates[1:]), forged.collateral.crls, forged.collateral.documents)
     with pytest.raises((NotGenuine, MissingCollateral)):
         judge(Forged("tdx", forged.evidence, bad, forged.anchors, forged.at))
+
+
+def test_a_name_that_cannot_be_read_in_the_pool_is_refused() -> None:
+    """Names are read when they are asked for, later than the certificate they stand in."""
+    stranger = dcap_vendor.issue("stranger").certificate
+    odd = x509.certificate(stranger.raw.replace(b"\x31\x11\x30\x0f", b"\x31\x11\x31\x0f"))
+    bad = _FORGED.collateral + Collateral((odd,))
+    with pytest.raises(NotGenuine) as caught:
+        judge(Forged("tdx", _FORGED.evidence, bad, _FORGED.anchors, _FORGED.at))
+    assert caught.value.check == "tdx.chain"
+
+
+@pytest.mark.parametrize("tee", BOTH)
+def test_the_certificate_that_signs_documents_is_missing(tee: str) -> None:
+    forged = FORGES[tee].make({})
+    kept = tuple(item for item in forged.collateral.certificates if item.subject_cn != pck.TCB_SIGNING)
+    with pytest.raises(MissingCollateral, match=pck.TCB_SIGNING) as caught:
+        judge(Forged(tee, forged.evidence, forged.collateral._replace(certificates=kept), forged.anchors, forged.at))
+    assert caught.value.check == f"{tee}.chain"
 
 
 def test_document_forms() -> None:

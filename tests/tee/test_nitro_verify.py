@@ -210,6 +210,16 @@ def test_a_certificate_nobody_can_use_is_not_genuine():
         nitro.verify(replace(evidence, certificate=broken), Collateral(), forged.anchors, at=forged.at)
 
 
+def test_a_leaf_whose_name_cannot_be_read_is_not_genuine():
+    """Its chain holds: nothing reads the name before revocation is looked up."""
+    forged = forge.make({})
+    evidence = nitro.parse(forged.evidence)
+    nameless = evidence.certificate._replace(subject=b"\x30\x02\x31\x01")
+    with pytest.raises(NotGenuine) as caught:
+        nitro.verify(replace(evidence, certificate=nameless), Collateral(), forged.anchors, at=forged.at)
+    assert caught.value.check == "nitro.chain"
+
+
 def test_the_same_answer_twice_and_a_memo_that_never_covers_the_document():
     one, two = forge.many({}, 2)
     assert run(one) and run(two)

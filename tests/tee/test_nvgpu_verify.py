@@ -186,6 +186,7 @@ def test_missing_chain_is_missing_collateral_also_beside_other_certificates():
 def test_g6_firmware_of_the_leaf(form):
     refused("nvgpu.fwid", forge.make({"lie": "fwid", "fwid_form": form}))
     refused("nvgpu.fwid", forge.make({"lie": "fwid-absent"}))
+    assert "cannot be read" in refused("nvgpu.fwid", forge.make({"lie": "fwid-unreadable", "fwid_form": form})).what
     leaf = run(forge.make({"fwid_form": form})).evidence.path[0]
     assert len(endorse.fwids(leaf)) == 1
 

@@ -23,7 +23,7 @@ from fastness.tee import Collateral, tpm
 from fastness.tee.tpm import endorse, structures
 from fastness.tee.tpm import layout as at
 from fastness.tee.tpm.verify import Proven
-from fastness.wire import cbor
+from fastness.wire import cbor, eventlog, x509
 
 TRUSTS = ["certificate", "key", "credential", "hardware-report"]
 
@@ -94,6 +94,27 @@ def test_b24_selection_is_the_signed_one() -> None:
     with pytest.raises(NotGenuine) as caught:
         judge(Forged("tpm", cbor.encode(fields), forged.collateral, forged.anchors, forged.at))
     assert caught.value.check == "tpm.pcr-selection"
+
+
+def test_a_log_that_cannot_be_replayed_is_refused() -> None:
+    forged = forge.make({"trust": "key"})
+    fields = cbor.decode(forged.evidence)
+    said = eventlog.STARTUP_LOCALITY + b"\x03"  # too late: PCR 0 has been extended by then
+    fields[6] += struct.pack("<IIIH32sI", 0, eventlog.EV_NO_ACTION, 1, 0x0B, bytes(32), len(said)) + said
+    with pytest.raises(NotGenuine, match="cannot be replayed") as caught:
+        judge(Forged("tpm", cbor.encode(fields), forged.collateral, forged.anchors, forged.at))
+    assert caught.value.check == "tpm.event-log"
+
+
+def test_a_certificate_whose_usages_cannot_be_read_is_refused() -> None:
+    forged = forge.make({})
+    evidence = tpm.parse(forged.evidence)
+    root, leaf = certificate(evidence.key)
+    odd = x509.certificate(leaf.raw.replace(b"\x06\x05\x67\x81\x05\x08\x01", b"\x02\x05\x67\x81\x05\x08\x01"))
+    anchors = Anchors((pins.from_certificate("tpm", root),))
+    with pytest.raises(NotGenuine, match="cannot be read") as caught:
+        tpm.verify(replace(evidence, ak_certificate=odd), Collateral(), anchors, at=forged.at)
+    assert caught.value.check == "tpm.chain"
 
 
 def test_another_bank_is_not_the_signed_one() -> None:

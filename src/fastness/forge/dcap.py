@@ -24,6 +24,8 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from fastness.errors import UsageError
 from fastness.forge import dcap_vendor as fake
 from fastness.forge.dcap_vendor import AT, Party, Vendor
@@ -47,9 +49,9 @@ KEYS = frozenset((
     "event_log",
 ))  # fmt: skip
 LIES = (
-    "chain", "pck", "validity", "qe-signature", "qe-binding", "signature", "qe-identity", "revocation", "revocation-ca",
-    "revocation-signer", "crl-signer", "crl-missing", "stale-crl", "tcb-info", "identity", "other-fmspc", "other-pce",
-    "tcb-signature", "identity-signature", "tcb-level",
+    "chain", "pck", "pck-absent", "pck-curve", "validity", "qe-signature", "qe-binding", "signature", "qe-identity",
+    "revocation", "revocation-ca", "revocation-signer", "crl-signer", "crl-missing", "stale-crl", "tcb-info",
+    "identity", "other-fmspc", "other-pce", "tcb-signature", "identity-signature", "tcb-level",
 )  # fmt: skip
 RELAUNCH = ("TDRelaunchAdvised", "TDRelaunchAdvisedConfigurationNeeded")
 _WORDS = {
@@ -130,6 +132,7 @@ class Maker:
             "Intel SGX PCK Certificat" if self.lie == "pck" else pck.LEAF,
             self.ca,
             extension=fake.extension(self.facts, without=spec.get("without", "")),
+            private=ec.generate_private_key(ec.SECP384R1()) if self.lie == "pck-curve" else None,
             until=AT - timedelta(seconds=1) if self.lie == "validity" else fake.DIES,
         )
         self.key = fake.key()
@@ -150,7 +153,7 @@ class Maker:
         if self.lie == "signature":
             signed = signed[:-1] + bytes((signed[-1] ^ 1,))
         qe = self._qe_report()
-        by = fake.key() if self.lie == "qe-signature" else self.pck.key
+        by = fake.key() if self.lie in ("qe-signature", "pck-curve") else self.pck.key
         inner = qe + fake.sign(by, qe) + len(self.authentication).to_bytes(2, "little") + self.authentication
         inner += self._certification()
         if version > 3:
@@ -184,6 +187,8 @@ class Maker:
             chain = [self.pck] if kind == layout.PCK_LEAF else [self.pck, self.ca, self.root]
             if self.spec.get("order") == "reversed":
                 chain.reverse()
+            if self.lie == "pck-absent":
+                chain.remove(self.pck)
             data = pem.armour("CERTIFICATE", [item.certificate.raw for item in chain])
         return layout.CERTIFICATION.pack(kind, len(data)) + data
 
@@ -196,7 +201,8 @@ class Maker:
         by = vendor.signer if lie == "crl-signer" else None
         lists = (fake.crl(self.ca, *revoked, until=old, signer=by), fake.crl(vendor.root, *below))
         signers = [vendor.signer, vendor.root, self.ca, self.root]
-        if int(self.spec.get("certification", 5)) in layout.PPID_SIZES and not self.spec.get("no_pck"):
+        beside = int(self.spec.get("certification", 5)) in layout.PPID_SIZES and not self.spec.get("no_pck")
+        if beside or lie == "pck-absent":
             signers.append(self.pck)
         return Collateral(
             tuple({item.certificate.raw: item.certificate for item in signers}.values()),

@@ -16,7 +16,7 @@ from typing import Any
 
 from cryptography import x509 as pyca
 from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -36,6 +36,7 @@ LIES = {
     "path-length": "nitro.chain",
     "key-usage": "nitro.chain",
     "not-a-ca": "nitro.chain",
+    "digest": "nitro.chain",
     "validity": "nitro.validity",
     "leaf-is-ca": "nitro.leaf",
     "leaf-usage": "nitro.leaf",
@@ -158,7 +159,13 @@ def _pki(module: str, region: str, made: datetime, at: datetime, lie: str | None
     impostor = _issue(f"2222.zonal.{region}.{_ROOT}", None, start, made + timedelta(days=5), limit=1)
     issuer = _Link(impostor.key, zonal.certificate) if lie == "chain" else zonal
     instance = _issue(
-        f"{parent}.{region}.{_ROOT}", issuer, start, made + timedelta(days=1), limit=0, ca=lie != "not-a-ca"
+        f"{parent}.{region}.{_ROOT}",
+        issuer,
+        start,
+        made + timedelta(days=1),
+        limit=0,
+        ca=lie != "not-a-ca",
+        digest=SHA256() if lie == "digest" else SHA384(),
     )
     end = at - timedelta(seconds=1) if lie == "validity" else made + timedelta(hours=3)
     leaf = _issue(
@@ -185,6 +192,7 @@ def _issue(
     crl: bool = False,
     signs: bool = True,
     curve: ec.EllipticCurve | None = None,
+    digest: SHA256 | SHA384 | None = None,
 ) -> _Link:
     key = ec.generate_private_key(curve or ec.SECP384R1())
     subject = pyca.Name([pyca.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -203,7 +211,7 @@ def _issue(
     if crl:
         place = pyca.DistributionPoint([pyca.UniformResourceIdentifier(_CRL)], None, None, None)
         builder = builder.add_extension(pyca.CRLDistributionPoints([place]), critical=False)
-    return _Link(key, builder.sign(issuer.key if issuer else key, SHA384()))
+    return _Link(key, builder.sign(issuer.key if issuer else key, digest or SHA384()))
 
 
 def _crls(links: list[_Link], made: datetime, lie: str | None) -> tuple[x509.Crl, ...]:

@@ -42,6 +42,7 @@ LIES = {
     "leaf-usage": "nvgpu.leaf",
     "fwid": "nvgpu.fwid",
     "fwid-absent": "nvgpu.fwid",
+    "fwid-unreadable": "nvgpu.fwid",
     "rim-altered": "nvgpu.rim-signature",
     "rim-wrapped": "nvgpu.rim-signature",
     "rim-signer": "nvgpu.rim-signature",
@@ -183,6 +184,8 @@ def _device_chain(scene: _Scene) -> list[Link]:
 def _fwid_extension(scene: _Scene) -> tuple[str, bytes]:
     value = sha384(b"other firmware").digest() if scene.lie == "fwid" else scene.fwid
     digest = bytes.fromhex("303d0609608648016503040202") + b"\x04\x30" + value
+    if scene.lie == "fwid-unreadable":
+        digest = digest.replace(b"\x04\x30", b"\x04\x31", 1)
     if scene.spec.get("fwid_form", "device-id") == "tcb-info":
         inner = b"\x80\x06NVIDIA" + b"\xa6" + bytes((len(digest),)) + digest
         return layout.TCB_INFO, b"\x30" + bytes((len(inner),)) + inner

@@ -172,7 +172,7 @@ def _verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes, schem
 
 
 def verify(key: Key, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
-    """Whether ``signature`` over ``data`` holds under an X.509 ``algorithm``; unknown algorithms never hold."""
+    """Whether ``signature`` over ``data`` holds under an X.509 ``algorithm``; unknown or malformed ones never hold."""
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             chosen = _ECDSA.get(algorithm.oid)
@@ -185,7 +185,7 @@ def verify(key: Key, algorithm: x509.Algorithm, signature: bytes, data: bytes) -
             key.verify(signature, data)
         else:
             return _verify_rsa(key, algorithm, signature, data)
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, ValueError, MalformedEvidence):  # the last: parameters of PSS that cannot be read
         return False
     return True
 
@@ -211,9 +211,10 @@ def _pss(algorithm: x509.Algorithm) -> tuple[_Hash, int]:
         found[part.tag] = der.read(part.value, 0, part.inner, "PSS")[0]
     if not {0xA0, 0xA1, 0xA2} <= found.keys():
         raise ValueError("PSS parameters must state hash, mask and salt: the defaults are SHA-1")
-    digest = der.oid(der.children(found[0xA0], "PSS.hash")[0])
-    mask = der.children(found[0xA1], "PSS.mask")
-    inner = der.oid(der.children(mask[1], "PSS.mask.hash")[0])
+    hashing, *_ = der.children(found[0xA0], "PSS.hash")
+    _, over = der.children(found[0xA1], "PSS.mask")
+    masking, *_ = der.children(over, "PSS.mask.hash")
+    digest, inner = der.oid(hashing), der.oid(masking)
     if digest != inner or digest not in _HASHES:
         raise ValueError("PSS hash and mask must be the same SHA-2")
     return _HASHES[digest], der.unsigned(found[0xA2], "PSS.salt", 512)

@@ -105,7 +105,12 @@ def platform(
     except Malformed as error:
         raise NotGenuine(f"{tee}.pck", f"PCK certificate: {error}", where=error.where) from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
-        raise NotGenuine(f"{tee}.pck", "the PCK is not a P-256 key", where=f"serial {leaf.serial:x}")
+        raise NotGenuine(
+            f"{tee}.pck",
+            "the PCK is not a P-256 key",
+            where=f"serial {leaf.serial:x}",
+            hint="Intel certifies no such PCK: take the certificate anew from PCS or the PCCS of its owner",
+        )
     # (2) revocation: the leaf by its own CA, the CA by the root
     pairs = zip(chain.certificates, chain.certificates[1:], strict=False)
     lookups = tuple(crls.look_up(item, issuer, collateral.crls, tee, at=at) for item, issuer in pairs)
