@@ -105,5 +105,8 @@ def test_help_and_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "``generation``" in capsys.readouterr().out
     assert main([]) == 2
     assert main(["--help", "x86"]) == 2
+    for number, text in enumerate(("x = " + "9" * 5000, "x = " + "[" * 5000)):
+        (tmp_path / f"{number}.toml").write_text(text)
+        assert main([str(tmp_path / f"{number}.toml"), str(tmp_path)]) == 2
     assert main([str(tmp_path / "absent"), str(tmp_path)]) == 2
     assert "error: the spec cannot be read" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import chain, crl, keys
 from fastness.pki.anchors import Anchor, Anchors, from_certificate, from_key, vendor
-from fastness.wire import pem, x509
+from fastness.wire import der, pem, x509
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 FROM, UNTIL = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
@@ -53,6 +55,10 @@ def make(name: str, issuer: Authority | None = None, **options: Any) -> Authorit
         )
     if "usage" in options:
         builder = builder.add_extension(usage(options["usage"]), critical=True)
+    if "points" in options:
+        names = [certs.UniformResourceIdentifier(options["points"])]
+        points = certs.CRLDistributionPoints([certs.DistributionPoint(names, None, None, None)])
+        builder = builder.add_extension(points, critical=False)
     if "critical" in options:
         odd = certs.UnrecognizedExtension(certs.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
         builder = builder.add_extension(odd, critical=options["critical"])
@@ -299,6 +305,37 @@ def test_a_list_whose_entries_cannot_be_read_clears_nobody() -> None:
     assert error.value.check == "snp.revocation"
 
 
+@pytest.mark.parametrize(("place", "checked"), [("https://example.test/crl", True), ("https://example.test/cr", False)])
+def test_a_list_of_another_place_clears_none(place: str, checked: bool) -> None:
+    """RFC 5280 section 6.3.3 (b) (2) (i): a CA may have several lists, each for the certificates that name it."""
+    certificate, listed = make("middle", ROOT, points=place), crl_of(ROOT, 77, extension=_point())
+    found = crl.look_up(certificate.value, ROOT.value, (listed,), "snp", at=AT)
+    assert found.checked is checked
+    assert checked or "some certificates" in found.why
+    assert crl.look_up(certificate.value, ROOT.value, (crl_of(ROOT, 77),), "snp", at=AT).checked
+    with pytest.raises(NotGenuine, match="is revoked"):
+        crl.look_up(certificate.value, ROOT.value, (crl_of(ROOT, 5, extension=_point()),), "snp", at=AT)
+
+
+def _entries(serial: bytes) -> der.Node:
+    """Revoked certificates with one entry."""
+    return der.Node(der.SEQUENCE, _element(0x30, _element(2, serial) + b"\x17\x0d260101000000Z"), b"", 0)
+
+
+def _element(tag: int, value: bytes) -> bytes:
+    size = len(value)
+    head = (size,) if size < 0x80 else (0x81, size) if size < 0x100 else (0x82, *divmod(size, 256))
+    return bytes((tag, *head)) + value
+
+
+@pytest.mark.parametrize("serial", [-1, -128, -129, -(2**15), 1 << 1100, 1 << 2100], ids=int.bit_length)
+def test_a_serial_that_no_authority_should_give_is_found_all_the_same(serial: int) -> None:
+    size = next(size for size in range(1, 400) if -(1 << 8 * size - 1) <= serial < 1 << 8 * size - 1)
+    listed = crl_of(ROOT, 9)._replace(entries=_entries(serial.to_bytes(size, "big", signed=True)))
+    assert listed.revocation(serial) == FROM
+    assert listed.revocation(serial + 1) is None
+
+
 @pytest.mark.parametrize("serial", [1, 127, 128, 255, 256, 2**63, 2**159 - 1])
 def test_a_serial_is_found_whatever_its_length(serial: int) -> None:
     listed = crl_of(ROOT, 9, serial, 300)
@@ -340,6 +377,44 @@ def test_small_keys_and_unknown_curves_are_refused() -> None:
         keys.load(odd.value.key)
     with pytest.raises(NotGenuine, match="unusable"):
         build(make("leaf", weak, ca=False, signer=weak.key), [weak])
+
+
+@pytest.mark.parametrize(
+    ("modulus", "exponent"), [(-(1 << 2100) - 1, 65537), ((1 << 2100) + 1, -3)], ids=int.bit_length
+)
+def test_a_negative_number_in_an_rsa_key_is_malformed(modulus: int, exponent: int) -> None:
+    numbers = b"".join(
+        _element(2, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)) for number in (modulus, exponent)
+    )
+    name = bytes.fromhex("300d06092a864886f70d0101010500")
+    raw = _element(0x30, name + _element(3, b"\0" + _element(0x30, numbers)))
+    with pytest.raises(MalformedEvidence):
+        keys.load(x509.parse_public_key(raw))
+    with pytest.raises(MalformedEvidence):
+        keys.rsa_key(abs(modulus), -3)
+
+
+@pytest.mark.parametrize("hashing", [b"", bytes.fromhex("0609608648016503040202")])
+def test_pss_parameters_short_of_an_identifier_hold_nothing(hashing: bytes) -> None:
+    mask = bytes.fromhex("06092a864886f70d010108")
+    fields = (_element(0xA0, _element(0x30, hashing)), _element(0xA1, _element(0x30, mask)), b"\xa2\3\2\1\x30")
+    algorithm = x509.Algorithm(keys.RSA_PSS, _element(0x30, b"".join(fields)))
+    assert not keys.verify(rsa.generate_private_key(65537, 2048).public_key(), algorithm, bytes(256), b"")
+
+
+def test_hashlib_is_used_only_once_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be in the middle of importing it."""
+    monkeypatch.setitem(sys.modules, "hashlib", types.ModuleType("hashlib"))
+    assert keys.sha256(b"").hex().startswith("e3b0c442")
+
+
+def test_extensions_come_once() -> None:
+    raw, tbs = MIDDLE.value.raw, MIDDLE.value.tbs
+    extensions, rest = tbs[tbs.rindex(b"\xa3") :], raw[raw.index(tbs) + len(tbs) :]
+    assert x509.certificate(_element(0x30, tbs + rest)).raw == raw
+    twice = _element(0x30, tbs[der.fills(tbs, der.SEQUENCE, "tbs") :] + extensions)
+    with pytest.raises(MalformedEvidence, match="unique ids"):
+        x509.certificate(_element(0x30, twice + rest))
 
 
 def test_the_parser_agrees_with_cryptography() -> None:

@@ -236,3 +236,29 @@ def test_a_link_that_ends_waits_for_no_frame_that_was_begun() -> None:
         far.close()
 
     play(work)
+
+
+def test_a_link_that_is_over_writes_to_nobody() -> None:
+    """The number of its closed handle may be another connection's by then."""
+
+    async def work() -> None:
+        ours, far = socket.socketpair()
+        handle = ours.detach()
+        link = Link(handle, guest=False)
+        far.close()
+        await asyncio.wait_for(link.run(), 5)
+        theirs, other = socket.socketpair()
+        os.dup2(theirs.fileno(), handle)
+        try:
+            with pytest.raises(OSError, match="over"):
+                await link.say(Frame(0, Kind.HELLO, mux.GREETING))
+            other.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                other.recv(1)
+        finally:
+            if handle != theirs.fileno():
+                os.close(handle)
+            theirs.close()
+            other.close()
+
+    play(work)

@@ -75,3 +75,5 @@ def test_the_part_that_is_late_is_told(late: str) -> None:
 
 def test_a_component_that_is_late_in_any_words_is_late() -> None:
     assert converge("UpToDate", "OutOfDateConfigurationNeeded") == "OutOfDate"
+    assert converge("UpToDate", "ConfigurationNeeded") == "OutOfDate"
+    assert converge("ConfigurationNeeded", "ConfigurationNeeded") == "OutOfDateConfigurationNeeded"

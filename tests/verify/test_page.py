@@ -12,6 +12,7 @@ import pytest
 from fastness import verify
 from fastness.appraise import policy as policies
 from fastness.claims.finding import Finding, Outcome
+from fastness.cli import files
 from fastness.cli.main import main
 from fastness.forge import snp
 from fastness.page import html
@@ -136,6 +137,9 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path):
     words = ["verify", str(tmp_path / "report"), "--offline", "--html"]
     assert main([*words, str(tmp_path / "link")]) == 5
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes().startswith(b"<!doctype")
+    (tmp_path / "to").symlink_to(tmp_path / "new")
+    files.write(tmp_path / "to", b"token", 0o600)  # what others may not read they may not read behind a link either
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:

@@ -137,6 +137,11 @@ def test_every_failure_is_a_document_too(words, tmp_path, capsys, monkeypatch):
     assert main([*words]) == answer.code and not capsys.readouterr().out
 
 
+def test_words_of_the_workload_are_no_options_of_ours(capsys):
+    answer = judged.run(capsys, "run", "/none", "--", "--json", "verify")
+    assert answer.code == 102 and not answer.document and answer.words.startswith("error: ")
+
+
 def test_an_error_nobody_meant_is_a_document_and_exit_70(capsys, monkeypatch):
     def boom(_: object) -> None:
         raise RuntimeError("boom")

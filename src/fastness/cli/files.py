@@ -12,7 +12,7 @@ from fastness.errors import UsageError
 def write(path: Path, data: bytes, mode: int, *, exclusive: bool = False) -> None:
     """By a temporary file and a rename, so that nothing half-written is ever there."""
     if not exclusive and (path.is_symlink() or (path.exists() and not path.is_file())):
-        _into(path, data)
+        _into(path, data, mode)
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -33,10 +33,11 @@ def write(path: Path, data: bytes, mode: int, *, exclusive: bool = False) -> Non
         temporary.unlink(missing_ok=True)
 
 
-def _into(path: Path, data: bytes) -> None:
+def _into(path: Path, data: bytes, mode: int) -> None:
     """Into what nothing must take the place of: a pipe, a link, ``/dev/stdout``, which may be either."""
     try:
-        with path.open("wb") as stream:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(handle, "wb") as stream:
             stream.write(data)
     except OSError as error:
         raise _unwritten(path, error) from None

@@ -159,9 +159,10 @@ def _fail(error: FastnessError, words: Sequence[str]) -> int:
         raise error
     said.tell(error)
     # `run` and `deploy` pass the workload's own code through, so ours are moved out of its way
-    command = next((word for word in words if word in COMMANDS), "")
+    ours = words[: words.index("--")] if "--" in words else words
+    command = next((word for word in ours if word in COMMANDS), "")
     code = (100 if command in ("run", "deploy") else 0) + error.exit_code
-    if "--json" in words and "--batch" not in words:
+    if "--json" in ours and "--batch" not in ours:
         from fastness.result import ERROR, error_json
 
         said.emit({"schema": ERROR, "error": error_json(error), "exit_code": code})

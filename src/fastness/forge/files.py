@@ -41,7 +41,7 @@ def read(text: str) -> Forged:
     """
     try:
         spec = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers without end, nesting without end
         raise UsageError(f"not TOML: {error}") from None
     tee = str(spec.pop("tee", ""))
     known = set(re.findall(r"``([a-z_]+)``", words(tee)))

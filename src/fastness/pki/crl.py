@@ -57,7 +57,7 @@ def look_up(
             end = f"{item.next_update:%Y-%m-%dT%H:%M:%SZ}" if item.next_update else "no nextUpdate"
             span = f"{item.this_update:%Y-%m-%dT%H:%M:%SZ} to {end}"
             why = f"the CRL of {issuer.subject_cn!r} ({span}) does not cover the time"
-        elif item.partial:  # what it lists is revoked; what it does not list may be on another
+        elif not item.speaks_of(certificate):  # what it lists is revoked; what it does not list may be on another
             why = f"the CRL of {issuer.subject_cn!r} speaks of some certificates only"
         elif until is None:
             until = item.next_update

@@ -92,7 +92,8 @@ def sha256(data: bytes) -> bytes:
 def _hashlib() -> Any:
     """`hashlib`, where something has loaded it: it begins a hash three times as fast as `cryptography`, which fetches
     the algorithm anew. A process that verifies one quote does not pay for a second OpenSSL to save that."""
-    return sys.modules.get("hashlib")
+    loaded = sys.modules.get("hashlib")
+    return loaded if hasattr(loaded, "sha512") else None  # another thread may be in the middle of loading it
 
 
 @lru_cache(maxsize=1024)
@@ -115,7 +116,7 @@ def load(key: x509.PublicKey) -> Key:
             return rsa_key(modulus, exponent)
         if oid == ED25519:
             return ed25519.Ed25519PublicKey.from_public_bytes(key.bits)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, OverflowError, UnsupportedAlgorithm) as error:  # OverflowError: a negative number
         raise MalformedEvidence("subjectPublicKey", 0, "a usable public key", error) from None
     raise MalformedEvidence("subjectPublicKeyInfo.algorithm", 0, "an EC, RSA or Ed25519 key", oid)
 
@@ -128,7 +129,7 @@ def rsa_key(modulus: int, exponent: int) -> rsa.RSAPublicKey:
         raise MalformedEvidence("RSA modulus", 0, f"at least {MIN_RSA_BITS} bits", modulus.bit_length())
     try:
         return rsa.RSAPublicNumbers(exponent, modulus).public_key()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise MalformedEvidence("RSA key", 0, "a usable public key", error) from None
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Callable, Coroutine
@@ -110,6 +111,8 @@ class Link:
         data = frame.encode()
         view, cancelled = memoryview(data), False
         async with self._writing:
+            if self._over:  # the number of the closed handle may be somebody else's by now
+                raise BrokenPipeError(errno.EPIPE, "the link is over")
             while view:
                 try:
                     view = view[os.write(self._handle, view) :]

@@ -134,6 +134,7 @@ class Crl(NamedTuple):
     """One certificate revocation list. Its entries are read when they are asked for: real lists have thousands.
 
     ``partial``: a critical extension limits what it speaks of (a delta, CA certificates only), or is unknown.
+    ``places``: where it is published, each a GeneralName in DER, if it says: a CA may have a list at each of several.
     """
 
     raw: bytes
@@ -146,6 +147,7 @@ class Crl(NamedTuple):
     algorithm: Algorithm
     signature: bytes
     partial: bool = False
+    places: tuple[bytes, ...] = ()
 
     @property
     def issuer_cn(self) -> str:
@@ -163,11 +165,21 @@ class Crl(NamedTuple):
 
     def revocation(self, serial: int) -> datetime | None:
         """When ``serial`` was revoked; None if it is not on the list. Raises like :attr:`revoked`."""
-        size = serial.bit_length() // 8 + 1
-        encoded = bytes((der.INTEGER, size)) + serial.to_bytes(size, "big", signed=True)
-        if self.entries is None or encoded not in self.entries.value:
+        if self.entries is None:
             return None
+        size = (serial if serial >= 0 else ~serial).bit_length() // 8 + 1
+        if size < 0x80:  # nearly always: then its element can be looked for without reading the entries
+            element = bytes((der.INTEGER, size)) + serial.to_bytes(size, "big", signed=True)
+            if element not in self.entries.value:
+                return None
         return self.revoked.get(serial)
+
+    def speaks_of(self, certificate: Certificate) -> bool:
+        """Whether it would list ``certificate``, were that revoked: it is whole, and one of those that the certificate
+        says to look in, where both say which (RFC 5280 section 6.3.3 (b) (2) (i))."""
+        points = certificate.extension(CRL_DISTRIBUTION)
+        elsewhere = bool(self.places) and points is not None and not any(name in points.value for name in self.places)
+        return not self.partial and not elsewhere
 
 
 def _algorithm(raw: bytes, name: str, offset: int) -> Algorithm:
@@ -351,7 +363,7 @@ def _optional(data: bytes, position: int, end: int, version: int) -> tuple[Exten
     while position < end:
         tag = data[position]
         start, stop = der.head(data, position, end, "tbsCertificate")
-        if tag == 0xA3 and version == 2:
+        if tag == 0xA3 and version == 2 and not extensions:
             extensions = _extensions(data, start, stop, "extensions")
         elif tag not in (0x81, 0x82, 0xA1, 0xA2):
             raise MalformedEvidence("tbsCertificate", position, "unique ids or extensions", f"tag 0x{tag:02x}")
@@ -376,7 +388,7 @@ def crl(data: bytes) -> Crl:
     entries = None
     if data[position : position + 1] == bytes((der.SEQUENCE,)) and position < end:
         entries, position = der.read(data[:end], position, 0, "revokedCertificates")
-    number, partial = _said(data, position, end)
+    number, partial, places = _said(data, position, end)
     return Crl(
         raw=data,
         tbs=data[start:end],
@@ -388,32 +400,37 @@ def crl(data: bytes) -> Crl:
         algorithm=_algorithm(algorithm, "crl.signatureAlgorithm", end),
         signature=signature,
         partial=partial,
+        places=places,
     )
 
 
 _TIMES = (bytes((der.UTC_TIME,)), bytes((der.GENERALIZED_TIME,)))
 
 
-def _said(data: bytes, position: int, end: int) -> tuple[int | None, bool]:
-    """The cRLNumber among the extensions of a list (RFC 5280 section 5.2.3), which stand at ``position`` if any do; and
-    whether another, critical, says that the list is partial."""
-    number, partial = None, False
+def _said(data: bytes, position: int, end: int) -> tuple[int | None, bool, tuple[bytes, ...]]:
+    """The cRLNumber among the extensions of a list (RFC 5280 section 5.2.3), which stand at ``position`` if any do;
+    whether another, critical, says that the list is partial; and where it is published."""
+    number, partial, places = None, False, tuple[bytes, ...]()
     while position < end:
         start, position = der.span(data, position, end, 0xA0, "crlExtensions")
         for item in _extensions(data, start, position, "crlExtensions"):
             if item.oid == "2.5.29.20":
                 number = der.integer(der.one(item.value, der.INTEGER, "cRLNumber", item.offset), "cRLNumber")
             elif item.critical:
-                partial = partial or not _names_a_place(item)
-    return number, partial
+                places = _places(item)
+                partial = partial or not places
+    return number, partial, places
 
 
-def _names_a_place(item: Extension) -> bool:
-    """Whether a critical CRL extension says no more than where the list is published (RFC 5280 section 5.2.5)."""
+def _places(item: Extension) -> tuple[bytes, ...]:
+    """Where a list is published, if a critical CRL extension says that and no more (RFC 5280 section 5.2.5): the
+    fullName of the only field of an IssuingDistributionPoint. Nothing for any other."""
+    name = "issuingDistributionPoint"
     if item.oid != "2.5.29.28":
-        return False
-    fields = der.children(der.one(item.value, der.SEQUENCE, "issuingDistributionPoint", item.offset), "crlExtensions")
-    return all(field.tag == 0xA0 for field in fields)
+        return ()
+    fields = der.children(der.one(item.value, der.SEQUENCE, name, item.offset), name)
+    names = der.children(fields[0], name) if [field.tag for field in fields] == [0xA0] else []
+    return tuple(place.raw for place in der.children(names[0], name)) if [item.tag for item in names] == [0xA0] else ()
 
 
 def _revoked(node: der.Node) -> dict[int, datetime]:

@@ -59,10 +59,13 @@ def module_of(info: TcbInfo, version: int) -> Module | None:
 
 
 def converge(platform: str, component: str) -> str:
-    """The status of a platform one of whose components (QE, TDX module) has a status of its own."""
+    """The status of a platform one of whose components (QE, TDX module) has a status of its own.
+
+    Any that is neither current nor revoked counts as out of date (QVL, ``EnclaveReportVerifier.cpp``).
+    """
     if component == "Revoked":
         return "Revoked"
-    return _WITH_OUT_OF_DATE.get(platform, platform) if component.startswith("OutOfDate") else platform
+    return platform if component == "UpToDate" else _WITH_OUT_OF_DATE.get(platform, platform)
 
 
 def match(info: TcbInfo, components: tuple[int, ...], pcesvn: int, svn: bytes = b"") -> PlatformLevel | None:
