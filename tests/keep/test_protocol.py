@@ -263,6 +263,11 @@ def test_an_altered_statement_is_not_genuine(change: Any, check: str) -> None:
     assert error.value.check == check
 
 
+def test_evidence_of_a_type_that_was_not_asked_for_breaks_the_protocol() -> None:
+    with pytest.raises(ProtocolError, match="not asked for"):
+        asyncio.run(altered(lambda s, sig: (replace(s, tee="imaginary"), sig)))
+
+
 def test_a_poisoned_keep_says_so_ever_after() -> None:
     async def work() -> None:
         stage = scene()

@@ -283,6 +283,22 @@ def test_a_list_of_some_certificates_clears_none(extension: certs.ExtensionType,
         look_up(crl_of(ROOT, MIDDLE.value.serial, extension=extension))
 
 
+def test_an_issuer_that_may_not_sign_lists_revokes_and_clears_nobody() -> None:
+    root = make("root", usage="key_cert_sign")
+    with pytest.raises(NotGenuine, match="not signed by it"):
+        crl.look_up(make("middle", root).value, root.value, [crl_of(root, 77)], "snp", at=AT)
+
+
+def test_a_list_whose_entries_cannot_be_read_clears_nobody() -> None:
+    """Its entries are read when a serial number seems to be among them."""
+    good = crl_of(ROOT, MIDDLE.value.serial)
+    assert good.entries is not None
+    odd = good._replace(entries=good.entries._replace(value=b"\x30\x03\x02\x01" + bytes((MIDDLE.value.serial,))))
+    with pytest.raises(NotGenuine, match="unusable") as error:
+        look_up(odd)
+    assert error.value.check == "snp.revocation"
+
+
 @pytest.mark.parametrize("serial", [1, 127, 128, 255, 256, 2**63, 2**159 - 1])
 def test_a_serial_is_found_whatever_its_length(serial: int) -> None:
     listed = crl_of(ROOT, 9, serial, 300)
