@@ -156,6 +156,8 @@ def test_an_issuer_must_be_a_ca_within_its_path_length_and_usage() -> None:
     sub = make("sub", MIDDLE)
     with pytest.raises(NotGenuine, match="allows 0 CAs below"):
         build(make("leaf", sub, ca=False), [sub, MIDDLE, ROOT])
+    right = make("middle", ROOT, usage="key_cert_sign")
+    assert build(make("leaf", right, ca=False), [right, ROOT])
     wrong = make("middle", ROOT, usage="crl_sign")
     with pytest.raises(NotGenuine, match="may not sign certificates"):
         build(make("leaf", wrong, ca=False), [wrong, ROOT])

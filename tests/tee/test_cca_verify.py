@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -286,6 +287,8 @@ def test_devices():
     assert cca.claims(run(forge.make({"devices": "a0"}))).extra["devices_hash"]
     for lie in ("devices", "devices-added", "devices-removed"):
         refused("cca.devices", forge.make({"lie": lie}))
+    nothing = hashlib.sha256().digest()
+    refused("cca.devices", forge.make({"realm": {str(layout.DEVICES_HASH): nothing}}))
 
 
 def test_unknown_claims_are_told():

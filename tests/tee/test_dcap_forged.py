@@ -16,6 +16,7 @@ from fastness.forge import dcap_vendor, sgx, tdx
 from fastness.forge import tpm as forge_tpm
 from fastness.forge.dcap import Maker
 from fastness.forge.model import Forged
+from fastness.pki.anchors import Anchors, from_key
 from fastness.tee import Collateral, Document, load
 from fastness.tee.dcap import cpu, layout, pck
 from fastness.wire import cbor, x509
@@ -390,6 +391,17 @@ def test_the_certificate_that_signs_documents_is_missing(tee: str) -> None:
     with pytest.raises(MissingCollateral, match=pck.TCB_SIGNING) as caught:
         judge(Forged(tee, forged.evidence, forged.collateral._replace(certificates=kept), forged.anchors, forged.at))
     assert caught.value.check == f"{tee}.chain"
+
+
+@pytest.mark.parametrize("tee", BOTH)
+def test_a_named_ca_key_does_not_stand_for_the_pck_chain(tee: str) -> None:
+    """With the PCK CA's bare key as an anchor the chain is the leaf alone: nobody looked up whether it is revoked."""
+    forged = FORGES[tee].make({})
+    ca = next(item for item in forged.collateral.certificates if item.subject_cn == pck.PLATFORM_CA)
+    anchors = Anchors((*forged.anchors.items, from_key(tee, "the CA", ca.key)))
+    with pytest.raises(NotGenuine, match="not PCK < PCK CA < root") as caught:
+        judge(Forged(tee, forged.evidence, forged.collateral, anchors, forged.at))
+    assert caught.value.check == f"{tee}.pck"
 
 
 def test_document_forms() -> None:

@@ -316,7 +316,7 @@ def test_firmware_keeps_to_its_states() -> None:
         FIRMWARE.secret(fresh, *secret.packet(record, measured, SECRETS))
 
 
-@pytest.mark.parametrize("policy", [0x0, 0x1, 0x2, 0x47, 1 << 32])
+@pytest.mark.parametrize("policy", [0x0, 0x1, 0x2, 0x47, 1 << 32 | 0x7])
 def test_a_tenant_does_not_start_a_guest_the_host_can_read(policy: int) -> None:
     with pytest.raises(UsageError) as error:
         session.start(PLATFORM, policy)

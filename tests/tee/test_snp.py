@@ -129,6 +129,14 @@ def test_b06_a_missing_extension_is_refused(missing: str) -> None:
     assert error.value.check == "snp.leaf"
 
 
+def test_a_hardware_id_has_the_size_of_its_generation() -> None:
+    """8 bytes, padded, are the chip id of the report: of a Turin, not of a Milan."""
+    assert claims(generation="turin", chip_id="11" * 8).hardware_id
+    with pytest.raises(NotGenuine) as error:
+        claims(generation="milan", chip_id="11" * 8)
+    assert error.value.check == "snp.chip-id"
+
+
 def test_b06_a_missing_fmc_is_refused_on_turin_and_an_added_one_on_milan() -> None:
     with pytest.raises(NotGenuine) as error:
         verify(forge.make({"without": layout.OID_SPL["fmc"], "generation": "turin"}))

@@ -181,6 +181,7 @@ def test_any_bytes(data: bytes) -> None:
     "change",
     [
         {"launch_digest": bytes(47)}, {"policy": 0}, {"policy": 1 << 26 | 1 << 17}, {"policy": -1},
+        {"policy": -1 << 64 | 0x30000}, {"policy": 1 << 64 | 0x30000},
         {"family_id": b""}, {"image_id": bytes(17)}, {"guest_svn": 1 << 32}, {"guest_svn": -1},
         {"key": ec.generate_private_key(ec.SECP256R1())}, {"author": ec.generate_private_key(ec.SECP256R1())},
     ],

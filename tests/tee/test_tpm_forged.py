@@ -150,6 +150,17 @@ def test_signature_scheme_is_the_key_s() -> None:
     assert caught.value.check == "tpm.signature"
 
 
+def test_a_key_that_also_decrypts_is_no_attestation_key() -> None:
+    """Whoever vouches for the bare key says nothing of its attributes."""
+    forged = forge.make({"trust": "key"})
+    fields = cbor.decode(forged.evidence)
+    attributes = int.from_bytes(fields[4][4:8], "big") | 1 << at.ATTRIBUTES["decrypt"]
+    fields[4] = fields[4][:4] + attributes.to_bytes(4, "big") + fields[4][8:]
+    with pytest.raises(NotGenuine, match="also decrypts") as caught:
+        judge(Forged("tpm", cbor.encode(fields), forged.collateral, forged.anchors, forged.at))
+    assert caught.value.check == "tpm.ak-attributes"
+
+
 def test_sha1_signature_is_refused() -> None:
     with pytest.raises(MalformedEvidence):
         structures.signature(struct.pack(">HHH", at.ALG_RSASSA, at.ALG_SHA1, 256) + bytes(256))

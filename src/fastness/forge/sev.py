@@ -35,6 +35,8 @@ Spec = Mapping[str, Any]
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 LIES = {name: f"sev.{name}" for name in ("root", "ask", "cek", "pek", "oca", "pdh", "report")} | {
+    "root-issuer": "sev.root",
+    "ask-issuer": "sev.ask",
     "pek-owner": "sev.oca",
     "launch-keys": "sev.launch-keys",
     "launch": "sev.launch",
@@ -44,7 +46,8 @@ LIES = {name: f"sev.{name}" for name in ("root", "ask", "cek", "pek", "oca", "pd
     "launch-firmware": "sev.launch-policy",
     "proof": "sev.proof",
 }
-"""Lie to the one check that stands between it and acceptance: that certificate is signed by a stranger's key."""
+"""Lie to the one check that stands between it and acceptance: that certificate is signed by a stranger's
+key, or (``-issuer``) names another issuer than the key that signed it."""
 
 _CODES = {kind: code for code, kind in layout.USAGES.items()}
 
@@ -74,11 +77,11 @@ def _pss(key: rsa.RSAPrivateKey, data: bytes) -> bytes:
     return bytes(reversed(key.sign(data, padding.PSS(padding.MGF1(chosen), chosen.digest_size), chosen)))
 
 
-def _amd(name: str, by: rsa.RSAPrivateKey, prefix: str = "") -> bytes:
+def _amd(name: str, by: rsa.RSAPrivateKey, prefix: str = "", issuer: bytes = b"ark") -> bytes:
     key = rsa_key(prefix + name)
     numbers, bits = key.public_key().public_numbers(), key.key_size
     usage = layout.ARK_USAGE if name == "ark" else layout.ASK_USAGE
-    head = (1).to_bytes(4, "little") + name.encode().ljust(16, b"\0") + b"ark".ljust(16, b"\0")
+    head = (1).to_bytes(4, "little") + name.encode().ljust(16, b"\0") + issuer.ljust(16, b"\0")
     head += usage.to_bytes(4, "little") + bytes(16) + 2 * bits.to_bytes(4, "little")
     body = head + numbers.e.to_bytes(bits // 8, "little") + numbers.n.to_bytes(bits // 8, "little")
     return body + _pss(by, body)
@@ -147,8 +150,8 @@ def make(spec: Spec) -> Forged:
         raise TypeError("an ARK signs with RSA")
     pek_signers = ((_CODES["cek"], honest("pek", ec_key(prefix + "cek"))), (_CODES["oca"], honest("pek-owner", oca)))
     parts = {
-        "ark": _amd("ark", ark_key, prefix),
-        "ask": _amd("ask", ask_key, prefix),
+        "ark": _amd("ark", ark_key, prefix, b"another" if lie == "root-issuer" else b"ark"),
+        "ask": _amd("ask", ask_key, prefix, b"another" if lie == "ask-issuer" else b"ark"),
         "cek": _sev("cek", ((layout.ASK_USAGE, honest("cek", rsa_key(prefix + "ask"))),), prefix),
         "pek": _sev("pek", pek_signers, prefix),
         "oca": _sev("oca", ((_CODES["oca"], honest("oca", oca)),), prefix),

@@ -109,7 +109,7 @@ def platform(
             f"{tee}.pck",
             "the PCK is not a P-256 key",
             where=f"serial {leaf.serial:x}",
-            hint="Intel certifies no such PCK: take the certificate anew from PCS or the PCCS of its owner",
+            hint="another certificate of Intel's hierarchy stands where the PCK belongs",
         )
     # (2) revocation: the leaf by its own CA, the CA by the root
     pairs = zip(chain.certificates, chain.certificates[1:], strict=False)

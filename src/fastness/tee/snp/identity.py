@@ -162,7 +162,7 @@ def make_id_block(
     """
     if len(launch_digest) != 48 or len(family_id) != 16 or len(image_id) != 16 or guest_svn >> 32:
         raise UsageError("an ID block holds 48 bytes of digest, 16 each of family and image id, 32 bits of version")
-    if policy < 0 or not policy & at.POLICY_ONE or policy & at.POLICY_RESERVED:
+    if not policy & at.POLICY_ONE or policy & at.POLICY_RESERVED:
         raise UsageError(f"no SNP guest policy: 0x{policy:x}", hint="bit 17 is set, bits 26 to 63 are clear: 0x30000")
     signed = _BLOCK.pack(launch_digest, family_id, image_id, 1, guest_svn, policy)
     own = key_bytes(key.public_key())
