@@ -191,7 +191,9 @@ def _dcap(value: dict[str, Any]) -> list[bytes]:
 def _borne(value: Any, depth: int, name: str = "") -> Iterator[bytes]:
     least = SHORT if name.replace("_", "").replace("-", "").lower() in _BEARERS else LONG
     if isinstance(value, str):
-        if len(value) >= SHORT and (_telling(value) or (len(value) >= least and (least < LONG or _PEM not in value))):
+        # what its name and length say first: to ask the string itself decodes it
+        named = len(value) >= least and (least < LONG or _PEM not in value)
+        if named or (len(value) >= SHORT and _telling(value)):
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and _is_bytes(value):
         yield bytes(value)
@@ -226,8 +228,7 @@ def octets(value: Any) -> bytes:
     """Bytes written as hexadecimal, base64 or a list of numbers; empty for anything else."""
     if isinstance(value, str):
         return decoded(value.encode("ascii", "replace")) or b""
-    numbers = isinstance(value, list) and all(type(item) is int and 0 <= item < 256 for item in value)
-    return bytes(value) if numbers else b""
+    return bytes(value) if isinstance(value, list) and _is_bytes(value) else b""
 
 
 def _is_bytes(value: list[Any]) -> bool:

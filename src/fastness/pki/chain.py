@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 from functools import cache
 from typing import NamedTuple
@@ -38,7 +38,7 @@ class SignatureMemo:
     """
 
     def __init__(self, limit: int = 1024) -> None:
-        self._held: OrderedDict[tuple[bytes, ...], None] = OrderedDict()
+        self._held: OrderedDict[Hashable, None] = OrderedDict()
         self._limit = limit
         self._lock = allocate_lock()
 
@@ -46,7 +46,7 @@ class SignatureMemo:
         """Like :func:`fastness.pki.keys.verify` for a SubjectPublicKeyInfo, remembering successes."""
         if len(data) > MAX_REMEMBERED:
             return keys.verify(keys.load(key), algorithm, signature, data)
-        said = (key.raw, algorithm.oid.encode(), algorithm.parameters, signature, data)
+        said = (key.raw, algorithm.oid, algorithm.parameters, signature, data)
         with self._lock:
             if said in self._held:
                 self._held.move_to_end(said)

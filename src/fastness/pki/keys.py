@@ -53,12 +53,17 @@ class Scheme:
         self.whole, self.digest = Ecdsa(hashing), Ecdsa(utils.Prehashed(hashing))
 
 
+@lru_cache(maxsize=8)
+def _scheme(kind: type[HashAlgorithm]) -> Scheme:
+    return Scheme(kind())
+
+
 _SHA256 = SHA256()
-ECDSA_SHA256, ECDSA_SHA384 = Scheme(_SHA256), Scheme(SHA384())
+ECDSA_SHA256, ECDSA_SHA384 = _scheme(SHA256), _scheme(SHA384)
 _ECDSA = {
     "1.2.840.10045.4.3.2": ECDSA_SHA256,
     "1.2.840.10045.4.3.3": ECDSA_SHA384,
-    "1.2.840.10045.4.3.4": Scheme(SHA512()),
+    "1.2.840.10045.4.3.4": _scheme(SHA512),
 }
 _PKCS1: dict[str, _Hash] = {
     "1.2.840.113549.1.1.11": SHA256,
@@ -141,15 +146,10 @@ def ec_point(curve: type[ec.EllipticCurve], point: bytes, field: str, offset: in
         raise MalformedEvidence(field, offset, f"a point of {curve.name}", error) from None
 
 
-@lru_cache(maxsize=8)
-def _prehashed(kind: type[HashAlgorithm]) -> Ecdsa:
-    return Ecdsa(utils.Prehashed(kind()))
-
-
 def verify_ecdsa(key: ec.EllipticCurvePublicKey, r: int, s: int, digest: bytes, algorithm: HashAlgorithm) -> bool:
     """Whether (r, s) is a signature of ``digest`` (already hashed with ``algorithm``) by ``key``."""
     try:
-        key.verify(utils.encode_dss_signature(r, s), digest, _prehashed(type(algorithm)))
+        key.verify(utils.encode_dss_signature(r, s), digest, _scheme(type(algorithm)).digest)
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -111,30 +111,22 @@ def expect(node: Node, tag: int, field: str) -> Node:
     return node
 
 
-def parts(data: bytes, position: int, limit: int, field: str, base: int = 0) -> list[tuple[int, int, int]]:
-    """Tag, and begin and end of the value, of each element from ``position`` to ``limit``, which they must fill."""
-    found = []
-    while position < limit:
-        start = position + 2
-        # nearly every element has a one-byte length: read in place, it halves the time of a certificate
-        if start <= limit and (stop := start + data[position + 1]) <= limit and stop - start < 0x80:
-            tag = data[position]
-            if tag & 0x1F != 0x1F:
-                found.append((tag, start, stop))
-                position = stop
-                continue
-        start, stop = head(data, position, limit, field, base)
-        found.append((data[position], start, stop))
-        position = stop
-    return found
-
-
 def children(node: Node, field: str) -> list[Node]:
     """The elements inside a constructed one; they must fill it."""
-    data, base, position, found = node.value, node.inner, 0, []
-    for tag, start, stop in parts(data, 0, len(data), field, base):
-        found.append(_node(Node, (tag, data[start:stop], data[position:stop], base + position)))
-        position = stop
+    _, data, raw, offset = node
+    end = len(data)
+    base, position, found = offset + len(raw) - end, 0, []
+    while position < end:
+        start = position + 2
+        # nearly every element has a one-byte length: read in place, it takes half the time
+        if start <= end and (stop := start + data[position + 1]) <= end and stop - start < 0x80:
+            tag = data[position]
+            if tag & 0x1F != 0x1F:
+                found.append(_node(Node, (tag, data[start:stop], data[position:stop], base + position)))
+                position = stop
+                continue
+        child, position = read(data, position, base, field)
+        found.append(child)
     return found
 
 
