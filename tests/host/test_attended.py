@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from made_up import Keep
 
 from fastness.errors import KeepFailed, RemoteError, UsageError
 from fastness.host import inventory
@@ -21,30 +22,6 @@ from fastness.host.inventory import Inventory
 from fastness.host.launch import Root, Session
 from fastness.host.server import Server
 from fastness.tenant.remote import Host
-
-
-@dataclass
-class Keep:
-    """A keep that runs until it is stopped."""
-
-    pid: int = 7
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def alive(self) -> bool:
-        return not self.gone.is_set()
-
-    async def ready(self, timeout: float) -> None: ...
-
-    def connect(self) -> socket.socket:
-        raise KeepFailed("nobody connects here")
-
-    async def ended(self) -> int:
-        await self.gone.wait()
-        return 0
-
-    async def stop(self, grace: float) -> None:
-        self.gone.set()
 
 
 @dataclass

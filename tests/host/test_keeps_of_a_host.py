@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import made_up
 import pytest
 
 from fastness.errors import KeepFailed, RemoteError
@@ -19,17 +20,11 @@ from fastness.tenant.remote import Host
 
 
 @dataclass
-class Keep:
-    """A keep that runs until it is stopped, if it starts at all."""
+class Keep(made_up.Keep):
+    """One that may be slow to start, or not start at all; whoever connects to it is hung up on."""
 
     starts: bool = True
     slow: float = 0.0
-    pid: int = 7
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def alive(self) -> bool:
-        return not self.gone.is_set()
 
     async def ready(self, timeout: float) -> None:
         await asyncio.sleep(self.slow)
@@ -41,13 +36,6 @@ class Keep:
         theirs.close()
         ours.setblocking(False)
         return ours
-
-    async def ended(self) -> int:
-        await self.gone.wait()
-        return 0
-
-    async def stop(self, grace: float) -> None:
-        self.gone.set()
 
 
 @dataclass
@@ -63,7 +51,7 @@ class Launcher:
         return ()
 
     async def launch(self, *, debug: bool = False) -> Keep:
-        self.made.append(Keep(self.starts, self.slow))
+        self.made.append(Keep(starts=self.starts, slow=self.slow))
         return self.made[-1]
 
 
