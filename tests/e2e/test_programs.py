@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from conftest import Home
 
 RISK = Path(__file__).resolve().parents[2] / "examples" / "risk"

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from conftest import Home, eventually
 
 RISK = Path(__file__).resolve().parents[2] / "examples" / "risk"
