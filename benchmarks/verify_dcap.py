@@ -123,6 +123,8 @@ def forget() -> None:
         x509._certificate,
         keys.load,
         x509.common_name,
+        x509._key_usage,
+        x509._basic_constraints,
         documents._instant,
         der._time,
     ):
