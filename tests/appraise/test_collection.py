@@ -231,3 +231,23 @@ def test_a_damaged_verdict_of_a_keep_that_runs_is_a_row(
     assert "one.json:1  policy.unreadable" in out
     assert "2 records: " in err
     assert err.splitlines()[0].endswith("1 unreadable")
+
+
+def test_a_folder_of_recorded_results_is_read(tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "all" / "in").mkdir(parents=True)
+    (tmp_path / "all" / "a.json").write_text(json.dumps(row("a"), indent=2))
+    (tmp_path / "all" / "in" / "b.jsonl").write_bytes(line("b") + line("c"))
+    (tmp_path / "all" / "notes").write_text("words")
+    code, out, _ = asked(capsys, "try", policy, tmp_path / "all")
+    assert (code, [text.split()[2] for text in out.splitlines()[1:]]) == (0, ["a", "b", "c"])
+
+
+def test_a_recorded_result_beside_evidence_is_left_aside_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machines(tmp_path / "all", "a")
+    (tmp_path / "all" / "a" / "old.json").write_bytes(line("old"))
+    words = ["try", "development", tmp_path / "all", "--anchors", tmp_path / "root.der"]
+    code, out, err = asked(capsys, *words)
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert "old.json: a recorded result beside evidence: name it to have it judged" in err

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastness.appraise.records import Record
     from fastness.attestation import Question
     from fastness.cli.tally import Tally
+    from fastness.collateral.heap import Ignored
     from fastness.collateral.piles import Pile
 
 MAX_DOCUMENT = 16 << 20
@@ -106,16 +107,35 @@ def _is_record(path: str) -> bool:
     if place.exists() and not place.is_file():
         return True  # a pipe: what is looked at is gone
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            head = file.read(1 << 16).lstrip()
+        head = _head(path)
     except OSError:
         return True
+    return not head or _tells(head)
+
+
+def _head(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
+        return file.read(1 << 16).lstrip()
+
+
+def _tells(head: bytes) -> bool:
+    """Whether what begins so is JSON that tells of verdicts."""
     if b"fastness/verdict" in head or b"fastness/error" in head:
         return True  # whatever its first line is: one that was cut does not hide the others
-    return not head or (head[:1] in (b"{", b"[") and (b'"claims"' in head or b'"genuine"' in head))
+    return head[:1] in (b"{", b"[") and (b'"claims"' in head or b'"genuine"' in head)
 
 
-def _verified(paths: list[str], at: datetime, anchors: Iterable[str]) -> Iterator[Record | UsageError]:
+def _kept_in(folder: str) -> Iterator[str]:
+    """The files of recorded results in a folder without evidence, and in those below it."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(item for item in folders if not item.startswith("."))
+        for path in (os.path.join(parent, item) for item in sorted(files)):  # noqa: PTH118 - its names may be anything
+            with contextlib.suppress(OSError):
+                if Path(path).is_file() and _tells(_head(path)):
+                    yield path
+
+
+def _verified(paths: list[str], at: datetime, anchors: Iterable[str]) -> Iterator[Record | Batch | UsageError]:
     from fastness.appraise import records
     from fastness.attestation import question
     from fastness.collateral.piles import piles
@@ -129,7 +149,7 @@ def _verified(paths: list[str], at: datetime, anchors: Iterable[str]) -> Iterato
             yield records.unreadable(error, pile.name)
 
 
-def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | UsageError]:
+def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | Batch | UsageError]:
     """The records of one pile's own evidence; ``told`` is what was said to be left aside already."""
     from fastness.appraise import records
     from fastness.attestation import answer
@@ -139,7 +159,8 @@ def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | Usag
         raise pile.problem
     none = UsageError("no evidence was found", where=pile.name, hint="fastness evidence show PATH… tells more")
     if not pile.own:
-        yield none
+        kept = list(_kept_in(pile.place))
+        yield from _records(kept) if kept else (none,)
         return
     gathered = gather((*pile.own, *pile.shared), lenient=True)
     results = answer(gathered, asked)
@@ -147,7 +168,7 @@ def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | Usag
     for item in gathered.ignored:
         if item.source not in told and item not in unread:
             told.add(item.source)
-            say(one_line(f"ignored {item.source}: {item.why}"))
+            say(one_line(f"ignored {item.source}: {_why(item)}"))
     for item in unread:
         error = UsageError(item.why, where=item.source, hint="make it readable to you")
         yield records.unreadable(error, item.source)
@@ -158,6 +179,13 @@ def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | Usag
         elif not result.source or result.source in pile.own:
             name = result.source or pile.name
             yield records.record({**result.to_json(), "id": name}, name)
+
+
+def _why(item: Ignored) -> str:
+    with contextlib.suppress(OSError):
+        if Path(item.source).is_file() and _tells(_head(item.source)):
+            return "a recorded result beside evidence: name it to have it judged"
+    return item.why
 
 
 def _records(paths: Iterable[str]) -> Iterator[Record | Batch | UsageError]:
