@@ -74,6 +74,14 @@ def test_a_bad_line_is_a_row_and_the_others_are_judged(
         assert said in change["why"]
 
 
+def test_a_first_line_that_is_cut_hides_nobody(
+    tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "keeps").write_bytes(line("first")[40:] + line("second"))
+    code, out, _ = asked(capsys, "try", policy, tmp_path / "keeps")
+    assert (code, [text.split()[2] for text in out.splitlines()[1:]]) == (1, [f"{tmp_path}/keeps:1", "second"])
+
+
 def test_a_document_that_is_cut_is_one_row(tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cut.json").write_text(json.dumps(row("cut"), indent=2)[:-1])
     (tmp_path / "good.json").write_text(json.dumps({"results": [row("a"), 7, row("b")]}, indent=2))
@@ -131,6 +139,15 @@ def test_a_path_that_is_not_there_ends_it_before_it_began(
     code, out, err = asked(capsys, "plan", policy, tmp_path / "good", tmp_path / "goood")
     assert (code, out) == (2, "")
     assert "there is no such file or folder" in err
+
+
+def test_anchors_that_are_not_there_are_told_for_records_too(
+    tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "good").write_bytes(line("good"))
+    code, out, err = asked(capsys, "try", policy, tmp_path / "good", "--anchors", tmp_path / "none.pem")
+    assert (code, out) == (2, "")
+    assert "the anchor file cannot be read" in err
 
 
 def test_records_come_through_a_pipe_whole(tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,6 +225,12 @@ def test_a_file_that_cannot_be_read_is_a_row(
     monkeypatch.setattr(gather, "_read", read)
     told = {"notes": "refuse", "a/report": "accept", "b/report": "refuse"}
     assert verdicts(capsys, tmp_path / "all") == (1, told)
+
+
+def test_a_link_that_leads_nowhere_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machines(tmp_path / "all", "a")
+    (tmp_path / "all" / "a" / "gone").symlink_to(tmp_path / "nowhere")
+    assert verdicts(capsys, tmp_path / "all") == (1, {"a/gone": "refuse", "a/report": "accept"})
 
 
 def test_a_named_folder_without_evidence_is_a_row_beside_others(

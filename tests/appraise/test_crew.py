@@ -151,6 +151,7 @@ def test_an_end_from_outside_leaves_nobody_running(end: signal.Signals, judge: c
             parent.stdin.write(b"".join(line(str(index)) for index in range(100 * (crew.ALONE + 9))))
             parent.stdin.flush()
             started = _children(parent.pid, 2)
+            assert [os.getpgid(child) for child in started] == started  # ctrl-C is for their parent alone
             parent.send_signal(end)
             code, said = parent.wait(60), parent.stderr.read().decode()
         finally:

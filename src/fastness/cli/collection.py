@@ -67,6 +67,7 @@ def batches(
         UsageError: a path that is not there, or nothing to judge in any of them.
     """
     from fastness.appraise import records
+    from fastness.attestation import question
     from fastness.tenant import records as tenants
 
     paths = list(paths) or [str(place) for place in tenants.verdicts()]
@@ -77,8 +78,9 @@ def batches(
     raw = [path for path in paths if path not in kept]
     if tally is not None and "-" not in kept:
         tally.size = sum(place.stat().st_size for place in map(Path, kept) if place.is_file())
+    asked = question(at, None, None, None, anchors, offline=True)  # anchors that cannot be read are told in any case
     found, empty = False, []
-    for item in chain(_verified(raw, at, anchors) if raw else (), _records(kept)):
+    for item in chain(_verified(raw, asked) if raw else (), _records(kept)):
         if isinstance(item, UsageError):
             empty.append(item)
         else:
@@ -135,12 +137,10 @@ def _kept_in(folder: str) -> Iterator[str]:
                     yield path
 
 
-def _verified(paths: list[str], at: datetime, anchors: Iterable[str]) -> Iterator[Record | Batch | UsageError]:
+def _verified(paths: list[str], asked: Question) -> Iterator[Record | Batch | UsageError]:
     from fastness.appraise import records
-    from fastness.attestation import question
     from fastness.collateral.piles import piles
 
-    asked = question(at, None, None, None, anchors, offline=True)
     told: set[str] = set()
     for pile in piles(paths):
         try:
