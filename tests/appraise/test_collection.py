@@ -256,13 +256,18 @@ def test_a_damaged_verdict_of_a_keep_that_runs_is_a_row(
     assert err.splitlines()[0].endswith("1 unreadable")
 
 
-def test_a_folder_of_recorded_results_is_read(tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_recorded_results_accepts_nobody(
+    tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever may put evidence there could write itself a verdict."""
     (tmp_path / "all" / "in").mkdir(parents=True)
-    (tmp_path / "all" / "a.json").write_text(json.dumps(row("a"), indent=2))
-    (tmp_path / "all" / "in" / "b.jsonl").write_bytes(line("b") + line("c"))
-    (tmp_path / "all" / "notes").write_text("words")
-    code, out, _ = asked(capsys, "try", policy, tmp_path / "all")
-    assert (code, [text.split()[2] for text in out.splitlines()[1:]]) == (0, ["a", "b", "c"])
+    (tmp_path / "all" / "in" / "b.jsonl").write_bytes(line("b"))
+    code, out, err = asked(capsys, "try", policy, tmp_path / "all")
+    assert (code, out) == (2, "")
+    assert "only recorded results" in err
+    code, out, err = asked(capsys, "try", policy, tmp_path / "all", tmp_path / "all" / "in" / "b.jsonl")
+    assert (code, [text.split()[0] for text in out.splitlines()[1:]]) == (1, ["accept", "refuse"])
+    assert "b.jsonl holds recorded results: nothing in it is verified again" in err
 
 
 def test_a_recorded_result_beside_evidence_is_left_aside_and_said(

@@ -78,6 +78,8 @@ def batches(
     raw = [path for path in paths if path not in kept]
     if tally is not None and "-" not in kept:
         tally.size = sum(place.stat().st_size for place in map(Path, kept) if place.is_file())
+    for path in kept if raw else ():
+        say(one_line(f"{path} holds recorded results: nothing in it is verified again"))
     asked = question(at, None, None, None, anchors, offline=True)  # anchors that cannot be read are told in any case
     found, empty = False, []
     for item in chain(_verified(raw, asked) if raw else (), _records(kept)):
@@ -122,22 +124,23 @@ def _head(path: str) -> bytes:
 
 def _tells(head: bytes) -> bool:
     """Whether what begins so is JSON that tells of verdicts."""
-    if b"fastness/verdict" in head or b"fastness/error" in head:
+    if b"\0" not in head and (b"fastness/verdict" in head or b"fastness/error" in head):
         return True  # whatever its first line is: one that was cut does not hide the others
     return head[:1] in (b"{", b"[") and (b'"claims"' in head or b'"genuine"' in head)
 
 
-def _kept_in(folder: str) -> Iterator[str]:
-    """The files of recorded results in a folder without evidence, and in those below it."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(item for item in folders if not item.startswith("."))
-        for path in (os.path.join(parent, item) for item in sorted(files)):  # noqa: PTH118 - its names may be anything
-            with contextlib.suppress(OSError):
-                if Path(path).is_file() and _tells(_head(path)):
-                    yield path
+def _holds_records(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(path).is_file() and _tells(_head(path))
+    return False
 
 
-def _verified(paths: list[str], asked: Question) -> Iterator[Record | Batch | UsageError]:
+def _files(folder: str) -> Iterator[str]:
+    for parent, _, files in os.walk(folder):
+        yield from (os.path.join(parent, item) for item in files)  # noqa: PTH118 - one call for many names
+
+
+def _verified(paths: list[str], asked: Question) -> Iterator[Record | UsageError]:
     from fastness.appraise import records
     from fastness.collateral.piles import piles
 
@@ -149,7 +152,7 @@ def _verified(paths: list[str], asked: Question) -> Iterator[Record | Batch | Us
             yield records.unreadable(error, pile.name)
 
 
-def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | Batch | UsageError]:
+def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | UsageError]:
     """The records of one pile's own evidence; ``told`` is what was said to be left aside already."""
     from fastness.appraise import records
     from fastness.attestation import answer
@@ -157,10 +160,8 @@ def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | Batc
 
     if pile.problem is not None:
         raise pile.problem
-    none = UsageError("no evidence was found", where=pile.name, hint="fastness evidence show PATH… tells more")
     if not pile.own:
-        kept = list(_kept_in(pile.place))
-        yield from _records(kept) if kept else (none,)
+        yield _none(pile)
         return
     gathered = gather((*pile.own, *pile.shared), lenient=True)
     results = answer(gathered, asked)
@@ -175,17 +176,23 @@ def _pile(pile: Pile, asked: Question, told: set[str]) -> Iterator[Record | Batc
     for result in results:
         if result.tee is None:
             if not unread:
-                yield none
+                yield _none(pile)
         elif not result.source or result.source in pile.own:
             name = result.source or pile.name
             yield records.record({**result.to_json(), "id": name}, name)
 
 
+def _none(pile: Pile) -> UsageError:
+    """There is no evidence in a pile. Whoever may put files into a folder could write itself a verdict there, so only
+    files named one by one are records."""
+    if pile.place and any(map(_holds_records, _files(pile.place))):
+        hint = "name the files: results are as good as the place they were kept in"
+        return UsageError("no evidence was found, only recorded results", where=pile.name, hint=hint)
+    return UsageError("no evidence was found", where=pile.name, hint="fastness evidence show PATH… tells more")
+
+
 def _why(item: Ignored) -> str:
-    with contextlib.suppress(OSError):
-        if Path(item.source).is_file() and _tells(_head(item.source)):
-            return "a recorded result beside evidence: name it to have it judged"
-    return item.why
+    return "a recorded result beside evidence: name it to have it judged" if _holds_records(item.source) else item.why
 
 
 def _records(paths: Iterable[str]) -> Iterator[Record | Batch | UsageError]:
