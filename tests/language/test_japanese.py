@@ -127,6 +127,12 @@ def test_any_text_is_said(said: str) -> None:
     assert JA.column(said, 5)[: len(said)] == said
 
 
+def test_a_template_of_two_parts_comes_before_the_part() -> None:
+    said = JA.say("not tee snp, cpu.generation one of genoa, turin")
+    assert said == "tee snp, cpu.generation が次のいずれか（genoa, turin）でない"
+    assert JA.say("tcb.reported.snp is >=27 (genoa) (strict:32)") == "tcb.reported.snp が >=27（genoa）（strict:32）"
+
+
 def test_a_hole_is_said_too_and_the_longer_template_comes_first() -> None:
     assert JA.say("no accepting rule holds for tee snp (SIMULATED)") == (
         "tee snp（SIMULATED、模擬）に成り立つ受理規則がない"

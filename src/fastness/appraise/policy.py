@@ -63,6 +63,8 @@ class Policy:
     canonical: str = ""
     signed: tuple[str, ...] = ()
     sets: tuple[NamedSet, ...] = ()
+    types: frozenset[str] = frozenset()
+    """What :meth:`evidence_types` answers."""
 
     def waiver(self, check: str) -> Waiver | None:
         """The waiver of ``check``, if there is one."""
@@ -70,11 +72,7 @@ class Policy:
 
     def evidence_types(self) -> frozenset[str]:
         """The TEEs an accepting rule could accept; ``nil`` only where one names it."""
-        found: set[str] = set()
-        for rule in self.rules:
-            if rule.effect == "accept":
-                found |= {name for name in tees.NAMES if rule.admits(name)}
-        return frozenset(found)
+        return self.types
 
     def refuse_evidence(self, has: tuple[str, ...], *, at: datetime) -> Verdict:
         """The refusal of a keep that has only evidence this policy never accepts."""
@@ -132,7 +130,11 @@ def parse(text: str, file: str) -> Policy:
     parts = reader.read(text, file, _fetch)
     whole = canonical.dump(parts.id, parts.sets, parts.references, parts.rules, parts.waivers)
     digest = hashlib.sha256(whole.encode()).hexdigest()
-    return Policy(parts.id or Path(file).stem, file, text, parts.rules, parts.waivers, digest, whole, sets=parts.named)
+    types = frozenset(
+        name for rule in parts.rules if rule.effect == "accept" for name in tees.NAMES if rule.admits(name)
+    )
+    name = parts.id or Path(file).stem
+    return Policy(name, file, text, parts.rules, parts.waivers, digest, whole, sets=parts.named, types=types)
 
 
 def _fetch(name: str) -> str:

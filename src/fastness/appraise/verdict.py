@@ -167,8 +167,9 @@ def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, a
         if told is Told.NO:
             return ()
         answers.append((item, told, value))
-    if rule.unless and all(item.ask(tree, at)[0] is Told.YES for item in rule.unless):
-        return []
+    kept = [item for item in rule.unless if item.ask(tree, at)[0] is not Told.YES]
+    if rule.unless and not kept:
+        return ()
     unknown = [item.path for item, told, _ in answers if told is Told.UNKNOWN]
     shown = ", ".join(f"{item.path} = {_shown(value)}" for item, told, value in answers if told is Told.YES)
     if unknown:
@@ -179,8 +180,8 @@ def _refused(rule: Rule, claims: Claims, tree: dict[str, Any], policy: Policy, a
             shown,
             f"use a machine that rule {rule.id!r} does not name, or change line {rule.line} of the policy",
         )
-    lifted = [_lift(item, tree, at) for item in rule.unless if item.ask(tree, at)[0] is not Told.YES]
-    if lifted:
+    if kept:
+        lifted = [_lift(item, tree, at) for item in kept]
         actual = ", ".join([actual, *(what for what, _ in lifted)])
         hint = LIFTED + " and ".join(how for _, how in lifted)
     places = tuple(_place(claims, item) for item, *_ in answers if item.path in claims.spans)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fastness.cli.words import emit, paint, printable, say
+from fastness.cli.words import emit, one_line, paint, printable, say
 from fastness.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from fastness.appraise.policy import Policy
-    from fastness.appraise.records import Change
+    from fastness.appraise.records import Change, Move, Record
     from fastness.appraise.verdict import Verdict
+    from fastness.claims.finding import Finding
     from fastness.cli.tally import Tally
+    from fastness.language import Language
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -138,72 +142,114 @@ def _try(options: argparse.Namespace) -> int:
 
     chosen, at = policy.load(options.policy, options.owners), _when(options.at)
     found = judged(options.records, at=at, anchors=options.anchors)
-    results = [(item.id, records.judge(item, chosen, at=at, measured=False)) for item in found]
+    counts = {"accepted": 0, "refused": 0, "unreadable": 0}
+
+    def judged_one_by_one() -> Iterator[tuple[Record, Verdict]]:
+        for item in found:
+            verdict = records.judge(item, chosen, at=at, measured=False)
+            counts["accepted" if verdict.accepted else "refused" if item.readable else "unreadable"] += 1
+            yield item, verdict
+
     if options.json:
-        rows = [{"id": name, **verdict.to_json()} for name, verdict in results]
-        emit({"schema": "fastness/policy-try/v1", **_named(chosen), "results": rows})
+        document = {"schema": "fastness/policy-try/v1", **_named(chosen)}
+        _stream(document, "results", itertools.starmap(_attempt, judged_one_by_one()), lambda: counts)
     else:
-        _table(results)
-        accepted = sum(verdict.accepted for _, verdict in results)
-        say(f"{accepted} accepted, {len(results) - accepted} refused")
-    return int(not all(verdict.accepted for _, verdict in results))
+        _table(judged_one_by_one())
+        say(", ".join(f"{count} {name}" for name, count in counts.items()))
+    return int(bool(counts["refused"] or counts["unreadable"]))
 
 
-def _table(results: list[tuple[str, Verdict]]) -> None:
-    """One row a verdict: what, of which TEE, where it lies, what decided, and what would help."""
-    rows = [("verdict", "tee", "evidence", "decided by", "hint")]
-    for name, verdict in results:
-        tee = verdict.claims[0].tee if verdict.claims else "-"
-        hint = "" if verdict.accepted else verdict.against[0].hint
-        rows.append(("accept" if verdict.accepted else "refuse", tee, name, verdict.decided_by, hint))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def _attempt(item: Record, verdict: Verdict) -> dict[str, Any]:
+    """``fastness/verdict/v1`` with an id; where there are no claims, the record's own words say why."""
+    own = {} if item.claims else {"tee": item.tee, "genuine": item.genuine, "error": item.error}
+    return {"id": item.id, **verdict.to_json(), **own}
+
+
+def _table(results: Iterable[tuple[Record, Verdict]]) -> None:
+    """One row a verdict: what, of which TEE, where it lies, what decided, and why with what would help."""
+    from fastness.language import current
+
+    spoken = current()
+    rows = [("verdict", "tee", "evidence", "decided by", "found")]
+    for item, verdict in results:
+        tee = verdict.claims[0].tee if verdict.claims else item.tee
+        why = "" if verdict.accepted else _why(verdict.against[0], spoken)
+        rows.append(("accept" if verdict.accepted else "refuse", tee or "-", item.id, verdict.decided_by, why))
+    widths = [max(len(one_line(cell)) for cell in column) for column in zip(*rows, strict=True)]
     colours = {"accept": "green", "refuse": "red"}
     for number, row in enumerate(rows):
-        first, *rest = (printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        said = map(spoken.label, row) if number == 0 else row
+        first, *rest = (
+            spoken.column(one_line(cell), width) for cell, width in zip(said, (*widths[:-1], 0), strict=True)
+        )
         word = paint(first, colours[row[0]], sys.stdout) if number else first
         print("  ".join((word, *rest)).rstrip())
 
 
+def _why(first: Finding, spoken: Language) -> str:
+    """What was found, and what would help."""
+    found, hint = spoken.say(first.actual or first.expected), spoken.advice(first.check, first.hint)
+    return f"{found}  {spoken.label('hint')} {hint}"
+
+
 def _plan(options: argparse.Namespace) -> int:
-    from fastness.appraise import policy, records
-    from fastness.cli.collection import judged
+    from fastness.cli import crew
+    from fastness.cli.collection import batches
     from fastness.cli.tally import Tally
 
-    chosen = policy.load(options.policy, options.owners)
-    old = policy.load(options.old, options.owners) if options.command == "diff" else None
-    tally, at = Tally(), _when(options.at)
-    found = judged(options.records, at=at, anchors=options.anchors, tally=tally)
-    changes = records.plan(found, chosen, at=at, old=old, measured=old is None, tell=tally)
-    if options.json:
-        _stream(chosen, changes, tally, options.command)
-    else:
-        for change in changes:
-            print(printable(_row(change)))
+    diff, at, tally = options.command == "diff", _when(options.at), Tally()
+    asked = crew.Question(options.policy, options.old if diff else None, options.owners, at, measured=not diff)
+    judge = asked.load()
+    found = batches(options.records, at=at, anchors=options.anchors, tally=tally)
+    with contextlib.closing(crew.judged(found, judge)) as judged:
+        changes = _changes(judged, tally)
+        if options.json:
+            document = {"schema": f"fastness/policy-{options.command}/v1", **_named(judge.policy)}
+            _stream(document, "changes", (change.to_json() for change in changes), tally.summary)
+        else:
+            from fastness.language import current
+
+            for change in changes:
+                print(_row(change, current()))
+    if not options.json:
         tally.end()
         moves = ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in tally.moves.items())
         say(f"{tally.total} records: {moves}")
         for by, count in sorted(tally.by.items(), key=lambda item: -item[1])[:20]:
             say(f"  {count:>7}  {by}")
-    return int(bool(tally.moves["now-refused"]))
+    return int(tally.refused)
 
 
-def _row(change: Change) -> str:
+def _changes(judged: Iterable[tuple[int, list[Move]]], tally: Tally) -> Iterator[Change]:
+    """The changes among the moves; ``tally`` hears of all."""
+    for size, moves in judged:
+        tally.read += size
+        for move in moves:
+            tally(move.before, move.after, move.by)
+            if move.change is not None:
+                yield move.change
+
+
+def _row(change: Change, spoken: Language) -> str:
     words = {True: "accept", False: "refuse", None: "none"}
-    reason = f"  {change.why}  hint {change.hint}" if change.why else ""
-    return f"{words[change.before]} -> {words[change.after]}  {change.id}  {change.by}{reason}"
+    reason = ""
+    if change.check:
+        found = spoken.fill("{0}: expected {1}, found {2}", change.check, change.expected, change.actual)
+        reason = f"  {found}  {spoken.label('hint')} {spoken.advice(change.check, change.hint)}"
+    return one_line(f"{words[change.before]} -> {words[change.after]}  {change.id}  {change.by}{reason}")
 
 
-def _stream(policy: Policy, changes: Iterator[Change], tally: Tally, command: str) -> None:
-    """One document, written as it comes, so that memory does not grow with the records."""
+def _stream(
+    document: dict[str, Any], name: str, rows: Iterator[dict[str, Any]], summary: Callable[[], dict[str, Any]]
+) -> None:
+    """One document, its ``rows`` under ``name`` and then the summary, written as they come: memory does not grow."""
     import json
 
-    head = json.dumps({"schema": f"fastness/policy-{command}/v1", **_named(policy)})
-    sys.stdout.write(f'{head[:-1]}, "changes": [')
-    for index, change in enumerate(changes):
-        sys.stdout.write((",\n" if index else "\n") + json.dumps(change.to_json()))
-    tally.end()
-    summary = {"records": tally.total, **tally.moves, "decided_by": tally.by}
-    sys.stdout.write(f'], "summary": {json.dumps(summary)}}}\n')
+    first = next(rows, None)  # where there is nothing to judge, there is no document
+    sys.stdout.write(f'{json.dumps(document)[:-1]}, "{name}": [')
+    for index, row in enumerate(() if first is None else itertools.chain((first,), rows)):
+        sys.stdout.write((",\n" if index else "\n") + json.dumps(row))
+    sys.stdout.write(f'], "summary": {json.dumps(summary())}}}\n')
 
 
 def _when(text: str | None) -> datetime:

@@ -46,6 +46,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
+def one_line(text: str) -> str:
+    """:func:`printable`, on one line: names of files and records must not write rows of their own."""
+    return printable(text).replace("\n", "\\x0a")
+
+
 def emit(document: dict[str, Any]) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(as_json(document, indent=2) + "\n")

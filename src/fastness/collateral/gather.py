@@ -33,32 +33,59 @@ class Gathered(NamedTuple):
     bundle_at: str = ""
 
 
-def gather(sources: Iterable[Source]) -> Gathered:
+def gather(sources: Iterable[Source], *, lenient: bool = False) -> Gathered:
     """What ``sources`` hold: paths of files and folders, ``-`` for standard input, bytes.
+
+    Args:
+        sources: the inputs.
+        lenient: whether a named file that cannot be read is left aside, as it is in a folder.
 
     Raises:
         UsageError: a path that cannot be read, or more input than :mod:`~fastness.collateral.heap` takes.
     """
     heap = Heap()
+    for _ in _sorted(sources, heap, lenient=lenient):
+        pass
+    problem = _assembled(heap)
+    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem, heap.bundle_at)
+
+
+def speaks(sources: Iterable[Source]) -> bool:
+    """Whether there is evidence in ``sources``, parts of some, or what cannot be read and might be.
+
+    Raises:
+        UsageError: as :func:`gather`, lenient.
+    """
+    heap = Heap()
+    # what is left is not read once there is evidence
+    found = any(heap.evidence for _ in _sorted(sources, heap, lenient=True))
+    return found or any(item.unread for item in heap.ignored) or _assembled(heap) is not None or bool(heap.evidence)
+
+
+def _sorted(sources: Iterable[Source], heap: Heap, *, lenient: bool) -> Iterator[str]:
+    """Sorts one source after the other into ``heap``; their names."""
     sorter = Sorter(heap)
-    for name, data in _inputs(sources, heap):
+    for name, data in _inputs(sources, heap, lenient=lenient):
         try:
             understood = sorter.sort(data, name)
         except MalformedEvidence as error:
             heap.ignore(name, error.what)
-            continue
-        if not understood:
-            heap.ignore(name, "neither evidence nor collateral" if data else "empty")
-    problem: MissingCollateral | MalformedEvidence | NotGenuine | None = None
+        else:
+            if not understood:
+                heap.ignore(name, "neither evidence nor collateral" if data else "empty")
+        yield name
+
+
+def _assembled(heap: Heap) -> MissingCollateral | MalformedEvidence | NotGenuine | None:
+    """Puts parts together; why they are not evidence, if they are not."""
     try:
         parts.assemble(heap)
     except (MissingCollateral, MalformedEvidence, NotGenuine) as error:
-        problem = error
-    problem = problem or parts.log_alone(heap)
-    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem, heap.bundle_at)
+        return error
+    return parts.log_alone(heap)
 
 
-def _inputs(sources: Iterable[Source], heap: Heap) -> Iterator[tuple[str, bytes]]:
+def _inputs(sources: Iterable[Source], heap: Heap, *, lenient: bool) -> Iterator[tuple[str, bytes]]:
     for source in sources:
         if isinstance(source, bytes):
             _small(len(source), "bytes")
@@ -68,7 +95,7 @@ def _inputs(sources: Iterable[Source], heap: Heap) -> Iterator[tuple[str, bytes]
             _small(len(data), "standard input")
             yield "-", data
         else:
-            yield from _path(os.fspath(source), heap)
+            yield from _path(os.fspath(source), heap, lenient=lenient)
 
 
 def _small(size: int, where: str) -> None:
@@ -77,17 +104,33 @@ def _small(size: int, where: str) -> None:
         raise UsageError(f"an input holds at most {MAX_FILE} bytes", where=where, hint=hint)
 
 
-def _path(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
+def _path(name: str, heap: Heap, *, lenient: bool) -> Iterator[tuple[str, bytes]]:
     try:
         if not stat.S_ISDIR(os.stat(name).st_mode):  # noqa: PTH116 - one call, no pathlib on this path
-            yield name, _read(name)
+            if lenient:
+                yield from _readable(name, heap)
+            else:
+                yield name, _read(name)
             return
     except (OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error).lower()
+        if lenient:
+            heap.ignore(name, f"cannot be read: {reason}", unread=True)
+            return
         raise UsageError(
             f"cannot be read: {reason}", where=name, hint="name files and folders that are there"
         ) from None
     yield from _folder(name, heap)
+
+
+def _readable(path: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
+    """The file at ``path``, or nothing where it cannot be read."""
+    try:
+        yield path, _read(path)
+    except OSError as error:
+        heap.ignore(path, f"cannot be read: {str(error.strerror).lower()}", unread=True)
+    except UsageError as error:
+        heap.ignore(path, error.what)
 
 
 def _folder(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
@@ -101,12 +144,7 @@ def _folder(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
             if count > MAX_FILES:
                 raise UsageError(f"more than {MAX_FILES} files", where=name, hint="name the files of one machine only")
             path = os.path.join(parent, item)  # noqa: PTH118 - as above
-            try:
-                yield path, _read(path)
-            except OSError as error:
-                heap.ignore(path, f"cannot be read: {error.strerror}")
-            except UsageError as error:
-                heap.ignore(path, error.what)
+            yield from _readable(path, heap)
 
 
 def _read(path: str) -> bytes:

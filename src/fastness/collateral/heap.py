@@ -43,10 +43,11 @@ class Found(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """An input that is neither evidence nor collateral, and why it was left aside."""
+    """An input that is neither evidence nor collateral, and why it was left aside; ``unread`` if nobody can say."""
 
     source: str
     why: str
+    unread: bool = False
 
 
 class Heap:
@@ -96,9 +97,9 @@ class Heap:
         """The documents of one kind."""
         return [document for (name, _), document in self.documents.items() if name == kind]
 
-    def ignore(self, source: str, why: str) -> None:
+    def ignore(self, source: str, why: str, *, unread: bool = False) -> None:
         """Leaves an input aside, but says so."""
-        self.ignored.append(Ignored(source, why))
+        self.ignored.append(Ignored(source, why, unread))
 
     def collateral(self) -> Collateral:
         """Everything that is not evidence."""
