@@ -77,6 +77,7 @@ ROOT = make("root")
 MIDDLE = make("middle", ROOT, length=0)
 LEAF = make("leaf", MIDDLE, ca=False)
 ANCHORS = Anchors((from_key("snp", "root", ROOT.value.key),))
+PINNED = Anchors((Anchor("snp", "root", keys.fingerprint(ROOT.value.key)),))
 
 
 def build(leaf: Authority = LEAF, pool: list[Authority] | None = None, **options: Any) -> chain.Chain:
@@ -252,11 +253,39 @@ def test_a_pinned_root_is_signed_by_its_own_key_whatever_issuer_it_names() -> No
     """The key alone is pinned: an altered issuer must not pass for the root's own certificate."""
     dressed = make("root", ROOT, key=ROOT.key, signer=LEAF.key)
     renamed = make("root", Authority("raat", ROOT.key, ROOT.certificate), key=ROOT.key, signer=LEAF.key)
-    pinned = Anchors((Anchor("snp", "root", keys.fingerprint(ROOT.value.key)),))
-    for anchors in (pinned, Anchors((from_certificate("snp", ROOT.value),))):
-        for other in (dressed, renamed):
-            with pytest.raises(NotGenuine, match="not signed by its own key"):
-                build(LEAF, [MIDDLE, other], anchors=anchors)
+    named = Anchors((from_certificate("snp", ROOT.value),))
+    for other in (dressed, renamed):
+        with pytest.raises(NotGenuine, match="not signed by its own key"):
+            build(LEAF, [MIDDLE, other], anchors=PINNED)
+        assert build(LEAF, [MIDDLE, other], anchors=named).certificates[-1] == ROOT.value
+
+
+def test_a_stranger_of_an_issuers_name_does_not_stand_in_its_way() -> None:
+    """Same name: another key, no key at all, the same key in a certificate nobody signed or that may not issue."""
+    other = make("middle", ROOT, signer=LEAF.key)
+    unsigned = make("middle", ROOT, key=MIDDLE.key, signer=LEAF.key)
+    no_issuer = make("middle", ROOT, key=MIDDLE.key, ca=False)
+    keyless = MIDDLE.value._replace(key=MIDDLE.value.key._replace(bits=b"\4", raw=b"\4"), raw=b"keyless")
+    for stranger in (other.value, unsigned.value, no_issuer.value, keyless):
+        for pool in ([stranger, MIDDLE.value, ROOT.value], [MIDDLE.value, ROOT.value, stranger]):
+            found = chain.build(LEAF.value, pool, PINNED, "snp", at=AT)
+            assert found.certificates == (LEAF.value, MIDDLE.value, ROOT.value)
+    with pytest.raises(NotGenuine, match="not signed by"):
+        chain.build(LEAF.value, [other.value, keyless, ROOT.value], PINNED, "snp", at=AT)
+
+
+def test_under_a_bare_key_the_signed_one_of_two_certificates_counts() -> None:
+    bare = Anchors((from_key("snp", "root", ROOT.value.key),))
+    unsigned = make("middle", ROOT, key=MIDDLE.key, signer=LEAF.key)
+    for pool in ([unsigned, MIDDLE], [MIDDLE, unsigned]):
+        assert build(LEAF, pool, anchors=bare).certificates[1] == MIDDLE.value
+
+
+def test_the_name_of_a_certificate_of_the_chain_can_be_read() -> None:
+    nameless = LEAF.value._replace(subject=b"\x30\x02\x31\x01")
+    with pytest.raises(NotGenuine, match="unusable") as caught:
+        chain.build(nameless, [MIDDLE.value, ROOT.value], PINNED, "snp", at=AT)
+    assert caught.value.check == "snp.chain"
 
 
 def test_an_intermediate_that_somebody_named_ends_a_chain() -> None:

@@ -23,6 +23,9 @@ from fastness.wire import x509
 MAX_CHAIN = 6
 """Longest chain of any vendor is NVIDIA's: five certificates."""
 
+MAX_ALIKE = 64
+"""Most certificates of one name that are tried as an issuer."""
+
 MAX_REMEMBERED = 4096
 """Longest signed message that is remembered, in bytes: certificates are shorter, long revocation lists are not."""
 
@@ -85,10 +88,10 @@ class Chain(NamedTuple):
         ``pool`` of that very key."""
         if self.anchor.certificate is not None or self.anchor.key is None:
             return self.anchor.certificate
-        key = self.anchor.key.raw
-        return next(
-            (item for item in pool if item.key.raw == key and item.subject == self.certificates[-1].issuer), None
-        )
+        key, subject = self.anchor.key.raw, self.certificates[-1].issuer
+        found = [item for item in pool if item.key.raw == key and item.subject == subject]
+        # the key of a stranger's certificate is the anchor's, but what else it says is nobody's word
+        return next((item for item in found if _signs(item, item)), found[0] if found else None)
 
 
 def valid_at(certificate: x509.Certificate, at: datetime) -> bool:
@@ -168,10 +171,11 @@ def _build(
             )
         if len(path) >= MAX_CHAIN:
             raise NotGenuine(f"{tee}.chain", f"chain is longer than {MAX_CHAIN} certificates")
-        path.append(_issuer(current, candidates, tee, at, depth=len(path) - 1))
+        path.append(_issuer(current, candidates, trusted, tee, at, depth=len(path) - 1))
 
 
 def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set[str]) -> None:
+    x509.read_common_name(certificate.subject)
     if not valid_at(certificate, at):
         raise NotGenuine(
             f"{tee}.validity",
@@ -207,13 +211,17 @@ def _anchored_issuer(certificate: x509.Certificate, trusted: tuple[Anchor, ...])
 
 
 def _issuer(
-    child: x509.Certificate, pool: list[x509.Certificate], tee: str, at: datetime, depth: int
+    child: x509.Certificate,
+    pool: list[x509.Certificate],
+    trusted: tuple[Anchor, ...],
+    tee: str,
+    at: datetime,
+    depth: int,
 ) -> x509.Certificate:
     named = [item for item in pool if item.subject == child.issuer and item.raw != child.raw]
     if not named:
         raise MissingCollateral(f"certificate of {x509.rfc4514(child.issuer)}", check=f"{tee}.chain")
-    # of several with one key (a CA certificate issued anew), one that is valid
-    for item in sorted(named, key=lambda item: not valid_at(item, at)) if len(named) > 1 else named:
+    for item in named if len(named) == 1 else _likely(child, named[:MAX_ALIKE], pool, trusted, at):
         if signed_by(child, item.key):
             _may_issue(item, tee, depth)
             return item
@@ -223,6 +231,44 @@ def _issuer(
         where=_where(child),
         hint="the chain mixes certificates of different issuers or was altered; get the one that belongs to this leaf",
     )
+
+
+def _likely(
+    child: x509.Certificate,
+    named: list[x509.Certificate],
+    pool: list[x509.Certificate],
+    trusted: tuple[Anchor, ...],
+    at: datetime,
+) -> list[x509.Certificate]:
+    """Of several issuers by name those whose key signed ``child``; of several with one key (a CA certificate issued
+    anew, or dressed up by a stranger) first one that is whole, valid, and itself signed."""
+    signers = [item for item in named if _signs(item, child)]
+    if len(signers) < 2:
+        return signers
+    above = {item.issuer for item in signers}
+    elders = [item for item in pool if item.subject in above][:MAX_ALIKE]
+
+    def doubts(item: x509.Certificate) -> tuple[bool, bool, bool]:
+        held = any(_signs(elder, item) for elder in elders) or _anchored_issuer(item, trusted) is not None
+        return not _whole(item), not held, not valid_at(item, at)
+
+    return sorted(signers, key=doubts)
+
+
+def _signs(issuer: x509.Certificate, child: x509.Certificate) -> bool:
+    try:
+        return issuer.subject == child.issuer and signed_by(child, issuer.key)
+    except MalformedEvidence:  # a key that cannot be used
+        return False
+
+
+def _whole(issuer: x509.Certificate) -> bool:
+    """Whether it can be read as an issuer, and is one."""
+    try:
+        usage = issuer.key_usage
+        return issuer.is_ca and (usage is None or bool(usage & x509.KEY_CERT_SIGN))
+    except MalformedEvidence:
+        return False
 
 
 def _may_issue(issuer: x509.Certificate, tee: str, depth: int) -> None:
