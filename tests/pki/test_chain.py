@@ -245,6 +245,16 @@ def test_revoked_on_one_list_is_revoked(other: dict[str, Any], revoking: dict[st
             look_up(*lists)
 
 
+def test_a_made_up_list_beside_a_signed_one_says_nothing() -> None:
+    signed, forged = crl_of(ROOT, 77), crl_of(ROOT, MIDDLE.value.serial, signer=LEAF.key)
+    for lists in ((signed, forged), (forged, signed)):
+        assert look_up(*lists).checked
+    with pytest.raises(NotGenuine, match="is not signed by it"):
+        look_up(forged)
+    with pytest.raises(NotGenuine, match="is revoked"):
+        look_up(crl_of(ROOT, MIDDLE.value.serial), crl_of(ROOT, 77, signer=LEAF.key))
+
+
 def test_a_list_from_after_the_time_asked_about_says_nothing() -> None:
     assert look_up(crl_of(ROOT), crl_of(ROOT, MIDDLE.value.serial, start=AT + timedelta(days=1))).checked
 

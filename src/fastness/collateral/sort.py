@@ -257,12 +257,18 @@ class Sorter:
         from fastness.wire import pem
 
         found = False
-        for label, block in pem.unarmour(data):
-            if "PRIVATE" in label:
+        for block in pem.blocks(data):
+            if "PRIVATE" in block.label:
                 self.heap.ignore(source, "a private key")
                 found = True
-            else:
-                found |= self.sort(block, source, depth + 1)
+                continue
+            try:
+                plain = block.der()
+            except MalformedEvidence as error:  # spoils none of the other blocks
+                self.heap.ignore(source, error.what)
+                found = True
+                continue
+            found |= self.sort(plain, source, depth + 1)
         return found
 
     def _json(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
