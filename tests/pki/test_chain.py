@@ -305,6 +305,24 @@ def test_an_intermediate_that_somebody_named_ends_a_chain() -> None:
         assert build(LEAF, pool, anchors=named).anchor.certificate == MIDDLE.value
 
 
+def test_an_intermediate_that_somebody_named_counts_as_it_was_named() -> None:
+    """Its key in another certificate, with other dates or fewer constraints, is not what was named."""
+    short = make("middle", ROOT, key=MIDDLE.key, end=AT - timedelta(days=1))
+    narrow = make("middle", ROOT, key=MIDDLE.key, usage="crl_sign")
+    for named, check in ((short, "snp.validity"), (narrow, "snp.chain")):
+        for pool in ([], [MIDDLE], [MIDDLE, ROOT]):
+            with pytest.raises(NotGenuine) as caught:
+                build(LEAF, pool, anchors=Anchors((from_certificate("snp", named.value),)))
+            assert caught.value.check == check
+    other = Authority("middle", MIDDLE.key, make("other", ROOT, key=MIDDLE.key).certificate)
+    with pytest.raises(NotGenuine, match="another certificate than was named"):
+        build(LEAF, [MIDDLE], anchors=Anchors((from_certificate("snp", other.value),)))
+    both = (from_certificate("snp", other.value), from_certificate("snp", MIDDLE.value))
+    assert build(LEAF, [MIDDLE], anchors=Anchors(both)).anchor == both[1]
+    key = from_key("snp", "middle", MIDDLE.value.key)
+    assert build(LEAF, [MIDDLE], anchors=Anchors((both[0], key))).anchor == key
+
+
 def test_of_a_ca_certificate_issued_anew_the_valid_one_counts() -> None:
     old = make("middle", ROOT, key=MIDDLE.key, end=AT - timedelta(days=1))
     for pool in ([old, MIDDLE, ROOT], [MIDDLE, old, ROOT]):

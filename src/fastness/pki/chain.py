@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
@@ -93,6 +94,16 @@ class Chain(NamedTuple):
         # the key of a stranger's certificate is the anchor's, but what else it says is nobody's word
         return next((item for item in found if _signs(item, item)), found[0] if found else None)
 
+    def links(self, pool: Iterable[x509.Certificate]) -> list[tuple[x509.Certificate, x509.Certificate | None]]:
+        """Each certificate below the anchor with its issuer's, which its revocation is looked up by; None where the
+        anchor is a bare key and no certificate of it lies in ``pool``."""
+        known = self.certificates
+        pairs: list[tuple[x509.Certificate, x509.Certificate | None]] = [*pairwise(known)]
+        last = known[-1]
+        if last.issuer != last.subject and keys.fingerprint(last.key) != self.anchor.spki:
+            pairs.append((last, self.anchor_certificate(pool)))
+        return pairs
+
 
 def valid_at(certificate: x509.Certificate, at: datetime) -> bool:
     """Whether ``at`` lies within the certificate's validity, both ends included (RFC 5280 section 4.1.2.5)."""
@@ -147,7 +158,7 @@ def _build(
     understood: Callable[[x509.Certificate], None] | None,
 ) -> Chain:
     trusted = anchors.of(tee)
-    candidates = [*pool, *(item.certificate for item in trusted if item.certificate is not None)]
+    candidates = [*(item.certificate for item in trusted if item.certificate is not None), *pool]
     path = [leaf]
     while True:
         current = path[-1]
@@ -155,7 +166,7 @@ def _build(
         if understood is not None:
             understood(current)
         ends = current.issuer == current.subject
-        anchor = anchors.find(tee, current.key) if ends or len(path) > 1 else None
+        anchor = _pinning(current, trusted) if ends or len(path) > 1 else None
         if anchor is not None:
             _self_consistent(current, anchor, tee)
             return Chain(tuple(path), anchor)
@@ -172,6 +183,16 @@ def _build(
         if len(path) >= MAX_CHAIN:
             raise NotGenuine(f"{tee}.chain", f"chain is longer than {MAX_CHAIN} certificates")
         path.append(_issuer(current, candidates, trusted, tee, at, depth=len(path) - 1))
+
+
+def _pinning(certificate: x509.Certificate, trusted: tuple[Anchor, ...]) -> Anchor | None:
+    """The anchor that pins the key of ``certificate``: of several, one that is this certificate or the key alone."""
+    digest = keys.fingerprint(certificate.key)
+    found = [item for item in trusted if item.spki == digest]
+    for item in found if len(found) > 1 else ():
+        if item.certificate is None or item.certificate.raw == certificate.raw:
+            return item
+    return found[0] if found else None
 
 
 def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set[str]) -> None:
@@ -191,11 +212,19 @@ def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set
 
 def _self_consistent(root: x509.Certificate, anchor: Anchor, tee: str) -> None:
     """A root is signed by its own key, whatever issuer it names: else a pinned key could be dressed in an altered
-    certificate. An intermediate that somebody named is not."""
+    certificate. An intermediate that somebody named is not: it ends a chain as it was named, with its validity and its
+    constraints."""
     named = anchor.certificate
     is_root = root.issuer == root.subject or anchor.key is None or (named and named.issuer == named.subject)
     if is_root and not signed_by(root, root.key):
         raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key", where=_where(root))
+    if named is not None and not is_root and root.raw != named.raw:
+        raise NotGenuine(
+            f"{tee}.chain",
+            f"certificate {root.subject_cn!r} has the key of an anchor, and is another certificate than was named",
+            where=_where(root),
+            hint="name this certificate, or its bare key, with --anchors",
+        )
 
 
 def _where(certificate: x509.Certificate) -> str:
@@ -241,16 +270,17 @@ def _likely(
     at: datetime,
 ) -> list[x509.Certificate]:
     """Of several issuers by name those whose key signed ``child``; of several with one key (a CA certificate issued
-    anew, or dressed up by a stranger) first one that is whole, valid, and itself signed."""
+    anew, or dressed up by a stranger) first the one that is an anchor, then one that is whole, itself signed, and
+    valid."""
     signers = [item for item in named if _signs(item, child)]
     if len(signers) < 2:
         return signers
-    above = {item.issuer for item in signers}
+    above, own = {item.issuer for item in signers}, {item.certificate.raw for item in trusted if item.certificate}
     elders = [item for item in pool if item.subject in above][:MAX_ALIKE]
 
-    def doubts(item: x509.Certificate) -> tuple[bool, bool, bool]:
+    def doubts(item: x509.Certificate) -> tuple[bool, bool, bool, bool]:
         held = any(_signs(elder, item) for elder in elders) or _anchored_issuer(item, trusted) is not None
-        return not _whole(item), not held, not valid_at(item, at)
+        return item.raw not in own, not _whole(item), not held, not valid_at(item, at)
 
     return sorted(signers, key=doubts)
 

@@ -114,9 +114,20 @@ def platform(
             hint="another certificate of Intel's hierarchy stands where the PCK belongs",
         )
     # (2) revocation: the leaf by its own CA, the CA by the root
-    pairs = zip(chain.certificates, chain.certificates[1:], strict=False)
-    lookups = tuple(crls.look_up(item, issuer, collateral.crls, tee, at=at) for item, issuer in pairs)
+    lookups = _looked_up(tee, chain, (*pool, *collateral.certificates), collateral, at)
     return Platform(chain.anchor, leaf, key, facts, lookups)
+
+
+def _looked_up(
+    tee: str, chain: chains.Chain, pool: Iterable[x509.Certificate], collateral: Collateral, at: datetime
+) -> tuple[crls.Lookup, ...]:
+    """What the lists say of each certificate below the anchor."""
+    return tuple(
+        crls.look_up(item, issuer, collateral.crls, tee, at=at)
+        if issuer is not None
+        else crls.Lookup(item.subject_cn, why=f"no certificate of {item.issuer_cn!r}, so no CRL of it could be checked")
+        for item, issuer in chain.links(pool)
+    )
 
 
 def complete(
@@ -156,11 +167,9 @@ def complete(
     identities = _current(tee, "identity", what, source, same, at=at, others=others)
     identity, other = _signed(tee, "identity", identities, pool, anchors, collateral, at=at, known=signer)
     signers = {item.leaf.raw: item for item in (signer, other)}
-    lookups = base.lookups + tuple(
-        crls.look_up(item, issuer, collateral.crls, tee, at=at)
-        for chain in signers.values()
-        for item, issuer in zip(chain.certificates, chain.certificates[1:], strict=False)
-    )
+    lookups = base.lookups
+    for chain in signers.values():
+        lookups += _looked_up(tee, chain, pool, collateral, at)
     signed = [item.signed for item in infos] + [item.signed for item in found]
     dates = [date for item in signed for date in (item.issued, item.next_update)]
     roots = [item.certificate for item in anchors.of(tee) if item.certificate is not None]

@@ -19,6 +19,7 @@ from fastness.pki.anchors import Anchors
 from fastness.tee import Document
 from fastness.tee.nvgpu import layout, rim
 from fastness.tee.nvgpu.evidence import Evidence
+from fastness.wire import x509
 
 MAX_MANIFESTS = 64
 MAX_TRIED = 4
@@ -29,11 +30,13 @@ _FETCH = "fetch them (`fastness collateral fetch`), or name a policy and run wit
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``findings``, the ids of the manifests used where all of it held, and the chains of those used."""
+    """``findings``, the ids of the manifests used where all of it held, and the chains and certificates of
+    those used."""
 
     findings: tuple[Finding, ...]
     compared: tuple[str, ...] | None
     chains: tuple[chain.Chain, ...]
+    certificates: tuple[x509.Certificate, ...]
 
 
 def compare(evidence: Evidence, chip: str, documents: Iterable[Document], anchors: Anchors, at: datetime) -> Comparison:
@@ -65,16 +68,18 @@ def compare(evidence: Evidence, chip: str, documents: Iterable[Document], anchor
     judged = [(_judge(evidence, pair, whole=not missing), pair) for pair in product(*present)]
     best, pair = min(judged, key=lambda one: sum(item.outcome is not Outcome.HELD for item in one[0]))
     chains = tuple(path for _, path in pair)
+    certificates = tuple(certificate for item, _ in pair for certificate in item.signed.certificates)
     if missing or not wanted:
         seen = ", ".join(sorted({item.version[:40] for item, _ in good})) or "none"
         actual = "; ".join([f"manifests of {seen}", *useless[:4]])
         need = "manifests of " + (" and ".join(missing) or "a version; the report states none")
         best = (Finding("nvgpu.rim", Outcome.UNKNOWN, need, actual, hint=_FETCH), *best)
-        return Comparison(best, None, chains)
+        return Comparison(best, None, chains, certificates)
     text = " and ".join(f"{part} {version}" for part, version in wanted)
     held = all(item.outcome is Outcome.HELD for item in best)
     names = tuple(item.identity for item, _ in pair) if held else None
-    return Comparison((Finding("nvgpu.rim", Outcome.HELD, actual=f"manifests of {text}"), *best), names, chains)
+    findings = (Finding("nvgpu.rim", Outcome.HELD, actual=f"manifests of {text}"), *best)
+    return Comparison(findings, names, chains, certificates)
 
 
 def _manifests(documents: Iterable[Document]) -> tuple[list[rim.Rim], list[NotGenuine]]:
