@@ -328,15 +328,29 @@ def test_b32_g12_binding_to_the_evidence_of_a_cpu():
         return vouch(Cpu(data), anchors=(), at=HONEST.at)
 
     digests = [digest(HONEST.evidence).digest().ljust(64, b"\0") for digest in (sha256, sha384, sha512)]
-    for data in (nonce + bytes(32), nonce + b"\x07" * 32, *digests):
+    for data in (nonce + bytes(32), nonce + b"\x07" * 32, b"\x07" * 32 + nonce, *digests):
         mine, other = cpu(data), cpu(bytes(64))
         genuine = run(HONEST, within=(other, mine))
         assert outcomes(genuine)["nvgpu.binding"] is Outcome.HELD
         assert genuine.within == (mine,)
-    for data in (bytes(64), b"", b"\x01" + nonce[1:] + bytes(32), bytes(32) + nonce):
+    for data in (
+        bytes(64),
+        b"",
+        b"\x01" + nonce[1:] + bytes(32),
+        bytes(16) + nonce + bytes(16),
+        nonce[1:] + nonce[:33],
+    ):
         genuine = run(HONEST, within=(cpu(data),))
         assert outcomes(genuine)["nvgpu.binding"] is Outcome.UNKNOWN
         assert genuine.within == ()
+
+
+def test_a_nonce_of_zeros_binds_no_gpu():
+    """It is the padding of every digest in report_data."""
+    nobody = forge.make({"nonce": "00" * 32})
+    for data in (bytes(64), b"\x07" * 32 + bytes(32)):
+        genuine = run(nobody, within=(vouch(Cpu(data), anchors=(), at=nobody.at),))
+        assert outcomes(genuine)["nvgpu.binding"] is Outcome.UNKNOWN
 
 
 def test_padding_and_undocumented_fields_are_kept_and_told():
