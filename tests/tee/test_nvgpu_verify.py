@@ -319,6 +319,13 @@ class Cpu:
     report_data: bytes
 
 
+def test_security_versions_at_or_above_what_the_manifest_asks_for():
+    for stated in (5, 6, 65535):
+        found = outcomes(run(forge.make({"svns": {"37": stated}, "floors": {"37": 5}})))
+        assert found["nvgpu.measurements"] is Outcome.HELD and "nvgpu.unknown-fields" not in found
+    assert outcomes(run(forge.make({"floors": {"40": 0}})))["nvgpu.measurements"] is Outcome.FAILED
+
+
 def test_b32_g12_binding_to_the_evidence_of_a_cpu():
     nonce = nvgpu.parse(HONEST.evidence).nonce
     assert bound_nonce(run(HONEST)) == nonce

@@ -152,6 +152,7 @@ def _judge(evidence: Evidence, pair: Sequence[tuple[rim.Rim, chain.Chain]], *, w
                 hint="the device runs firmware NVIDIA did not release for this version, or is in DevTools mode",
             )
         )
+    found += _late(evidence, pair)
     known = frozenset[int]().union(*(item.listed for item, _ in pair))
     unlisted = sorted(evidence.measurements.keys() - known)
     if whole and unlisted:
@@ -160,6 +161,34 @@ def _judge(evidence: Evidence, pair: Sequence[tuple[rim.Rim, chain.Chain]], *, w
     if not found and whole and allowed:
         found.append(Finding("nvgpu.measurements", Outcome.HELD, actual=f"{len(allowed)} measurements as released"))
     return tuple(found)
+
+
+def _late(evidence: Evidence, pair: Sequence[tuple[rim.Rim, chain.Chain]]) -> list[Finding]:
+    """The security versions in the opaque data against the least that the manifests ask for: one that is not stated,
+    or not as such a number, is not enough (NVIDIA attestation-sdk, ``gpu/verify.cpp``, ``compare_opaque_data``)."""
+    found, floors = [], dict[int, int]()
+    for item, _ in pair:
+        if twice := sorted(floors.keys() & item.floors.keys()):
+            text = "both ask for a security version of " + ", ".join(map(_named, twice))
+            found.append(Finding("nvgpu.rim-index", Outcome.FAILED, "each measurement in one manifest", text))
+        floors |= item.floors
+    low = [kind for kind, least in sorted(floors.items()) if evidence.svns.get(kind, -1) < least]
+    if low:
+        found.append(
+            Finding(
+                "nvgpu.measurements",
+                Outcome.FAILED,
+                "security versions of at least " + ", ".join(f"{_named(kind)} {floors[kind]}" for kind in low),
+                ", ".join(f"{_named(kind)} {evidence.svns.get(kind, 'not stated')}" for kind in low),
+                tuple(Where.of(evidence.spans[_named(kind)]) for kind in low if kind in evidence.opaque),
+                hint="update the device's firmware: NVIDIA withdrew older versions",
+            )
+        )
+    return found
+
+
+def _named(kind: int) -> str:
+    return layout.NAMES.get(kind, f"opaque_{kind}")
 
 
 def _nvdec0_off(evidence: Evidence) -> bool:
