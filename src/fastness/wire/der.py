@@ -16,7 +16,6 @@ BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 
 ENUMERATED, UTF8, SEQUENCE, SET = 0x0A, 0x0C, 0x30, 0x31
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
 
-MAX_DER = 1 << 24
 MAX_OID = 128
 """Longest object identifier accepted, in bytes: bounds the arithmetic and what is remembered."""
 

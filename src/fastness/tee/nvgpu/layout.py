@@ -64,7 +64,7 @@ MAX_VALUE = 64
 MAX_OPAQUE = 1024
 """DSP0274 section 10.11.2: OpaqueLength shall not exceed 1024 bytes."""
 
-OPAQUE_MAGIC, OPAQUE_HEADER_SIZE, OPAQUE_MAJOR = b"NVDAOD", 12, 2
+OPAQUE_MAGIC, OPAQUE_MAJOR = b"NVDAOD", 2
 """Header of opaque data since driver 620: magic (6), profile 0 (2), major (1), minor (1), patch (1), padding 0 (1).
 
 Source: NVIDIA, "NVIDIA Opaque Data Format" (docs.nvidia.com/attestation/specs/latest/opaque-data-format.html).
