@@ -95,6 +95,10 @@ def certificates(found: tuple[x509.Certificate, ...]) -> Iterator[tuple[str, byt
                     label = f"{subject.hex()[:40]} {issuer == subject} {key} {odd}"
                     yield label, certificate(subject, issuer, spki, *extensions)
     for item in found:
+        for place in (30, 40, 60, 120, len(item.raw) // 2, -20, -1):
+            altered = bytearray(item.raw)
+            altered[place] ^= 1
+            yield f"{item.subject_cn} altered at {place}", bytes(altered)
         # the same key and name in a certificate that says other things
         yield f"twin of {item.subject_cn}", certificate(item.subject, item.issuer, item.key.raw, CA)
         yield f"twin ca of {item.subject_cn}", certificate(item.subject, item.subject, item.key.raw, BAD_CA)

@@ -82,8 +82,9 @@ def test_what_is_not_needed_changes_nothing(name):
     odd = [item for at, item in enumerate(found(files)) if at % EACH == hash_of(name)]
     assert len(odd) > 50
     for at, (label, data) in enumerate(odd):
-        beside = [data, *files] if at % 2 else [*files, data]
-        assert said(beside, asked) == plain, label
+        beside = said([data, *files] if at % 2 else [*files, data], asked)
+        # what is not genuine may want another certificate now, and stays not genuine
+        assert beside == plain or not (plain[0][1] or beside[0][1]), label
 
 
 def hash_of(name: str) -> int:

@@ -47,10 +47,8 @@ def verify(
             or ``rim-chain``.
         MissingCollateral: the device's chain, or part of it, is not there.
     """
-    # (1) the signature over the received bytes
-    leaf = endorse.signer(evidence, collateral.certificates)
-    # (2) the path
-    path = endorse.path(leaf, collateral.certificates, anchors, at)
+    # (1) the signature over the received bytes and (2) the path
+    path = endorse.path_of(evidence, collateral.certificates, anchors, at)
     # (3) the firmware
     _firmware(evidence, path.leaf)
     # (4) manifests and (5) measurements

@@ -136,7 +136,7 @@ def _certificate(evidence: Evidence, collateral: Collateral, anchors: Anchors, a
         except (NotGenuine, MissingCollateral) as error:  # a stranger may write a certificate for any key
             failures.append(error)
     if failures:
-        raise failures[0]
+        raise min(failures, key=lambda error: isinstance(error, NotGenuine))  # what can be fetched comes first
     return None
 
 
