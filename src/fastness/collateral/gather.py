@@ -31,6 +31,8 @@ class Gathered(NamedTuple):
     ignored: tuple[Ignored, ...]
     problem: MissingCollateral | MalformedEvidence | NotGenuine | None = None
     bundle_at: str = ""
+    owner: str = ""
+    """Whose the parts are, if all are of one TEE."""
 
 
 def gather(sources: Iterable[Source]) -> Gathered:
@@ -55,7 +57,10 @@ def gather(sources: Iterable[Source]) -> Gathered:
     except (MissingCollateral, MalformedEvidence, NotGenuine) as error:
         problem = error
     problem = problem or parts.log_alone(heap)
-    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem, heap.bundle_at)
+    owners = {tee for tee, _ in heap.parts}
+    owner = owners.pop() if len(owners) == 1 else ""
+    found, left = tuple(heap.evidence.values()), tuple(heap.ignored)
+    return Gathered(found, heap.collateral(), left, problem, heap.bundle_at, owner)
 
 
 def _inputs(sources: Iterable[Source], heap: Heap) -> Iterator[tuple[str, bytes]]:
