@@ -44,6 +44,7 @@ class Sorter:
             return False
         if data[:5] == b"HTTP/":
             return self._response(data, source, depth)
+        data = text.narrowed(data)
         if text.is_text(data):
             return self._text(data, source, depth, carrier)
         return self._evidence(data, source, carrier) or self._binary(data, source, depth, carrier)
@@ -246,7 +247,7 @@ class Sorter:
         if stripped[:1] == b"<" and b"SoftwareIdentity" in stripped[:4096]:
             self.heap.add_document("rim", data, source)
             return True
-        plain = text.decoded(data)
+        plain = text.decoded(stripped)
         if plain is not None:
             return self.sort(plain, source, depth + 1, carrier)
         from fastness.collateral import tpm_forms

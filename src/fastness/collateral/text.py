@@ -13,7 +13,9 @@ from fastness.errors import MalformedEvidence
 
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
 # compiled when first met: few inputs are of more than one form
-_DUMP = rb"(?mi)^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$"
+_DUMP = rb"(?i)([0-9a-f]{4,16}):?(?: +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?)?"
+MAX_DUMP, MAX_LINE = 1 << 22, 512
+"""Largest dump that is read, in bytes of what it shows, and its longest line."""
 _BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
 _SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"signature"))
 _SIGNED_BODY = rb'"(tcbInfo|enclaveIdentity)"\s*:\s*\{'
@@ -56,15 +58,23 @@ def is_text(data: bytes) -> bool:
     return known or (b"\0" not in data and b"-----BEGIN " in data)
 
 
+def narrowed(data: bytes) -> bytes:
+    """Text of PowerShell's redirections, UTF-16 with a byte order mark, in UTF-8; anything else as it is."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and 0 in data[2:4]:
+        with suppress(UnicodeDecodeError):
+            return data.decode("utf-16").encode()
+    return data
+
+
 def decoded(data: bytes) -> bytes | None:
     """The bytes that hexadecimal, a hex dump or base64 (either alphabet, padded or not) stands for, or None."""
     body = data.strip()
     plain = _hexadecimal(body) or _percent(body)
     if plain:
         return plain
-    rows = re.findall(_DUMP, body)
-    if rows and len(rows) == body.count(b"\n") + 1:
-        return bytes.fromhex(b"".join(rows).replace(b" ", b"").decode())
+    dumped = _dump(body)
+    if dumped:
+        return dumped
     joined = b"".join(line.strip() for line in body.splitlines())  # words with spaces between them are prose
     return _base64(joined) if len(joined) >= 16 else None
 
@@ -79,6 +89,27 @@ def _hexadecimal(body: bytes) -> bytes | None:
         with suppress(ValueError):
             return bytes.fromhex(joined.decode("ascii"))
     return None
+
+
+def _dump(body: bytes) -> bytes | None:
+    """``xxd`` or ``hexdump -C``: an offset, up to 16 bytes, what they spell; ``*`` for rows like the one before, and at
+    the end perhaps an offset alone."""
+    found, row, again, base = bytearray(), b"", False, -1
+    for line in body.splitlines():
+        if line == b"*" and row:
+            again = True
+            continue
+        match = re.fullmatch(_DUMP, line.rstrip()) if len(line) <= MAX_LINE else None
+        if match is None:
+            return None
+        base = int(match[1], 16) if base < 0 else base
+        lacking = int(match[1], 16) - base - len(found)
+        if lacking and (not again or not 0 < lacking <= MAX_DUMP - len(found)):
+            return None
+        found += (row * (lacking // max(len(row), 1) + 1))[:lacking]
+        row, again = bytes.fromhex((match[2] or b"").decode().replace(" ", "")), False
+        found += row
+    return bytes(found)
 
 
 def _percent(body: bytes) -> bytes | None:
