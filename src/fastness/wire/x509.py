@@ -493,6 +493,7 @@ def name(raw: bytes) -> tuple[tuple[str, str], ...]:
     return tuple((der.dotted(kind, "attribute", 0), text.decode("utf-8", "replace")) for kind, text in pairs)
 
 
+@lru_cache(maxsize=512)
 def common_name(raw: bytes) -> str:
     """The last common name of a DER Name, or the empty string, as of a Name that cannot be read: a stranger among the
     certificates is passed over, not the end of all."""
