@@ -180,7 +180,7 @@ def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
 
 def _problem(gathered: Gathered, asked: Question, error: MissingCollateral | MalformedEvidence | NotGenuine) -> Result:
     genuine = None if isinstance(error, MissingCollateral) else False
-    tee = getattr(error, "check", "").partition(".")[0] or "tpm"
+    tee = getattr(error, "check", "").partition(".")[0] or gathered.owner or "tpm"
     return Result(tee, genuine, asked.at, error=error, ignored=gathered.ignored)
 
 

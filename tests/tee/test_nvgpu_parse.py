@@ -102,9 +102,18 @@ def test_opaque_data_with_a_header():
     assert evidence.opaque == nvgpu.parse(DATA).opaque
     assert nvgpu.unparse(evidence) == data
     start = data.index(layout.OPAQUE_MAGIC)
-    for place, field in ((6, "OpaqueData.profile"), (8, "OpaqueData.major"), (10, "OpaqueData.reserved")):
+    for place, field in ((6, "OpaqueData.profile"), (8, "OpaqueData.major"), (11, "OpaqueData.padding")):
         malformed(data[: start + place] + b"\x07" + data[start + place + 1 :], field)
     malformed(data[:start] + b"NVDAOX" + data[start + 6 :])
+    newer = data[: start + 9] + b"\1\2" + data[start + 11 :]  # 2.1.2 is of the same major version
+    assert nvgpu.parse(newer).opaque == evidence.opaque
+
+
+def test_security_versions_say_that_they_are():
+    evidence = nvgpu.parse(forge.make({"svns": {"37": 5, "40": 300}}).evidence)
+    assert evidence.svns == {37: 5, 40: 300} and evidence.opaque[37] == b"\5\0"
+    assert nvgpu.parse(forge.make({"header": True, "opaque": {"37": "0500"}}).evidence).svns == {}
+    assert nvgpu.parse(forge.make({"opaque": {"37": "0500"}}).evidence).svns == {}
 
 
 def test_switch_versions_are_text():

@@ -193,10 +193,21 @@ def test_g7_altered_manifests_do_not_hold(document):
     assert judged(document) == "nvgpu.rim-signature"
 
 
-def test_an_inactive_floor_asks_for_nothing():
-    record = '<s:Resource index="65573" active="False" name="n" xmlns:o="u" o:minSvn="1"/></s:Payload>'
-    assert rim.read(DRIVER.replace(b"</s:Payload>", record.encode())).floors == 0
-    assert rim.read(DRIVER.replace(b"</s:Payload>", record.replace("False", "True").encode())).floors == 1
+def floors(index: object = 65573, least: object = 7, active: str = "True", space: str = rim.OPAQUE) -> rim.Rim:
+    record = (
+        f'<s:Resource index="{index}" active="{active}" name="n" xmlns:o="{space}" o:minSvn="{least}"/></s:Payload>'
+    )
+    return rim.read(DRIVER.replace(b"</s:Payload>", record.encode()))
+
+
+def test_records_of_least_security_versions():
+    """NVIDIA, "Opaque Data RIM Attributes": the index is 65536 and the type in the opaque data."""
+    assert (floors().floors, floors().strange) == ({37: 7}, 0)
+    assert floors(65536).floors == {0: 7}
+    assert (floors(active="False").floors, floors(active="False").strange) == ({}, 0)
+    odd = (floors(65535), floors(131072), floors(least="0x7"), floors(least=""), floors(least="-1"), floors(space="u"))
+    for item in (*odd, floors(active="perhaps", least="x")):
+        assert (item.floors, item.strange) == ({}, 1)
 
 
 def test_manifest_without_a_signer_or_with_two():

@@ -319,6 +319,13 @@ class Cpu:
     report_data: bytes
 
 
+def test_security_versions_at_or_above_what_the_manifest_asks_for():
+    for stated in (5, 6, 65535):
+        found = outcomes(run(forge.make({"svns": {"37": stated}, "floors": {"37": 5}})))
+        assert found["nvgpu.measurements"] is Outcome.HELD and "nvgpu.unknown-fields" not in found
+    assert outcomes(run(forge.make({"floors": {"40": 0}})))["nvgpu.measurements"] is Outcome.FAILED
+
+
 def test_b32_g12_binding_to_the_evidence_of_a_cpu():
     nonce = nvgpu.parse(HONEST.evidence).nonce
     assert bound_nonce(run(HONEST)) == nonce
@@ -328,15 +335,29 @@ def test_b32_g12_binding_to_the_evidence_of_a_cpu():
         return vouch(Cpu(data), anchors=(), at=HONEST.at)
 
     digests = [digest(HONEST.evidence).digest().ljust(64, b"\0") for digest in (sha256, sha384, sha512)]
-    for data in (nonce + bytes(32), nonce + b"\x07" * 32, *digests):
+    for data in (nonce + bytes(32), nonce + b"\x07" * 32, b"\x07" * 32 + nonce, *digests):
         mine, other = cpu(data), cpu(bytes(64))
         genuine = run(HONEST, within=(other, mine))
         assert outcomes(genuine)["nvgpu.binding"] is Outcome.HELD
         assert genuine.within == (mine,)
-    for data in (bytes(64), b"", b"\x01" + nonce[1:] + bytes(32), bytes(32) + nonce):
+    for data in (
+        bytes(64),
+        b"",
+        b"\x01" + nonce[1:] + bytes(32),
+        bytes(16) + nonce + bytes(16),
+        nonce[1:] + nonce[:33],
+    ):
         genuine = run(HONEST, within=(cpu(data),))
         assert outcomes(genuine)["nvgpu.binding"] is Outcome.UNKNOWN
         assert genuine.within == ()
+
+
+def test_a_nonce_of_zeros_binds_no_gpu():
+    """It is the padding of every digest in report_data."""
+    nobody = forge.make({"nonce": "00" * 32})
+    for data in (bytes(64), b"\x07" * 32 + bytes(32)):
+        genuine = run(nobody, within=(vouch(Cpu(data), anchors=(), at=nobody.at),))
+        assert outcomes(genuine)["nvgpu.binding"] is Outcome.UNKNOWN
 
 
 def test_padding_and_undocumented_fields_are_kept_and_told():

@@ -248,7 +248,18 @@ def test_a_certificate_with_a_damaged_head_is_refused_not_left_aside(name: str) 
         altered = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
         result = question(forged, *({**parts, name: altered}.values()))
         assert result.genuine is False
-        assert isinstance(result.error, MalformedEvidence | NotGenuine)
+        assert isinstance(result.error, MalformedEvidence | NotGenuine) and result.tee == "sev"
+
+
+def test_altered_copies_beside_a_chain_are_passed_over() -> None:
+    forged = forge.make({})
+    parts = sources(forged)
+    for name, data in parts.items():
+        for at in (0, 3, 8, 0x24, 0x40, 0x60, len(data) // 2, len(data) - 600, len(data) - 20, len(data) - 1):
+            altered = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+            for order in ((altered, *parts.values()), (*parts.values(), altered)):
+                result = question(forged, *order)
+                assert result.genuine is True, (name, at, result.error)
 
 
 def test_a_slot_is_a_signature_or_says_that_it_is_none() -> None:

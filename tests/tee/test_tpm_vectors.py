@@ -72,6 +72,7 @@ def test_hardware_report_vouches(name: str, kind: str, role: str) -> None:
     assert claims.extra["ak_trust"] == "hardware-report"
     assert claims.extra["hardware"] == kind
     assert claims.extra["azure"]["secure_boot"] is True
+    assert any("VMPL 0" in text for text in claims.not_checked)
     assert claims.cpu.vendor is None
     assert not any("run by the host" in text for text in claims.not_checked)
 

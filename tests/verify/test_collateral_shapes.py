@@ -173,6 +173,22 @@ def test_registers_as_tpm2_pcrread_prints_them():
     assert tpm_forms.of_text(b"sha256:\n  0 : 0xAB\nand words") == []
 
 
+def test_of_a_dump_of_every_register_the_quoted_ones_count():
+    """As ``tpm2_pcrread`` prints them all beside a quote of a few; what was not quoted is nobody's word."""
+    fields, rows = _fields(QUOTE), _registers(QUOTE)
+    every = {"sha1": {index: bytes(20) for index in range(24)}, "sha256": dict.fromkeys(range(24), b"\7" * 32) | rows}
+    dump = json.dumps({bank: {str(at): row.hex() for at, row in held.items()} for bank, held in every.items()}).encode()
+    edited = dump.replace(next(iter(rows.values())).hex().encode(), b"ab" * 32)
+    rest = (fields[2], fields[3], fields[4])
+    for given in ((dump,), (edited, dump), (dump, edited)):
+        result = _judge(QUOTE, *rest, *given)
+        assert result.genuine is True
+        assert result.claims["measurements"] == {f"pcr{index}": row.hex() for index, row in rows.items()}
+    assert _judge(QUOTE, *rest, edited).error.check == "tpm.pcr-selection"
+    few = json.dumps({"sha256": {str(at): row.hex() for at, row in list(rows.items())[1:]}}).encode()
+    assert _judge(QUOTE, *rest, few).error.check == "tpm.pcr-selection"
+
+
 def test_sized_attest_and_der_signature():
     forged = tpm.make({"trust": "key", "scheme": "ecdsa"})
     fields, rows = _fields(forged), _registers(forged)

@@ -52,6 +52,22 @@ def dump(data: bytes) -> bytes:
 
 
 URL = str.maketrans("+/", "-_")
+
+
+def canonical(data: bytes) -> bytes:
+    """As ``hexdump -C``: rows like the one before are a star, and the size comes last."""
+    lines, before = [], b""
+    for start in range(0, len(data), 16):
+        row = data[start : start + 16]
+        if row == before:
+            lines += [] if lines[-1] == "*" else ["*"]
+            continue
+        halves = (" ".join(f"{byte:02x}" for byte in half) for half in (row[:8], row[8:]))
+        lines.append(f"{start:08x}  {'  '.join(halves):<48}  |{'.' * len(row)}|")
+        before = row
+    return "\n".join([*lines, f"{len(data):08x}", ""]).encode()
+
+
 WRAPS = {
     "plain": bytes,
     "base64": base64.b64encode,
@@ -60,6 +76,9 @@ WRAPS = {
     "hex": lambda data: data.hex().encode(),
     "HEX with a prefix": lambda data: b"0x" + data.hex().upper().encode() + b"\n",
     "hex of base64": lambda data: base64.b64encode(data).hex().encode(),
+    "hexdump -C": canonical,
+    "hex with a byte order mark": lambda data: b"\xef\xbb\xbf" + data.hex().encode(),
+    "base64 in UTF-16": lambda data: base64.b64encode(data).decode().encode("utf-16"),
     "cmw": lambda data: json.dumps(["application/octet-stream", base64.urlsafe_b64encode(data).decode()]).encode(),
     "cbor cmw": lambda data: cbor.encode(["application/octet-stream", data]),
 }
@@ -99,6 +118,26 @@ def test_nvidia_evidence_as_its_tools_write_it(shape, tmp_path, capsys):
     (tmp_path / "x").write_text(json.dumps(document))
     answer = judged.run(capsys, "verify", tmp_path / "x", *judged.options(case))
     assert answer.code == 0 and answer.document["tee"] == "nvgpu"
+
+
+def test_a_quote_in_a_report_of_open_enclave(tmp_path, capsys):
+    case = vectors.case("sgx/v3-swhardening-icelake")
+    quote = case.files["quote"]
+    wrapped = b"\1\0\0\0\2\0\0\0" + len(quote).to_bytes(8, "little") + quote
+    rest = [data for role, data in case.files.items() if role != "quote"]
+    assert [item.data for item in gather([wrapped, *rest]).evidence] == [quote]
+    assert not gather([wrapped[:-1]]).evidence
+
+
+@pytest.mark.parametrize("text", [
+    b"0000: 0102  ..\n*\n0000: 03  .", b"0000: 0102  ..\n0004: 03  .", b"*\n0000: 0102  ..",
+    b"0000: 0102  ..\n*\nffffffff: 03  .", b"0000:\n*\n0010: 01  .",
+])  # fmt: skip
+def test_a_dump_that_skips_bytes_is_none(text):
+    from fastness.collateral.text import decoded
+
+    assert decoded(text) is None
+    assert decoded(b"0010: 0102\n*\n0016: 03\n0017\n") == b"\1\2" * 3 + b"\3"
 
 
 def test_a_session_of_veraison(tmp_path, capsys):

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from fastness.wire.hexdump import Span
 
-Scalar = bool | int | str
 Tree = Mapping[str, Any]
 """Nested mappings of scalars and lists of scalars; hexadecimal for bytes, ISO 8601 in Zulu for times."""
 NOT_WHAT_RUNS = frozenset({

@@ -68,11 +68,15 @@ def follow(tee: str, evidence: Any, collateral: Collateral, get: Callable[[Wante
 def _intel(tee: str, collateral: Collateral) -> list[Wanted]:
     from fastness.tee.dcap import pck
 
-    leaf = pck.platform_leaf(collateral.certificates)
-    if leaf is None:
-        return []
-    authority = "platform" if "Platform" in leaf.issuer_cn else "processor"
-    return pcs.of_platform(tee, pck.read(leaf).fmspc.hex(), authority)
+    for leaf in reversed(collateral.certificates):  # what the quote itself carries comes last
+        if leaf.extension(pck.EXTENSION) is None:
+            continue
+        try:
+            fmspc = pck.read(leaf).fmspc.hex()
+        except MalformedEvidence:  # a stranger's
+            continue
+        return pcs.of_platform(tee, fmspc, "platform" if "Platform" in leaf.issuer_cn else "processor")
+    return []
 
 
 def obtain(wanted: Wanted, store: Store, network: Client | None, *, at: datetime) -> Collateral | None:

@@ -31,6 +31,8 @@ class Gathered(NamedTuple):
     ignored: tuple[Ignored, ...]
     problem: MissingCollateral | MalformedEvidence | NotGenuine | None = None
     bundle_at: str = ""
+    owner: str = ""
+    """Whose the parts are, if all are of one TEE."""
 
 
 def gather(sources: Iterable[Source], *, lenient: bool = False) -> Gathered:
@@ -47,7 +49,10 @@ def gather(sources: Iterable[Source], *, lenient: bool = False) -> Gathered:
     for _ in _sorted(sources, heap, lenient=lenient):
         pass
     problem = _assembled(heap)
-    return Gathered(tuple(heap.evidence.values()), heap.collateral(), tuple(heap.ignored), problem, heap.bundle_at)
+    owners = {tee for tee, _ in heap.parts}
+    owner = owners.pop() if len(owners) == 1 else ""
+    found, left = tuple(heap.evidence.values()), tuple(heap.ignored)
+    return Gathered(found, heap.collateral(), left, problem, heap.bundle_at, owner)
 
 
 def speaks(sources: Iterable[Source]) -> bool:

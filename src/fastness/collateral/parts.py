@@ -71,13 +71,27 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
     if "quote" not in named:
         _unquoted(parts, heap)
         return None
+    named["pcrs"] = _registers(named, parts) or named.get("pcrs", b"")
     _surroundings(named, heap)
-    absent = [need for need in _NEEDED["tpm"] if need not in named]
+    absent = [need for need in _NEEDED["tpm"] if not named.get(need)]
     if absent:
         raise MissingCollateral(
             f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source
         )
     return _fitting(named, parts)
+
+
+def _registers(named: dict[str, bytes], parts: list[Document]) -> bytes | None:
+    """The quoted registers, of whichever of several dumps has them; None where none does."""
+    module: Any = tees.load("tpm")
+    for values in [part.data for part in parts if part.kind == "pcrs"][:MAX_CHOICES]:
+        try:
+            found: bytes | None = module.covered(values, named["quote"])
+        except MalformedEvidence:
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def _fitting(named: dict[str, bytes], parts: list[Document]) -> bytes:

@@ -9,6 +9,7 @@ from fastness import tee as tees
 
 SNP_SIGNED, SNP_REPORT = 0x2A0, 0x4A0
 ANSWER_HEAD = 32
+_OPEN_ENCLAVE = b"\1\0\0\0\2\0\0\0"
 TABLE_ENTRY = 24
 MAX_ENTRIES = 16
 
@@ -83,11 +84,15 @@ def endorsement(data: bytes) -> bool:
 
 
 def answered(data: bytes) -> bytes:
-    """The report in what SNP firmware answers to a guest, anything else as it is.
+    """The report in what SNP firmware answers to a guest, the quote in a report of Open Enclave's, anything else as it
+    is.
 
     MSG_REPORT_RSP (AMD 56860, chapter 7): status 0 and the report's size, 32 bits each, 24 reserved bytes, the report,
-    and the rest of the guest's buffer.
+    and the rest of the guest's buffer. ``oe_report_header_t`` (Open Enclave, ``internal/report.h``): version 1 and type
+    2 (remote), 32 bits each, the quote's size, 64 bits, the quote.
     """
+    if data.startswith(_OPEN_ENCLAVE) and int.from_bytes(data[8:16], "little") == len(data) - 16:
+        return data[16:]
     end = ANSWER_HEAD + SNP_REPORT
     head = bytes(4) + SNP_REPORT.to_bytes(4, "little") + bytes(24)
     return data[ANSWER_HEAD:end] if data.startswith(head) and len(data) >= end and not any(data[end:]) else data

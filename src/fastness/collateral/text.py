@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastness.errors import MalformedEvidence
 
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
 # compiled when first met: few inputs are of more than one form
-_DUMP = rb"(?mi)^[0-9a-f]{4,16}:? +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?$"
+_DUMP = rb"(?i)([0-9a-f]{4,16}):?(?: +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?)?"
+MAX_DUMP, MAX_LINE = 1 << 22, 512
+"""Largest dump that is read, in bytes of what it shows, and its longest line."""
 _BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
 _SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"signature"))
 _SIGNED_BODY = rb'"(tcbInfo|enclaveIdentity)"\s*:\s*\{'
@@ -37,8 +39,12 @@ SHORT, LONG = 64, 400
 BUNDLE = "fastness/bundle/v1"
 MAX_STRINGS = 1024
 MAX_NESTING = 6
-MAX_NESTED = 16
-"""Most signed documents that are looked for inside one JSON document: each look reads on from there."""
+MAX_NESTED, MAX_SIGNED = 16, 1 << 18
+"""Most signed documents that are looked for inside one JSON document, and the longest of them, in characters: each look
+reads on from there."""
+
+Ask: TypeAlias = Callable[[], bool]
+"""Whether one more string may be decoded to see what it is."""
 
 
 def is_text(data: bytes) -> bool:
@@ -52,15 +58,23 @@ def is_text(data: bytes) -> bool:
     return known or (b"\0" not in data and b"-----BEGIN " in data)
 
 
+def narrowed(data: bytes) -> bytes:
+    """Text of PowerShell's redirections, UTF-16 with a byte order mark, in UTF-8; anything else as it is."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and 0 in data[2:4]:
+        with suppress(UnicodeDecodeError):
+            return data.decode("utf-16").encode()
+    return data
+
+
 def decoded(data: bytes) -> bytes | None:
     """The bytes that hexadecimal, a hex dump or base64 (either alphabet, padded or not) stands for, or None."""
     body = data.strip()
     plain = _hexadecimal(body) or _percent(body)
     if plain:
         return plain
-    rows = re.findall(_DUMP, body)
-    if rows and len(rows) == body.count(b"\n") + 1:
-        return bytes.fromhex(b"".join(rows).replace(b" ", b"").decode())
+    dumped = _dump(body)
+    if dumped:
+        return dumped
     joined = b"".join(line.strip() for line in body.splitlines())  # words with spaces between them are prose
     return _base64(joined) if len(joined) >= 16 else None
 
@@ -75,6 +89,27 @@ def _hexadecimal(body: bytes) -> bytes | None:
         with suppress(ValueError):
             return bytes.fromhex(joined.decode("ascii"))
     return None
+
+
+def _dump(body: bytes) -> bytes | None:
+    """``xxd`` or ``hexdump -C``: an offset, up to 16 bytes, what they spell; ``*`` for rows like the one before, and at
+    the end perhaps an offset alone."""
+    found, row, again, base = bytearray(), b"", False, -1
+    for line in body.splitlines():
+        if line == b"*" and row:
+            again = True
+            continue
+        match = re.fullmatch(_DUMP, line.rstrip()) if len(line) <= MAX_LINE else None
+        if match is None:
+            return None
+        base = int(match[1], 16) if base < 0 else base
+        lacking = int(match[1], 16) - base - len(found)
+        if lacking and (not again or not 0 < lacking <= MAX_DUMP - len(found)):
+            return None
+        found += (row * (lacking // max(len(row), 1) + 1))[:lacking]
+        row, again = bytes.fromhex((match[2] or b"").decode().replace(" ", "")), False
+        found += row
+    return bytes(found)
 
 
 def _percent(body: bytes) -> bytes | None:
@@ -123,8 +158,11 @@ def launch_schema(data: bytes) -> str | None:
     return found[1].decode() if found else None
 
 
-def pieces(data: bytes) -> tuple[list[bytes], str]:
-    """What a JSON document of ours or of another maker carries, as bytes to be sorted again, and a bundle's time."""
+def pieces(data: bytes, ask: Ask) -> tuple[list[bytes], str]:
+    """What a JSON document of ours or of another maker carries, as bytes to be sorted again, and a bundle's time.
+
+    Short strings under unknown names are asked what they are as long as ``ask`` lets them.
+    """
     import json
 
     try:
@@ -136,7 +174,7 @@ def pieces(data: bytes) -> tuple[list[bytes], str]:
             return bundled(value), str(value.get("at", ""))[:40]
         if isinstance(value.get("tcb_info"), str) and "tcb_info_signature" in value:
             return _dcap(value), ""
-    return list(_limited(cmw(value) or chain(_nested(data), _borne(value, 0)))), ""
+    return list(_limited(cmw(value) or chain(_nested(data), _borne(value, 0, ask)))), ""
 
 
 def _nested(data: bytes) -> Iterator[bytes]:
@@ -146,7 +184,8 @@ def _nested(data: bytes) -> Iterator[bytes]:
     decoder, text = json.JSONDecoder(), data.decode("utf-8", "replace")
     for start in islice((found.start() for found in re.finditer(_NESTED, text)), MAX_NESTED):
         try:
-            piece = text[start : decoder.raw_decode(text, start)[1]].encode()
+            near = text[start : start + MAX_SIGNED]
+            piece = near[: decoder.raw_decode(near)[1]].encode()
         except (ValueError, RecursionError):
             continue
         if signed_kind(piece) is not None:
@@ -188,23 +227,23 @@ def _dcap(value: dict[str, Any]) -> list[bytes]:
     return found + [bytes(item) for name in names if isinstance(item := value.get(name), list) and _is_bytes(item)]
 
 
-def _borne(value: Any, depth: int, name: str = "") -> Iterator[bytes]:
+def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
     least = SHORT if name.replace("_", "").replace("-", "").lower() in _BEARERS else LONG
     if isinstance(value, str):
         # what its name and length say first: to ask the string itself decodes it
         named = len(value) >= least and (least < LONG or _PEM not in value)
-        if named or (len(value) >= SHORT and _telling(value)):
+        if named or (len(value) >= SHORT and _telling(value, ask)):
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and _is_bytes(value):
         yield bytes(value)
-    elif isinstance(value, dict) and {"message", "signature", "pcrs"} <= set(value):
+    elif isinstance(value, dict) and {"message", "signature", "pcrs"} <= set(value) and ask():
         from fastness.collateral import tpm_forms
 
         yield from tpm_forms.trustee(value)
     elif isinstance(value, dict | list) and depth <= MAX_NESTING:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             # Veraison's sessions: {"type": media type, "value": base64} under a name that says what it is
-            yield from _borne(item, depth + 1, name if key == "value" else str(key))
+            yield from _borne(item, depth + 1, ask, name if key == "value" else str(key))
 
 
 def _bytes(text: str) -> bytes:
@@ -212,10 +251,12 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
-def _telling(item: str) -> bool:
+def _telling(item: str, ask: Ask) -> bool:
     """Whether a string under an unknown key says itself what it is: certificates, evidence, JSON that may hold them."""
     if re.search(_ARMOUR, item[:256]) or item.lstrip()[:1] in ("{", "["):
         return True
+    if not ask():
+        return False
     from fastness.collateral import sniff
 
     plain = decoded(item.encode("ascii", "replace"))

@@ -4,7 +4,8 @@ Keys of ``make``'s spec, all optional: ``kind`` (``gpu``, ``switch``), ``chip``,
 (``96.00.9F.00.01``), ``nonce``, ``fwid`` (hexadecimal), ``fwid_form`` (``device-id`` as Hopper, ``tcb-info`` as
 Blackwell), ``feature`` (``spt``, ``mpt``, ``ppcie``), ``nvdec0`` (whether it is on), ``padding`` (zeros after it),
 ``manifests`` and ``ocsp`` (whether they come along), ``opaque`` (type to hexadecimal, to add or replace), ``header``
-(whether the opaque data has one, as since driver 620), ``at`` and ``lie``, one of :data:`LIES` or :data:`DOUBTS`.
+(whether the opaque data has one, as since driver 620), ``svns`` (security versions it states then, type to number) and
+``floors`` (those the driver's manifest asks for), ``at`` and ``lie``, one of :data:`LIES` or :data:`DOUBTS`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fastness.forge.nvgpu_vendor import Link
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.keys import fingerprint
 from fastness.tee import Collateral, Document
-from fastness.tee.nvgpu import layout
+from fastness.tee.nvgpu import layout, rim
 
 LIES = {
     "signature": "nvgpu.signature",
@@ -65,6 +66,9 @@ DOUBTS = {
     "rim-version": "nvgpu.rim",
     "rim-expired": "nvgpu.rim",
     "rim-floor": "nvgpu.rim",
+    "svn": "nvgpu.measurements",
+    "svn-absent": "nvgpu.measurements",
+    "svn-untyped": "nvgpu.measurements",
     "ocsp-stale": "nvgpu.revocation",
     "ocsp-other": "nvgpu.revocation",
     "ocsp-unknown": "nvgpu.revocation",
@@ -105,6 +109,16 @@ class _Scene:
     @property
     def fwid(self) -> bytes:
         return bytes.fromhex(self.spec["fwid"]) if "fwid" in self.spec else sha384(b"forged firmware").digest()
+
+    @property
+    def floors(self) -> dict[int, int]:
+        asked = {str(layout.FSP_SVN): 5} if (self.lie or "").startswith("svn") else self.spec.get("floors", {})
+        return {int(kind): number for kind, number in asked.items()}
+
+    @property
+    def svns(self) -> dict[int, int]:
+        stated = {"svn": {layout.FSP_SVN: 4}, "svn-untyped": {layout.FSP_SVN: 5}}.get(self.lie or "")
+        return stated or {int(kind): number for kind, number in self.spec.get("svns", {}).items()}
 
     @property
     def measurements(self) -> dict[int, bytes]:
@@ -208,12 +222,12 @@ def _report(scene: _Scene) -> bytes:
         bytes((index + 1, layout.DMTF, len(value) + 3, 0, 0x33, len(value), 0)) + value
         for index, value in measurements.items()
     )
-    header = layout.OPAQUE_MAGIC + bytes((0, 0, layout.OPAQUE_MAJOR, 0, 0, 0)) if spec.get("header") else b""
-    meaning = b"\x82\0" if header else b""
-    opaque = header + b"".join(
-        kind.to_bytes(2, "little") + meaning + len(value).to_bytes(2, "little") + value
-        for kind, value in _opaque(scene).items()
-    )
+    headed = bool(spec.get("header") or scene.svns)
+    opaque = layout.OPAQUE_MAGIC + bytes((0, 0, layout.OPAQUE_MAJOR, 0, 0, 0)) if headed else b""
+    for kind, value in _opaque(scene).items():
+        number = kind in scene.svns and lie != "svn-untyped"
+        meaning = (layout.MIN_SVN if number else 0x82).to_bytes(2, "little") if headed else b""
+        opaque += kind.to_bytes(2, "little") + meaning + len(value).to_bytes(2, "little") + value
     request = bytes((layout.VERSION, layout.REQUEST_CODE, 1, 0xFF)) + nonce + b"\0"
     head = bytes((layout.VERSION, layout.RESPONSE_CODE, 0, 0, len(measurements)))
     response = head + len(record).to_bytes(3, "little") + record + bytes(range(32))
@@ -240,6 +254,7 @@ def _opaque(scene: _Scene) -> dict[int, bytes]:
     if "feature" in spec:
         numbers = {name: number for number, name in layout.FEATURES.items()}
         found[layout.FEATURE] = bytes((numbers[spec["feature"]], 0))
+    found |= {kind: number.to_bytes(2, "little") for kind, number in scene.svns.items()}
     found |= {int(kind): bytes.fromhex(value) for kind, value in spec.get("opaque", {}).items()}
     return found
 
@@ -258,9 +273,9 @@ def _manifests(scene: _Scene) -> list[bytes]:
         own[_DRIVER_OWN[0]] = (values[_DRIVER_OWN[0]],)
     if not scene.spec.get("nvdec0") and not scene.switch:
         driver[layout.NVDEC0_INDEX] = (other,)  # as released; an NVDEC0 that is off measures otherwise
-    found = (
-        [] if scene.switch else [vendor.manifest(version, scene.chip, driver, COUNT, chain, floor=lie == "rim-floor")]
-    )
+    asked = {layout.FSP_SVN: 0} if lie == "rim-floor" else scene.floors
+    where = "https://example.invalid/opaque-data" if lie == "rim-floor" else rim.OPAQUE
+    found = [] if scene.switch else [vendor.manifest(version, scene.chip, driver, COUNT, chain, asked, where)]
     found.append(vendor.manifest(scene.vbios, scene.chip, own, COUNT, chain))
     if lie == "rim-altered":
         found[0] = found[0].replace(other.hex().encode(), bytes(48).hex().encode(), 1)

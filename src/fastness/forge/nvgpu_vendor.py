@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha384
+from types import MappingProxyType
 
 from cryptography import x509 as pyca
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
-from fastness.tee.nvgpu import xml, xmlsig
+from fastness.tee.nvgpu import rim, xml, xmlsig
 from fastness.wire import x509
 
 
@@ -84,12 +85,12 @@ def manifest(
     allowed: Mapping[int, Sequence[bytes]],
     count: int,
     chain: Sequence[Link],
-    *,
-    floor: bool = False,
+    floors: Mapping[int, int] = MappingProxyType({}),
+    namespace: str = rim.OPAQUE,
 ) -> bytes:
     """A signed manifest that lists indices 0 to ``count`` - 1 and gives values for those in ``allowed``.
 
-    With ``floor``, one record more asks for a least security version in the opaque data.
+    ``floors`` are the least security versions it asks for, by type of opaque data, in attributes of ``namespace``.
     """
     rows = []
     for index in sorted({*range(count), *allowed}):
@@ -99,14 +100,15 @@ def manifest(
             f'<s:Resource type="Measurement" index="{index}" active="{index in allowed}" '
             f'alternatives="{len(values)}" {hashes} name="Measurement_{index}" size="48"/>'
         )
-    if floor:
+    for kind, least in floors.items():
         rows.append(
-            '<s:Resource type="Measurement" index="65573" active="True" name="svn" '
-            'xmlns:o="https://example.invalid/opaque-data" o:minSvn="1"/>'
+            f'<s:Resource type="Measurement" index="{rim.FIRST_FLOOR + kind}" active="True" name="SVN_{kind}" '
+            f'xmlns:o="{namespace}" o:{rim.FLOOR}="{least}"/>'
         )
     body = (
         '<s:SoftwareIdentity xmlns:s="http://standards.iso.org/iso/19770/-2/2015/schema.xsd" '
         f'xmlns:h="http://www.w3.org/2001/04/xmlenc#sha384" name="{product}" tagId="forged-{version}" tagVersion="0">\n'
+        '  <s:Entity name="NVIDIA Corporation" role="softwareCreator tagCreator"/>\n'
         f'  <s:Meta colloquialVersion="{version}" edition="GPU" product="{product}"/>\n'
         f"  <s:Payload>{''.join(rows)}</s:Payload>\n</s:SoftwareIdentity>"
     )

@@ -16,7 +16,6 @@ BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 
 ENUMERATED, UTF8, SEQUENCE, SET = 0x0A, 0x0C, 0x30, 0x31
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
 
-MAX_DER = 1 << 24
 MAX_OID = 128
 """Longest object identifier accepted, in bytes: bounds the arithmetic and what is remembered."""
 
@@ -125,6 +124,17 @@ def children(node: Node, field: str) -> list[Node]:
                 found.append(_node(Node, (tag, data[start:stop], data[position:stop], base + position)))
                 position = stop
                 continue
+        child, position = read(data, position, base, field)
+        found.append(child)
+    return found
+
+
+def first(node: Node, count: int, field: str) -> list[Node]:
+    """The first ``count`` elements inside a constructed one, or fewer if it holds no more: what nobody has vouched for
+    yet may hold millions."""
+    found: list[Node] = []
+    data, position, base = node.value, 0, node.inner
+    while position < len(data) and len(found) < count:
         child, position = read(data, position, base, field)
         found.append(child)
     return found

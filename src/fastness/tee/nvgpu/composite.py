@@ -3,6 +3,10 @@
 NVIDIA's reports do not name the machine. What joins the two is the nonce: the guest puts it, or a digest over the
 report, into the report_data of its CPU's evidence, so that both are answers to one question. The policy must still know
 the software that did so: any guest can ask a GPU elsewhere over the nonce it was given.
+
+Where it stands: in the first half (Trustee's attesters, which ask the GPU over the first 32 bytes), or in the second,
+after 32 bytes for the guest's key (Phala, NEAR AI: private-ai-verifier, "Report Data Binding"). Intel Trust Authority's
+clients ask the GPU over a hash of its service's nonce, which no field of the quote holds: that pair is not bound here.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ def binding(
     wanted = set(_forms(evidence))
     rests = tuple(item for item in within if _bound(_report_data(item.evidence), evidence.nonce, wanted))
     if rests:
-        text = "report_data of the CPU's evidence starts with the report's nonce, or is a digest over the report"
+        text = "report_data of the CPU's evidence holds the report's nonce in one half, or is a digest over the report"
         return rests, (Finding("nvgpu.binding", Outcome.HELD, actual=text),)
     return (), (
         Finding(
@@ -43,8 +47,9 @@ def binding(
 
 
 def _bound(value: bytes, nonce: bytes, wanted: set[bytes]) -> bool:
-    """The nonce fills the first half; the second is the guest's (a hash of its key, or zeros)."""
-    return value[: len(nonce)] == nonce or value in wanted
+    """The nonce fills one half; the other is the guest's (a hash of its key, or zeros). Zeros answer nobody."""
+    size = len(nonce)
+    return (any(nonce) and nonce in (value[:size], value[size:])) or value in wanted
 
 
 def _forms(evidence: Evidence) -> Iterator[bytes]:

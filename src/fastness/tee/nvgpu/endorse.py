@@ -47,19 +47,19 @@ def line(anchors: Anchors, name: str) -> Anchors:
     return Anchors(tuple(item for item in anchors.of("nvgpu") if item.line in (name, "")))
 
 
-def signer(evidence: Evidence, pool: Iterable[x509.Certificate]) -> x509.Certificate:
-    """The certificate in ``pool`` under whose key the signature of the report holds.
+def signers(evidence: Evidence, pool: Iterable[x509.Certificate]) -> list[x509.Certificate]:
+    """The certificates in ``pool`` under whose key the signature of the report holds.
 
-    Trust is not decided here: whatever this finds must still chain to an anchor.
+    Trust is not decided here: whatever this finds must still chain to an anchor. More than one, if beside the leaf lies
+    an altered copy of it.
 
     Raises:
         NotGenuine: ``nvgpu.signature``, there are device certificates and it holds under none.
         MissingCollateral: there is no device certificate.
     """
     leaves = sorted((item for item in pool if _is_leaf(item)), key=lambda item: not has_fwid(item))
-    for item in leaves[:MAX_LEAVES]:
-        if _signed(evidence, item):
-            return item
+    if found := [item for item in leaves[:MAX_LEAVES] if _signed(evidence, item)]:
+        return found
     if any(has_fwid(item) for item in leaves):
         raise NotGenuine(
             "nvgpu.signature",
@@ -93,6 +93,17 @@ def _signed(evidence: Evidence, certificate: x509.Certificate) -> bool:
     half = layout.SIGNATURE_SIZE // 2
     r, s = (int.from_bytes(part, "big") for part in (evidence.signature[:half], evidence.signature[half:]))
     return keys.verify_ecdsa(key, r, s, sha384(evidence.signed).digest(), SHA384())
+
+
+def path_of(evidence: Evidence, pool: tuple[x509.Certificate, ...], anchors: Anchors, at: datetime) -> chain.Chain:
+    """The chain from the first signer that has one. Raises like :func:`signers` and :func:`path`."""
+    failures: list[NotGenuine | MissingCollateral] = []
+    for leaf in signers(evidence, pool):
+        try:
+            return path(leaf, pool, anchors, at)
+        except (NotGenuine, MissingCollateral) as error:
+            failures.append(error)
+    raise min(failures, key=lambda error: isinstance(error, NotGenuine))  # what can be fetched comes first
 
 
 def path(leaf: x509.Certificate, pool: Iterable[x509.Certificate], anchors: Anchors, at: datetime) -> chain.Chain:

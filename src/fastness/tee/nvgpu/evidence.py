@@ -18,7 +18,8 @@ class Evidence:
     """One report of a GPU or an NVSwitch.
 
     ``raw`` is request ‖ response without ``padding`` (a number of zero bytes); ``nonce`` is that of whoever asked, 32
-    bytes; ``measurements`` are by index, counted from 0 as manifests do; ``opaque`` by type, in the order sent.
+    bytes; ``measurements`` are by index, counted from 0 as manifests do; ``opaque`` by type, in the order sent;
+    ``svns`` are those of ``opaque`` that say of themselves that they are security version numbers.
 
     Two fields are empty until ``verify`` fills them: ``path``, the device's certificates from the leaf on (a report
     carries none), and ``compared``, the ids of the manifests whose every measurement was found in it.
@@ -29,6 +30,7 @@ class Evidence:
     nonce: bytes
     measurements: Mapping[int, bytes]
     opaque: Mapping[int, bytes]
+    svns: Mapping[int, int]
     spans: Mapping[str, Span]
     path: tuple[Certificate, ...] = ()
     compared: tuple[str, ...] | None = None
@@ -92,7 +94,7 @@ def parse(data: bytes) -> Evidence:
     measurements = _response(cursor, spans)
     spans["device_nonce"] = Span("device_nonce", cursor.offset, at.NONCE_SIZE)
     cursor.take(at.NONCE_SIZE, "device_nonce")
-    opaque = _opaque(cursor, spans)
+    opaque, svns = _opaque(cursor, spans)
     spans["signature"] = Span("signature", cursor.offset, at.SIGNATURE_SIZE)
     cursor.take(at.SIGNATURE_SIZE, "signature")
     raw = cursor.data[: cursor.position]
@@ -100,7 +102,7 @@ def parse(data: bytes) -> Evidence:
     if padding > at.MAX_PADDING:
         raise MalformedEvidence("padding", cursor.offset, f"at most {at.MAX_PADDING} bytes", padding)
     cursor.zeros(padding, "padding")
-    return Evidence(raw, padding, nonce, measurements, opaque, spans)
+    return Evidence(raw, padding, nonce, measurements, opaque, svns, spans)
 
 
 def unparse(evidence: Evidence) -> bytes:
@@ -171,7 +173,7 @@ def _block(cursor: Cursor, found: dict[int, bytes], spans: dict[str, Span]) -> N
     found[index] = cursor.take(inner, "DMTFSpecMeasurementValue")
 
 
-def _opaque(cursor: Cursor, spans: dict[str, Span]) -> dict[int, bytes]:
+def _opaque(cursor: Cursor, spans: dict[str, Span]) -> tuple[dict[int, bytes], dict[int, int]]:
     where = cursor.offset
     size = cursor.little(2, "OpaqueLength")
     if size > at.MAX_OPAQUE:
@@ -180,20 +182,22 @@ def _opaque(cursor: Cursor, spans: dict[str, Span]) -> dict[int, bytes]:
     items = Cursor(cursor.take(size, "OpaqueData"), start)
     headed = _header(items)
     found: dict[int, bytes] = {}
+    svns: dict[int, int] = {}
     while items.remaining:
         where = items.offset
         kind = items.little(2, "OpaqueData.type")
         if kind in found:
             raise MalformedEvidence("OpaqueData.type", where, "each type once", f"{kind} twice")
-        if headed:
-            items.take(2, "OpaqueData.valueType")
+        meaning = items.little(2, "OpaqueData.valueType") if headed else 0
         size = items.little(2, "OpaqueData.size")
         name = at.NAMES.get(kind, f"opaque_{kind}")
         spans[name] = Span(name, items.offset, size)
         found[kind] = items.take(size, name)
         _sane(kind, found[kind], spans[name])
+        if meaning == at.MIN_SVN and size == 2:
+            svns[kind] = int.from_bytes(found[kind], "little")
     _vbios(found, spans)
-    return found
+    return found, svns
 
 
 def _header(items: Cursor) -> bool:
@@ -203,8 +207,8 @@ def _header(items: Cursor) -> bool:
     items.take(len(at.OPAQUE_MAGIC), "OpaqueData.magic")
     items.zeros(2, "OpaqueData.profile")
     _constant(items, at.OPAQUE_MAJOR, "OpaqueData.major")
-    items.take(1, "OpaqueData.minor")
-    items.zeros(2, "OpaqueData.reserved")
+    items.take(2, "OpaqueData.minor")
+    items.zeros(1, "OpaqueData.padding")
     return True
 
 

@@ -26,8 +26,8 @@ reply
 8       …    blocks: index (from 1), specification 1 (DMTF), size, type, size of value, value
 …       32   nonce of the device
 …       2    size of the opaque data
-…       …    opaque data: type (2), size (2), value. Since driver 620 a header of 12 bytes comes before, and a kind of
-            value (2) between type and size
+…       …    opaque data: type (2), size (2), value. Since driver 620 a header of 12 bytes comes before, and the type of
+            the value (2) between type and size
 …       96   signature: r ‖ s, 48 bytes each, big endian
 ======= ==== ================================================================================
 """
@@ -64,18 +64,21 @@ MAX_VALUE = 64
 MAX_OPAQUE = 1024
 """DSP0274 section 10.11.2: OpaqueLength shall not exceed 1024 bytes."""
 
-OPAQUE_MAGIC, OPAQUE_HEADER_SIZE, OPAQUE_MAJOR = b"NVDAOD", 12, 2
-"""Header of opaque data since driver 620: magic (6), profile 0 (2), major (1), minor (1), reserved (2).
+OPAQUE_MAGIC, OPAQUE_MAJOR = b"NVDAOD", 2
+"""Header of opaque data since driver 620: magic (6), profile 0 (2), major (1), minor (1), patch (1), padding 0 (1).
 
-Source: NVIDIA attestation-sdk, ``spdm/spdm_opaque_data_parser``.
+Source: NVIDIA, "NVIDIA Opaque Data Format" (docs.nvidia.com/attestation/specs/latest/opaque-data-format.html).
 """
+
+MIN_SVN = 0x87
+"""Type of a value, 16 bits: a security version number (NVIDIA attestation-sdk, ``gpu/verify.cpp``)."""
 
 MAX_PADDING = 8192
 """Most zeros accepted after a report: drivers hand over their whole fixed buffer, of which the report is the start."""
 
 DRIVER, GPU_INFO, SKU, VBIOS, NVDEC0 = 3, 4, 5, 6, 11
 COUNTS, CPR_INFO, BOARD, CHIP_SKU, CHIP_SKU_MOD, PROJECT, PROJECT_SKU, PROJECT_SKU_MOD = 12, 13, 14, 15, 16, 17, 18, 19
-FWID, PROTECTED_PCIE, SWITCH_PDI, FEATURE = 20, 21, 22, 36
+FWID, PROTECTED_PCIE, SWITCH_PDI, FEATURE, FSP_SVN = 20, 21, 22, 36, 37
 
 NAMES = {
     1: "cert_issuer_name",
@@ -108,6 +111,7 @@ NAMES = {
     34: "opaque_data_version",
     35: "chip_info",
     FEATURE: "feature_flag",
+    FSP_SVN: "fsp_ucode_min_svn",
 }
 """Type of opaque data to its name."""
 

@@ -2,7 +2,9 @@
 
 A SWID tag (ISO/IEC 19770-2:2015; TCG RIM Information Model 1.01) with an enveloped XML signature. ``Meta`` states which
 version it is for, ``Payload`` one ``Resource`` per measurement: its index from 0, whether it is of this manifest
-(``active``) and its allowed digests ``Hash0``, ``Hash1`` …
+(``active``) and its allowed digests ``Hash0``, ``Hash1`` … Records from index 65536 on speak of the report's opaque
+data, whose type is the rest of the index, and state the least security version (NVIDIA, "Opaque Data RIM Attributes",
+which is :data:`OPAQUE`; the comparison is that of attestation-sdk, ``gpu/verify.cpp``).
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from fastness.wire import x509
 
 SWID = "http://standards.iso.org/iso/19770/-2/2015/schema.xsd"
 HASH = "http://www.w3.org/2001/04/xmlenc#sha384"
-MARK = b"SoftwareIdentity"
+MARK, MAKER = b"SoftwareIdentity", b"NVIDIA"
+"""Words of every manifest of NVIDIA's (its element, its ``Entity``)."""
 MAX_ALTERNATIVES = 64
-FLOOR = "minSvn"
-"""Attribute of records about opaque data (NVIDIA attestation-sdk, ``rim.cpp``: ``get_opaque_records``)."""
+OPAQUE = "https://docs.nvidia.com/attestation/specs/latest/opaque-data.html"
+FLOOR, FIRST_FLOOR = "minSvn", 1 << 16
+"""Attribute of records about opaque data, and the index of the record about its type 0."""
 
 _ES384 = x509.Algorithm("1.2.840.10045.4.3.3", b"")
 
@@ -35,7 +39,8 @@ class Rim:
     """One manifest as read, unverified until :func:`authenticate` says so.
 
     ``version`` is upper case; ``allowed`` are the digests of each active index, ``listed`` all its indices; ``floors``
-    how many active records ask for a least security version instead, which is not compared.
+    the least security version that active records ask of each type of opaque data; ``strange`` how many of those cannot
+    be read.
     """
 
     identity: str
@@ -44,7 +49,8 @@ class Rim:
     allowed: Mapping[int, tuple[bytes, ...]]
     listed: frozenset[int]
     signed: xmlsig.Signed
-    floors: int = 0
+    floors: Mapping[int, int]
+    strange: int = 0
 
 
 @lru_cache(maxsize=32)
@@ -64,10 +70,11 @@ def read(data: bytes) -> Rim:
         raise MalformedEvidence("colloquialVersion", 0, "a version", repr(version)[:60])
     allowed: dict[int, tuple[bytes, ...]] = {}
     listed: set[int] = set()
-    floors = 0
+    floors: dict[int, int] = {}
+    strange = 0
     for item in payload.of(SWID, "Resource"):
         if any(local == FLOOR for _, local in item.attributes):
-            floors += item.attributes.get(("", "active")) not in ("False", "false")
+            strange += not _floor(item, floors)
             continue
         index = _number(item, "index", layout.MAX_BLOCKS - 1)
         if index in listed:
@@ -83,7 +90,21 @@ def read(data: bytes) -> Rim:
         raise MalformedEvidence("Payload", 0, "an active measurement", "none")
     identity = root.attributes.get(("", "tagId"), "")[:256]
     product = meta.attributes.get(("", "product"), "")[:64]
-    return Rim(identity, version.upper(), product, allowed, frozenset(listed), signed, floors)
+    return Rim(identity, version.upper(), product, allowed, frozenset(listed), signed, floors, strange)
+
+
+def _floor(item: xml.Element, floors: dict[int, int]) -> bool:
+    """Notes what a record asks for; False when that cannot be told, and it may ask."""
+    if item.attributes.get(("", "active")) in ("False", "false"):
+        return True
+    index, least = item.attributes.get(("", "index"), ""), item.attributes.get((OPAQUE, FLOOR), "")
+    if not all(text.isascii() and text.isdigit() and len(text) <= 6 for text in (index, least)):
+        return False
+    kind = int(index) - FIRST_FLOOR
+    if not 0 <= kind < 1 << 16 or kind in floors:
+        return False
+    floors[kind] = int(least)
+    return True
 
 
 def _one(root: xml.Element, name: str) -> xml.Element:
@@ -142,8 +163,8 @@ def authenticate(rim: Rim, anchors: Anchors, at: datetime) -> chain.Chain | str:
     usage = leaf.key_usage
     if usage is None or not usage & x509.DIGITAL_SIGNATURE:
         raise NotGenuine("nvgpu.rim-chain", f"certificate {leaf.subject_cn!r} is not one that signs", hint=again)
-    if rim.floors:
-        return f"it asks for least security versions ({FLOOR}), which this verifier does not compare"
+    if rim.strange:
+        return f"it asks for least security versions ({FLOOR}) in a form this verifier does not know"
     return path
 
 

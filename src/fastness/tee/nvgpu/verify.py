@@ -47,10 +47,8 @@ def verify(
             or ``rim-chain``.
         MissingCollateral: the device's chain, or part of it, is not there.
     """
-    # (1) the signature over the received bytes
-    leaf = endorse.signer(evidence, collateral.certificates)
-    # (2) the path
-    path = endorse.path(leaf, collateral.certificates, anchors, at)
+    # (1) the signature over the received bytes and (2) the path
+    path = endorse.path_of(evidence, collateral.certificates, anchors, at)
     # (3) the firmware
     _firmware(evidence, path.leaf)
     # (4) manifests and (5) measurements
@@ -58,7 +56,7 @@ def verify(
     result = compare(evidence, chip, collateral.of("rim"), anchors, at)
     # (6) revocation
     chains = (path, *result.chains)
-    revocation = look_up([(item.certificates, item.anchor) for item in chains], collateral, at)
+    revocation = look_up(chains, collateral + Collateral(result.certificates), at)
     # (7) the CPU beside it
     rests, bound = binding(evidence, within)
     findings = (*result.findings, revocation, *bound, *_notes(evidence))

@@ -108,44 +108,81 @@ def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
     """Of several parts of a kind, those that belong together: AMD's roots of every line may lie beside a platform's
     chain, a PEK's request beside the PEK, a tenant's Diffie-Hellman key beside the platform's.
 
+    Altered copies beside a whole chain are passed over; otherwise they are what is verified, and refused.
+
     Raises:
-        MalformedEvidence: a damaged certificate among them.
+        MalformedEvidence: a damaged certificate beside a chain that is not whole.
         UsageError: the certificates of more than one platform.
     """
     alike: dict[str, list[bytes]] = {}
     for kind, data in parts:
         alike.setdefault(kind, []).append(data)
     found = {kind: known[-1] for kind, known in alike.items()}
-    if not {"cek", "pek"} <= found.keys() or all(len(known) == 1 for known in alike.values()):
+    several = at.UNKNOWN in found or any(len(known) > 1 for known in alike.values())
+    if not {"cek", "pek"} <= found.keys() or not several:
         return found
-    sev = {kind: _read(alike.get(kind, ()), kind, sev_certificate) for kind in at.SIGNING}
-    amd = {kind: _read(alike.get(kind, ()), kind, amd_certificate) for kind in ("ark", "ask")}
+    damaged: list[MalformedEvidence] = []
+    sev = {kind: _read(alike.get(kind, ()), kind, sev_certificate, damaged) for kind in at.SIGNING}
+    amd = {kind: _read(alike.get(kind, ()), kind, amd_certificate, damaged) for kind in ("ark", "ask")}
     pairs = [(cek, pek) for cek in sev["cek"] for pek in sev["pek"] if _holds(sev_signed, pek, cek)]
+    rooted = [pair for pair in pairs if any(_holds(sev_signed, pair[0], ask) for ask in amd["ask"])]
+    pairs = rooted or pairs
     if len({cek.raw for cek, _ in pairs}) > 1:
         raise UsageError("the certificates of more than one SEV platform", hint="verify one platform at a time")
+    owned = [pair for pair in pairs if any(_holds(sev_signed, pair[1], oca) for oca in sev["oca"])]
+    fitting = list((owned or pairs)[0]) if pairs else []
+    for pek in fitting[1:]:
+        fitting += sorted((oca for oca in sev["oca"] if _holds(sev_signed, pek, oca)), key=_unsigned)[:1]
+        fitting += [pdh for pdh in sev["pdh"] if _holds(sev_signed, pdh, pek)][:1]
     signed = [pek for _, pek in pairs]
     astray = [pek for pek in sev["pek"] if pek not in signed and any(slot.usage != at.NO_USAGE for slot in pek.slots)]
-    if astray:  # its signature is by no CEK here, which is told when it is verified
+    whole = len(fitting) == len(at.SIGNING)
+    if damaged and not whole:
+        raise damaged[0]
+    if astray and not whole:  # its signature is by no CEK here, which is told when it is verified
         found["pek"] = astray[0].raw
-    if astray or not pairs:
+    if not pairs or (astray and not whole):
         return found
-    cek, pek = pairs[0]
-    fitting = [cek, pek]
-    fitting += [item for item in sev["oca"] if _holds(sev_signed, pek, item)][:1]
-    fitting += [item for item in sev["pdh"] if _holds(sev_signed, item, pek)][:1]
-    asks = [item for item in amd["ask"] if _holds(sev_signed, cek, item)][:1]
-    arks = [item for ask in asks for item in amd["ark"]
-            if ask.certifying_id == item.key_id and _holds(amd_signed, ask, item)][:1]  # fmt: skip
+    if whole:
+        found.pop(at.UNKNOWN, None)
+    asks, arks = _above(fitting[0], amd["ask"], amd["ark"])
     names = {at.ARK_USAGE: "ark", at.ASK_USAGE: "ask"}
     own = {item.kind: item.raw for item in fitting}
     return {**found, **own, **{names[item.usage]: item.raw for item in (*asks, *arks)}}
 
 
+def _above(
+    cek: SevCertificate, asks: list[AmdCertificate], arks: list[AmdCertificate]
+) -> tuple[list[AmdCertificate], list[AmdCertificate]]:
+    """The ASK that signed ``cek`` and the ARK above it, one that signed itself if there is; each in a list of one."""
+    named = [ask for ask in asks if _holds(sev_signed, cek, ask)]
+    pairs = [(ask, ark) for ask in named for ark in arks
+             if ask.certifying_id == ark.key_id and _holds(amd_signed, ask, ark)]  # fmt: skip
+    pairs.sort(key=lambda pair: not _holds(amd_signed, pair[1], pair[1]))
+    return ([pairs[0][0]], [pairs[0][1]]) if pairs else (named[:1], [])
+
+
 Certificate = TypeVar("Certificate")
 
 
-def _read(known: Sequence[bytes], kind: str, parse: Callable[[bytes, str], Certificate]) -> list[Certificate]:
-    return [parse(data, kind) for data in known[:MAX_ALIKE]]
+def _read(
+    known: Sequence[bytes],
+    kind: str,
+    parse: Callable[[bytes, str], Certificate],
+    damaged: list[MalformedEvidence],
+) -> list[Certificate]:
+    """Those of ``known`` that can be read; what is wrong with the others goes to ``damaged``."""
+    found = []
+    for data in known[:MAX_ALIKE]:
+        try:
+            found.append(parse(data, kind))
+        except MalformedEvidence as error:
+            damaged.append(error)
+    return found
+
+
+def _unsigned(certificate: SevCertificate) -> bool:
+    return not _holds(sev_signed, certificate, certificate)
 
 
 def _holds(signed: Callable[..., bool], certificate: object, by: object) -> bool:

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
-from fastness.errors import MalformedEvidence, NotGenuine
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import chain, keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.memory import Memory, window
@@ -41,6 +41,9 @@ from fastness.wire import x509
 MAX_PATHS = 256
 MAX_ALIKE = 256
 """Most leaves that fit a report alike whose signatures are tried."""
+
+MAX_PATHS_TRIED = 8
+"""Most of those that signed it whose chains are."""
 
 MAX_REMEMBERED = 1 << 18
 """Most bytes of certificates and lists remembered with one path; AMD's are 8 KiB."""
@@ -94,7 +97,7 @@ def verify(
         MissingCollateral: the leaf, or a certificate between it and the ARK.
     """
     # (1) to (4)
-    path = _known(_leaf(evidence, collateral, at), collateral, anchors, at)
+    path = _path_of(_leaves(evidence, collateral, at), collateral, anchors, at)
     # (5)
     generation = _line(evidence, path)
     # (6)
@@ -111,8 +114,8 @@ def verify(
     return vouch(proven, anchors=(path.chain.anchor,), findings=findings, at=at)
 
 
-def _leaf(evidence: Evidence, collateral: Collateral, when: datetime) -> x509.Certificate:
-    """The leaf for this report; of several, the one made for this chip and firmware."""
+def _leaves(evidence: Evidence, collateral: Collateral, when: datetime) -> list[x509.Certificate]:
+    """The leaf for this report; of several, those made for this chip and firmware."""
     if evidence.signing_key not in (at.VCEK, at.VLEK):
         raise NotGenuine(
             "snp.signing-key",
@@ -131,11 +134,22 @@ def _leaf(evidence: Evidence, collateral: Collateral, when: datetime) -> x509.Ce
             where="key_info at byte 0x48",
             hint="supply the certificate of the key that signed",
         )
-    return wanted[0] if len(wanted) == 1 else _choose(evidence, wanted, when)
+    return wanted if len(wanted) == 1 else _choose(evidence, wanted, when)
 
 
-def _choose(evidence: Evidence, leaves: list[x509.Certificate], when: datetime) -> x509.Certificate:
-    """Of several leaves the one that fits; all that is not checked here is checked later.
+def _path_of(leaves: list[x509.Certificate], collateral: Collateral, anchors: Anchors, when: datetime) -> Path:
+    """The path of the first leaf that has one: beside a leaf may lie an altered copy of it."""
+    failures: list[NotGenuine | MissingCollateral] = []
+    for leaf in leaves:
+        try:
+            return _known(leaf, collateral, anchors, when)
+        except (NotGenuine, MissingCollateral) as error:
+            failures.append(error)
+    raise min(failures, key=lambda error: isinstance(error, NotGenuine))  # what can be fetched comes first
+
+
+def _choose(evidence: Evidence, leaves: list[x509.Certificate], when: datetime) -> list[x509.Certificate]:
+    """Of several leaves those that fit, valid ones first; all that is not checked here is checked later.
 
     A cloud has several VLEKs, and of a hidden chip no leaf says that it is of it: then the signature tells.
     """
@@ -143,7 +157,7 @@ def _choose(evidence: Evidence, leaves: list[x509.Certificate], when: datetime) 
     best = [item for item, fit in zip(leaves, fits, strict=True) if fit == max(fits)]
     if len(best) > 1:
         best = [item for item in best[:MAX_ALIKE] if _signs(evidence, item)] or best
-    return max(best, key=lambda item: chain.valid_at(item, when))
+    return sorted(best, key=lambda item: not chain.valid_at(item, when))[:MAX_PATHS_TRIED]
 
 
 def _signs(evidence: Evidence, certificate: x509.Certificate) -> bool:

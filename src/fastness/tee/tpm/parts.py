@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -153,6 +154,27 @@ def _digest_list(cursor: Cursor) -> list[bytes]:
         if slot < count:
             found.append(body[:size])
     return found
+
+
+def covered(values: bytes, quoted: bytes) -> bytes | None:
+    """The registers in ``values`` that the quote in ``quoted`` selects, as the blob has them; None where one is
+    missing, or they are not those that were quoted. Programs write all registers of every bank beside a quote of a
+    few: the others are nobody's word, and go no further.
+
+    Raises:
+        MalformedEvidence: one of the two cannot be read.
+    """
+    known, quote = pcrs(values), structures.quote(attest(quoted))
+    hashing = {32: "sha256", 48: "sha384", 64: "sha512"}.get(len(quote.digest))
+    wanted = [(bank, index) for bank, indices in quote.selection for index in indices]
+    if hashing is None or any(index not in known.get(bank, {}) for bank, index in wanted):
+        return None
+    if hashlib.new(hashing, b"".join(known[bank][index] for bank, index in wanted)).digest() != quote.digest:
+        return None
+    found: Pcrs = {}
+    for bank, index in wanted:
+        found.setdefault(bank, {})[index] = known[bank][index]
+    return cbor.encode(found)
 
 
 def assemble(parts: Mapping[str, bytes], certificates: tuple[bytes, ...] = ()) -> bytes:
