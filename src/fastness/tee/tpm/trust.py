@@ -162,12 +162,15 @@ def _chained(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, a
 def _revocation(built: chain.Chain, collateral: Collateral, at_time: datetime) -> tuple[Finding, ...]:
     pairs = list(zip(built.certificates, built.certificates[1:], strict=False))
     last = built.certificates[-1]
-    if built.anchor.certificate is not None and last.issuer != last.subject and last.key != built.anchor.key:
-        pairs.append((last, built.anchor.certificate))
+    gaps: list[str] = []
+    if keys.fingerprint(last.key) != built.anchor.spki:  # its issuer was named by its bare key
+        root = built.anchor_certificate(collateral.certificates)
+        if root is None:
+            gaps = [f"no certificate of {last.issuer_cn!r}, so no CRL of it could be checked"]
+        else:
+            pairs.append((last, root))
     looked = [crl.look_up(child, issuer, collateral.crls, "tpm", at=at_time) for child, issuer in pairs]
-    gaps = [item.why for item in looked if not item.checked]
-    if not pairs and last.issuer != last.subject:
-        gaps = [f"no certificate of {last.issuer_cn!r}, so no CRL of it could be checked"]
+    gaps += [item.why for item in looked if not item.checked]
     if gaps:
         hint = "supply the CRLs that the certificates name, or waive tpm.revocation"
         return (Finding("tpm.revocation", Outcome.UNKNOWN, "a current CRL of each issuer", gaps[0], hint=hint),)
