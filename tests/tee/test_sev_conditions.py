@@ -101,3 +101,36 @@ def test_firmware_of_the_very_version_that_the_policy_asks_for_will_do(api: tupl
     policy = 0x3 | 1 << 16 | 55 << 24
     held = launch.Record(bytes(32), policy, bytes(16), bytes(16), (bytes(32),))
     assert launch.kept(held, launch.measurement(launch.encode(api, 24, policy, bytes(48)))) is enough
+
+
+PARTS = {name: getattr(sev.parse(forge.make({}).evidence), name).raw for name in layout.PARTS[:6]}
+UNSIGNED = PARTS["pek"][: layout.SEV_SIGNED] + 2 * (layout.NO_USAGE.to_bytes(4, "little") + bytes(516))
+"""A request for a PEK's certificate."""
+
+
+def chosen(kind: str, *others: bytes, own: tuple[str, ...] = ("cek",)) -> bytes:
+    """Which certificate of ``kind`` is taken of ``others``, beside the platform's ``own``."""
+    return endorse.choose([*((name, PARTS[name]) for name in own), *((kind, data) for data in others)])[kind]
+
+
+def test_of_peks_the_signed_one_counts_with_nothing_but_a_cek_beside_it() -> None:
+    assert chosen("pek", PARTS["pek"], UNSIGNED) == PARTS["pek"]
+    assert chosen("pek", UNSIGNED, UNSIGNED) == UNSIGNED
+
+
+def test_of_certificates_of_one_kind_eight_are_looked_at() -> None:
+    assert chosen("pek", *[UNSIGNED] * 7, PARTS["pek"], UNSIGNED) == PARTS["pek"]
+    assert chosen("pek", *[UNSIGNED] * 8, PARTS["pek"], UNSIGNED) == UNSIGNED
+
+
+def test_a_pek_that_a_stranger_signed_is_not_left_aside() -> None:
+    """It is refused when it is verified, for a platform is not said to be what another certificate says."""
+    stranger = forge._sev("pek", ((0x1004, forge.ec_key("stranger")),))
+    for order in ((stranger, PARTS["pek"]), (PARTS["pek"], stranger)):
+        assert chosen("pek", *order) == stranger
+
+
+def test_of_arks_the_one_that_the_ask_names_counts() -> None:
+    renamed = PARTS["ark"][:4] + bytes(16) + PARTS["ark"][20:]
+    for order in ((renamed, PARTS["ark"]), (PARTS["ark"], renamed)):
+        assert chosen("ark", *order, own=("cek", "pek", "ask")) == PARTS["ark"]
