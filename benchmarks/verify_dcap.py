@@ -37,8 +37,6 @@ from fastness.tee.dcap import verify as dcap_verify  # noqa: E402
 from fastness.wire import der, x509  # noqa: E402
 from fastness.wire import pem as armour  # noqa: E402
 
-COLD = 10
-"""Cold verifications in one round."""
 FORGES = {"sgx": sgx, "tdx": tdx}
 
 PEER = r"""
@@ -123,14 +121,16 @@ def forget() -> None:
         x509._certificate,
         keys.load,
         x509.common_name,
+        x509._key_usage,
+        x509._basic_constraints,
         documents._instant,
         der._time,
     ):
         cached.cache_clear()  # type: ignore[union-attr]
 
 
-def real(name: str) -> tuple[Callable[[], None], str] | None:
-    """Cold verification of one real quote from raw bytes, and the same for the peer as input lines."""
+def real(name: str, count: int) -> tuple[Callable[[], None], str] | None:
+    """``count`` cold verifications of one real quote from raw bytes, and the same for the peer as input lines."""
     from vectors import ROOT, case
 
     folder = {"sgx": "sgx/v3-config-swhardening", "tdx": "tdx/v4-uptodate"}[name]
@@ -142,7 +142,7 @@ def real(name: str) -> tuple[Callable[[], None], str] | None:
     at = found.at
 
     def cold() -> None:
-        for _ in range(COLD):
+        for _ in range(count):
             forget()
             once()
 
@@ -182,7 +182,7 @@ def main() -> None:
 def bench(name: str, rounds: int, count: int, python: str) -> None:
     forged, quotes = many(name, count)
     work = {"P-256 floor": floor(count), "steady": steady(name, forged, quotes)}
-    from_files = real(name)
+    from_files = real(name, count)
     if from_files:
         work["cold"] = from_files[0]
     peer = start(python, from_files[1]) if from_files else None
@@ -191,7 +191,7 @@ def bench(name: str, rounds: int, count: int, python: str) -> None:
         for key, run in work.items():
             if key == "steady":
                 load(name).verify(load(name).parse(quotes[0]), forged.collateral, forged.anchors, at=forged.at)
-            rows.setdefault(key, []).append(timed(run, COLD if key == "cold" else count))
+            rows.setdefault(key, []).append(timed(run, count))
         if peer is not None and peer.stdin and peer.stdout:
             peer.stdin.write(f"{count}\n")
             peer.stdin.flush()

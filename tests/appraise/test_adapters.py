@@ -19,7 +19,7 @@ from fastness.appraise.adapters import cel, engine, rego
 from fastness.appraise.adapters.engine import Engine
 from fastness.appraise.adapters.foreign import Foreign
 from fastness.appraise.adapters.shape import shape
-from fastness.appraise.conditions import Told
+from fastness.appraise.answers import Told
 from fastness.appraise.explain import text as explained
 from fastness.appraise.lint import lint
 from fastness.appraise.policy import Policy

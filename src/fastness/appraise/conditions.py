@@ -36,29 +36,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastness.appraise import vocabulary
-
-if TYPE_CHECKING:
-    from fastness.appraise.sets import NamedSet
-
-Answer = Callable[[Any, datetime, Mapping[str, Any]], bool]
-"""(value, time, all claims) → whether it holds; ``TypeError`` or ``ValueError`` where that cannot be told."""
-Tell = Callable[[Any, datetime, Mapping[str, Any]], str]
-
+from fastness.appraise.answers import Answer, Tell, Told, Wrong
+from fastness.appraise.sets import NamedSet
 
 FOREIGN = ("cel", "rego")
 """What a condition in another language stands under (:mod:`fastness.appraise.adapters`)."""
-
-
-class Told(Enum):
-    """What a condition says of claims."""
-
-    YES = "yes"
-    NO = "no"
-    UNKNOWN = "cannot tell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +137,6 @@ _SAID: dict[str, Callable[[Any], str]] = {
     "at_least": lambda floors: f"at least [{', '.join(map(str, floors))}]",
     "by_generation": lambda cases: ", ".join(f"{name} {words(case)}" for name, case in cases.items()),
 }
-
-
-class Wrong(ValueError):
-    """A matcher that cannot be understood; the policy reader adds file and line."""
 
 
 def compile_matcher(written: Any, sets: Mapping[str, NamedSet], path: str) -> Answer:

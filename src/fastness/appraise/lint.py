@@ -16,7 +16,8 @@ from typing import Any
 
 from fastness import tee as tees
 from fastness.appraise import canonical, kinds, knowledge
-from fastness.appraise.conditions import FOREIGN, Condition, Told
+from fastness.appraise.answers import Told
+from fastness.appraise.conditions import FOREIGN, Condition
 from fastness.appraise.policy import Policy
 from fastness.appraise.rules import Rule
 from fastness.claims.finding import table

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastness import tee as tees
 from fastness.appraise import canonical, toml_text
+from fastness.appraise.answers import Wrong
 from fastness.appraise.canonical import Included
-from fastness.appraise.conditions import FOREIGN, OPERATORS, Condition, Wrong, compile_matcher, grace, words
+from fastness.appraise.conditions import FOREIGN, OPERATORS, Condition, compile_matcher, grace, words
 from fastness.appraise.rules import Rule, Waiver
 from fastness.appraise.sets import NamedSet
 from fastness.errors import UsageError

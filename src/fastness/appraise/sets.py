@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fastness.appraise import vocabulary
-from fastness.appraise.conditions import Answer, Tell, Wrong
+from fastness.appraise.answers import Answer, Tell, Wrong
 
 if TYPE_CHECKING:
     from fastness.appraise.reference import Row

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fastness.appraise.conditions import Condition, Told
+from fastness.appraise.answers import Told
+from fastness.appraise.conditions import Condition
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.model import Claims
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from fastness.attestation import answer, question
-from fastness.cli.verify import MAX_LINE, hexadecimal, when
+from fastness.cli.values import hexadecimal, when
 from fastness.cli.words import as_json
 from fastness.collateral import anchors_file
 from fastness.collateral.gather import Source, gather
@@ -27,6 +27,8 @@ from fastness.errors import Bug, FastnessError, UsageError
 from fastness.result import ERROR, document, error_json, exit_code
 
 _FORM = '{"paths": ["quote.bin"], "evidence": ["BASE64"], "at": "2026-11-23T12:00:00Z", "nonce": "HEX"}'
+MAX_LINE = 16 << 20
+"""Longest line of input, in bytes."""
 KEYS = frozenset(("id", "paths", "evidence", "at", "nonce", "report_data"))
 
 

@@ -97,7 +97,7 @@ def _obtain(
     from datetime import UTC, datetime
     from urllib.parse import urlsplit
 
-    from fastness.cli.verify import when
+    from fastness.cli.values import when
     from fastness.collateral import fetch
     from fastness.collateral.store import Store, folder
     from fastness.tee import Collateral
@@ -138,7 +138,7 @@ def _bundle(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from fastness.attestation import answer, question
-    from fastness.cli.verify import when
+    from fastness.cli.values import when
     from fastness.collateral import bundle
     from fastness.result import exit_code
 

@@ -52,7 +52,7 @@ def _read(options: argparse.Namespace) -> int:
 
     from fastness.appraise import reference
     from fastness.claims import ear
-    from fastness.cli.verify import hexadecimal, when
+    from fastness.cli.values import hexadecimal, when
     from fastness.pki import jose
 
     if options.max_age is not None and options.max_age < 0:

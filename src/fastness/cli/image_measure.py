@@ -137,7 +137,7 @@ def _machines(options: argparse.Namespace) -> tuple[Machine, ...]:
 
 
 def _time(text: str | None) -> datetime | None:
-    from fastness.cli.verify import when
+    from fastness.cli.values import when
 
     try:
         return when(text)

@@ -209,6 +209,6 @@ def _stream(policy: Policy, changes: Iterator[Change], tally: Tally, command: st
 def _when(text: str | None) -> datetime:
     from datetime import UTC, datetime
 
-    from fastness.cli.verify import when
+    from fastness.cli.values import when
 
     return when(text) or datetime.now(UTC)

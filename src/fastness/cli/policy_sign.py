@@ -106,7 +106,7 @@ def _ring(path: str) -> Keyring:
 def _when(text: str | None) -> datetime:
     from datetime import UTC, datetime
 
-    from fastness.cli.verify import when
+    from fastness.cli.values import when
 
     return when(text) or datetime.now(UTC)
 

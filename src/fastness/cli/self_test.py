@@ -103,7 +103,7 @@ class Record:
 
 def run(options: argparse.Namespace) -> int:
     """Tests, writes the report; 0 if nothing that was tried failed, 7 otherwise."""
-    from fastness.cli.verify import hexadecimal
+    from fastness.cli.values import hexadecimal
     from fastness.host.launch.guard import Guard
     from fastness.host.launch.qemu import Settings
     from fastness.host.survey import survey

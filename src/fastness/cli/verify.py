@@ -15,14 +15,10 @@ from fastness.language import ENGLISH, Language
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
-    from datetime import datetime
 
     from fastness.appraise.policy import Policy
     from fastness.pki import jose
     from fastness.result import Result
-
-MAX_LINE = 16 << 20
-"""Longest line of batch input, in bytes."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.batch:
         return _batch(options)
     from fastness.attestation import answer, question
+    from fastness.cli.values import hexadecimal, when
     from fastness.collateral.gather import gather
     from fastness.result import document, exit_code
 
@@ -150,32 +147,6 @@ def _paths(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     if not paths:
         raise UsageError("no files were named", hint="fastness verify PATH…, or - for standard input")
     return paths, anchors
-
-
-def when(text: str | None) -> datetime | None:
-    """A time in ISO 8601; without a zone it is Zulu."""
-    if text is None:
-        return None
-    from datetime import UTC, datetime
-
-    try:
-        value = datetime.fromisoformat(text)
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise UsageError(f"not a time: {text[:40]!r}", where="--at", hint="2026-11-23T12:00:00Z") from None
-
-
-def hexadecimal(option: str, text: str | None) -> bytes | None:
-    """Bytes written in hexadecimal: 1 to 64 of them."""
-    if text is None:
-        return None
-    try:
-        value = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        value = b""
-    if not 1 <= len(value) <= 64:
-        raise UsageError(f"{option} wants 1 to 64 bytes in hexadecimal", where=option, hint=f"{option} 5f3a…, as drawn")
-    return value
 
 
 def _show(result: Result) -> None:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 Key: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey"
 
 EC_KEY, RSA_KEY, RSA_PSS, ED25519 = "1.2.840.10045.2.1", "1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10", "1.3.101.112"
-_CURVES: dict[str, tuple[type[ec.EllipticCurve], int]] = {
-    "1.2.840.10045.3.1.7": (ec.SECP256R1, 32),
-    "1.3.132.0.34": (ec.SECP384R1, 48),
-    "1.3.132.0.35": (ec.SECP521R1, 66),
+_CURVES: dict[str, type[ec.EllipticCurve]] = {
+    "1.2.840.10045.3.1.7": ec.SECP256R1,
+    "1.3.132.0.34": ec.SECP384R1,
+    "1.3.132.0.35": ec.SECP521R1,
 }
 _Hash: TypeAlias = type[SHA256] | type[SHA384] | type[SHA512]
 
@@ -111,10 +111,7 @@ def load(key: x509.PublicKey) -> Key:
     oid = key.algorithm.oid
     try:
         if oid == EC_KEY:
-            curve = der.oid(der.one(key.algorithm.parameters, der.OID, "ecParameters"), "ecParameters")
-            if curve not in _CURVES:
-                raise MalformedEvidence("ecParameters", 0, "P-256, P-384 or P-521", curve)
-            return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve][0](), key.bits)
+            return ec.EllipticCurvePublicKey.from_encoded_point(_curve(key.algorithm.parameters), key.bits)
         if oid in (RSA_KEY, RSA_PSS):
             parts = der.children(der.one(key.bits, der.SEQUENCE, "RSAPublicKey"), "RSAPublicKey")
             modulus, exponent = (der.integer(part, "RSAPublicKey") for part in parts)
@@ -124,6 +121,15 @@ def load(key: x509.PublicKey) -> Key:
     except (ValueError, OverflowError, UnsupportedAlgorithm) as error:  # OverflowError: a negative number
         raise MalformedEvidence("subjectPublicKey", 0, "a usable public key", error) from None
     raise MalformedEvidence("subjectPublicKeyInfo.algorithm", 0, "an EC, RSA or Ed25519 key", oid)
+
+
+@lru_cache(maxsize=8)
+def _curve(parameters: bytes) -> ec.EllipticCurve:
+    """The named curve of ECParameters (RFC 5480 section 2.1.1)."""
+    name = der.oid(der.one(parameters, der.OID, "ecParameters"), "ecParameters")
+    if name not in _CURVES:
+        raise MalformedEvidence("ecParameters", 0, "P-256, P-384 or P-521", name)
+    return _CURVES[name]()
 
 
 def rsa_key(modulus: int, exponent: int) -> rsa.RSAPublicKey:

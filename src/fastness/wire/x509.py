@@ -94,27 +94,33 @@ class Certificate(NamedTuple):
     def path_length(self) -> int | None:
         """None when not a CA; otherwise pathLenConstraint, or a large number when the CA states none."""
         found = self.extension(BASIC_CONSTRAINTS)
-        if found is None:
-            return None
-        data, base, limit = found.value, found.offset, len(found.value)
-        position = der.fills(data, der.SEQUENCE, "basicConstraints", base)
-        if position == limit:
-            return None
-        start, stop = der.span(data, position, limit, der.BOOLEAN, "basicConstraints.cA", base)
-        if not der.truth(data[start:stop], "basicConstraints.cA", base + position):
-            return None
-        return _path_length(data, stop, base) if stop < limit else 1 << 16
+        return None if found is None else _basic_constraints(found.value, found.offset)
 
     @property
     def key_usage(self) -> int | None:
         """KeyUsage bits, bit 0 (digitalSignature) as the highest of 16 (0x8000); None when absent."""
         found = self.extension(KEY_USAGE)
-        if found is None:
-            return None
-        body = found.value[der.fills(found.value, der.BIT_STRING, "keyUsage", found.offset) :]
-        if not 2 <= len(body) <= 3 or body[0] > 7:
-            raise MalformedEvidence("keyUsage", found.offset, "one or two bytes of bits", body.hex())
-        return int.from_bytes(body[1:].ljust(2, b"\0"), "big")
+        return None if found is None else _key_usage(found.value, found.offset)
+
+
+@lru_cache(maxsize=64)
+def _key_usage(data: bytes, base: int) -> int:
+    """The certificates of one vendor share a few values, and each is asked for several times."""
+    body = data[der.fills(data, der.BIT_STRING, "keyUsage", base) :]
+    if not 2 <= len(body) <= 3 or body[0] > 7:
+        raise MalformedEvidence("keyUsage", base, "one or two bytes of bits", body.hex())
+    return int.from_bytes(body[1:].ljust(2, b"\0"), "big")
+
+
+@lru_cache(maxsize=64)
+def _basic_constraints(data: bytes, base: int) -> int | None:
+    position, limit = der.fills(data, der.SEQUENCE, "basicConstraints", base), len(data)
+    if position == limit:
+        return None
+    start, stop = der.span(data, position, limit, der.BOOLEAN, "basicConstraints.cA", base)
+    if not der.truth(data[start:stop], "basicConstraints.cA", base + position):
+        return None
+    return _path_length(data, stop, base) if stop < limit else 1 << 16
 
 
 def _path_length(data: bytes, position: int, base: int) -> int:

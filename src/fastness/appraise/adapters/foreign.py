@@ -15,7 +15,8 @@ from typing import Any
 from fastness.appraise.adapters import cel, rego
 from fastness.appraise.adapters.engine import Engine
 from fastness.appraise.adapters.shape import shape
-from fastness.appraise.conditions import Condition, Told
+from fastness.appraise.answers import Told
+from fastness.appraise.conditions import Condition
 from fastness.errors import UsageError
 
 LANGUAGES = ("cel", "rego")

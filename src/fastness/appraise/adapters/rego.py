@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fastness.appraise.conditions import Told
+from fastness.appraise.answers import Told
 
 CORE = ("executables", "hardware", "configuration")
 OTHERS = ("file-system", "instance-identity", "runtime-opaque", "storage-opaque", "sourced-data")

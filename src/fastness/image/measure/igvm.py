@@ -21,7 +21,7 @@ from typing import NoReturn
 from fastness.errors import Malformed, MalformedEvidence, UsageError
 from fastness.image.measure import Machine, Parts, Row
 from fastness.image.measure.ovmf import PAGE
-from fastness.image.measure.snp import VMSA_GPA, Digest, PageType
+from fastness.image.measure.snp_pages import VMSA_GPA, Digest, PageType
 from fastness.wire.cursor import Cursor
 
 MAGIC = b"IGVM"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastness.errors import MalformedEvidence
 
@@ -160,22 +161,41 @@ def _blank(text: str, position: int) -> int:
     return position
 
 
-_Shape: TypeAlias = tuple[tuple[str, type], ...]
+class _Shape:
+    """The members that an object must have, each of the very type that is named (true is no int)."""
+
+    __slots__ = ("_get", "_kinds", "_names")
+
+    def __init__(self, *members: tuple[str, type]) -> None:
+        self._names, self._kinds = zip(*members, strict=True)
+        self._get = itemgetter(*self._names)
+
+    def take(self, value: Any) -> tuple[Any, ...]:
+        """The members of ``value``, in the order they are named."""
+        if type(value) is dict:
+            try:
+                found: tuple[Any, ...] = self._get(value)
+            except KeyError:
+                pass
+            else:
+                if (*map(type, found),) == self._kinds:
+                    return found
+        raise self._fault(value)
+
+    def _fault(self, value: Any) -> MalformedEvidence:
+        for key, kind in zip(self._names, self._kinds, strict=True):
+            item = value.get(key) if type(value) is dict else None
+            if type(item) is not kind:
+                return _bad(key, kind.__name__, item)
+        return _bad("document", "an object", value)
 
 
-def _take(value: Any, shape: _Shape) -> list[Any]:
-    """The members of an object that ``shape`` names, each of the very type it names (true is no int)."""
-    found = []
-    for key, kind in shape:
-        item = value.get(key) if type(value) is dict else None
-        if type(item) is not kind:
-            raise _bad(key, kind.__name__, item)
-        found.append(item)
-    return found
-
-
-def _number(value: Any, key: str, limit: int = 65535) -> int:
-    return _within(_take(value, ((key, int),))[0], key, limit)
+def _one(value: Any, key: str, kind: type[T]) -> T:
+    """The member ``key`` of an object, of the very type ``kind``."""
+    item = value.get(key) if type(value) is dict else None
+    if type(item) is not kind:
+        raise _bad(key, kind.__name__, item)
+    return item
 
 
 def _within(found: int, key: str, limit: int = 65535) -> int:
@@ -208,7 +228,7 @@ def _instant(text: str) -> datetime | None:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.isoformat() == text[:-1] + "+00:00" and text[-1] == "Z" else None
+    return found if text[4::3] == "--T::Z" and text[11:13] < "24" else None  # of what else has twenty characters
 
 
 def _list(found: list[Any], key: str, limit: int = 256) -> list[Any]:
@@ -217,12 +237,12 @@ def _list(found: list[Any], key: str, limit: int = 256) -> list[Any]:
     return found
 
 
-_LEVEL: _Shape = ("tcb", dict), ("tcbStatus", str), ("tcbDate", str)
+_LEVEL = _Shape(("tcb", dict), ("tcbStatus", str), ("tcbDate", str))
 
 
 def _level(item: Any, statuses: frozenset[str]) -> tuple[dict[str, Any], str, str, tuple[str, ...]]:
     """The versions a level takes; its date, status and advisories."""
-    tcb, status, date = _take(item, _LEVEL)
+    tcb, status, date = _LEVEL.take(item)
     if status not in statuses:
         raise _bad("tcbStatus", "a status Intel defines", status)
     _time(date, "tcbDate")
@@ -230,41 +250,60 @@ def _level(item: Any, statuses: frozenset[str]) -> tuple[dict[str, Any], str, st
 
 
 def _advisories(found: Any) -> tuple[str, ...]:
-    """INTEL-SA-00837 …: letters, digits and hyphens."""
-    if type(found) is not list or not {*map(type, found)} <= {str} or len(found) > 256:
+    if type(found) is not list or len(found) > 256 or not {*map(type, found)} <= {str}:
         raise _bad("advisoryIDs", "at most 256 names", found)
-    text = "".join(found).replace("-", "0") or "0"
-    if not text.isascii() or not text.isalnum() or not all(found) or max(map(len, found), default=0) > MAX_ADVISORY:
-        raise _bad("advisoryIDs", "names of advisories", found)
     return tuple(found)
+
+
+L = TypeVar("L", Level, PlatformLevel)
+
+
+def _named(rows: list[L]) -> tuple[L, ...]:
+    """``rows``, if all that they name are advisories: INTEL-SA-00837 …, letters, digits and hyphens.
+
+    Levels name the same few over and over, so that names are looked at once for all rows.
+    """
+    names = set[str]().union(*[row.advisories for row in rows])
+    if names:
+        text = "".join(names).replace("-", "0")
+        if not text.isascii() or not text.isalnum() or "" in names or max(map(len, names)) > MAX_ADVISORY:
+            raise _bad("advisoryIDs", "names of advisories", sorted(names))
+    return tuple(rows)
 
 
 def _levels(found: list[Any], statuses: frozenset[str]) -> tuple[Level, ...]:
     rows = []
     for item in _list(found, "tcbLevels"):
         tcb, date, status, advisories = _level(item, statuses)
-        rows.append(Level(_number(tcb, "isvsvn"), date, status, advisories))
-    return tuple(rows)
+        rows.append(Level(_within(_one(tcb, "isvsvn", int), "isvsvn"), date, status, advisories))
+    return _named(rows)
+
+
+_svn = itemgetter("svn")
 
 
 def _components(rows: list[Any], key: str) -> tuple[int, ...]:
-    svns: list[Any] = [row.get("svn") if type(row) is dict else None for row in rows[:17]]
-    if len(svns) != 16 or {*map(type, svns)} != {int} or min(svns) < 0 or max(svns) > 255:
-        raise _bad(key, "16 components with an svn of 0 to 255", svns)
-    return tuple(svns)
+    try:
+        svns = [*map(_svn, rows)] if len(rows) == 16 else []
+        plain = bytes(svns)  # refuses what is no number of 0 to 255
+    except (TypeError, KeyError, ValueError):
+        plain, svns = b"", []
+    if len(plain) != 16 or {*map(type, svns)} != {int}:
+        raise _bad(key, "16 components with an svn of 0 to 255", rows)
+    return tuple(plain)
 
 
-_VERSIONS: dict[tuple[int, bool], _Shape] = {
-    (2, False): (("pcesvn", int), *((name, int) for name in _COMPONENTS_2)),
-    (3, False): (("pcesvn", int), ("sgxtcbcomponents", list)),
-    (3, True): (("pcesvn", int), ("sgxtcbcomponents", list), ("tdxtcbcomponents", list)),
+_VERSIONS = {
+    (2, False): _Shape(("pcesvn", int), *((name, int) for name in _COMPONENTS_2)),
+    (3, False): _Shape(("pcesvn", int), ("sgxtcbcomponents", list)),
+    (3, True): _Shape(("pcesvn", int), ("sgxtcbcomponents", list), ("tdxtcbcomponents", list)),
 }
 """The versions that a TCB level states, by version of the document and whether it is TDX's."""
 
 
 def _platform_level(item: Any, version: int, tdx: bool) -> PlatformLevel:
     tcb, date, status, advisories = _level(item, PLATFORM_STATUSES)
-    pcesvn, *rest = _take(tcb, _VERSIONS[version, tdx])
+    pcesvn, *rest = _VERSIONS[version, tdx].take(tcb)
     if version == 2:
         sgx = tuple([_within(svn, name, 255) for svn, name in zip(rest, _COMPONENTS_2, strict=True)])
     else:
@@ -273,13 +312,13 @@ def _platform_level(item: Any, version: int, tdx: bool) -> PlatformLevel:
     return PlatformLevel(sgx, _within(pcesvn, "pcesvn"), more, date, status, advisories)
 
 
-_MODULE: _Shape = ("mrsigner", str), ("attributes", str), ("attributesMask", str)
-_NAMED: _Shape = *_MODULE, ("id", str), ("tcbLevels", list)
+_PLAIN = ("mrsigner", str), ("attributes", str), ("attributesMask", str)
+_MODULE, _NAMED = _Shape(*_PLAIN), _Shape(*_PLAIN, ("id", str), ("tcbLevels", list))
 
 
 def _module(value: Any, *, named: bool = True) -> Module:
     """The module without a version of its own, or one named by its version, which has levels."""
-    mrsigner, attributes, mask, *rest = _take(value, _NAMED if named else _MODULE)
+    mrsigner, attributes, mask, *rest = (_NAMED if named else _MODULE).take(value)
     return Module(
         rest[0].upper() if named else "",
         _hex(mrsigner, "mrsigner", 48),
@@ -289,51 +328,50 @@ def _module(value: Any, *, named: bool = True) -> Module:
     )
 
 
-_ENVELOPE: _Shape = ("version", int), ("issueDate", str), ("nextUpdate", str), ("tcbEvaluationDataNumber", int)
+_ENVELOPE = _Shape(("version", int), ("issueDate", str), ("nextUpdate", str), ("tcbEvaluationDataNumber", int))
 
 
 def _signed(raw: bytes, inner: dict[str, Any], signature: bytes, name: str, versions: tuple[int, ...]) -> Signed:
-    version, issued, until, evaluation = _take(inner, _ENVELOPE)
+    version, issued, until, evaluation = _ENVELOPE.take(inner)
     if version not in versions:
         raise _bad("version", f"one of {versions}", version)
     number = _within(evaluation, "tcbEvaluationDataNumber", 1 << 31)
     return Signed(raw, signature, name, version, _time(issued, "issueDate"), _time(until, "nextUpdate"), number)
 
 
-_ID: _Shape = (("id", str),)
-_INFO: _Shape = ("tcbType", int), ("fmspc", str), ("pceId", str), ("tcbLevels", list)
+_INFO = _Shape(("tcbType", int), ("fmspc", str), ("pceId", str), ("tcbLevels", list))
 
 
 def _tcb_info(data: bytes) -> TcbInfo:
     raw, inner, signature = envelope(data, "tcbInfo")
-    name = "SGX" if inner.get("version") == 2 and "id" not in inner else _take(inner, _ID)[0]
+    name = "SGX" if inner.get("version") == 2 and "id" not in inner else _one(inner, "id", str)
     if name not in ("SGX", "TDX"):
         raise _bad("id", "SGX or TDX", name)
     tdx = name == "TDX"
     signed = _signed(raw, inner, signature, name, (3,) if tdx else (2, 3))
-    kind, fmspc, pceid, rows = _take(inner, _INFO)
+    kind, fmspc, pceid, rows = _INFO.take(inner)
     if kind != 0:
         raise _bad("tcbType", 0, kind)
-    modules = _take(inner, (("tdxModuleIdentities", list),))[0] if "tdxModuleIdentities" in inner else []
+    modules = _one(inner, "tdxModuleIdentities", list) if "tdxModuleIdentities" in inner else []
     return TcbInfo(
         signed,
         _hex(fmspc, "fmspc", 6),
         _hex(pceid, "pceId", 2),
-        tuple([_platform_level(item, signed.version, tdx) for item in _list(rows, "tcbLevels")]),
+        _named([_platform_level(item, signed.version, tdx) for item in _list(rows, "tcbLevels")]),
         _module(inner.get("tdxModule"), named=False) if tdx else None,
         tuple([_module(item) for item in _list(modules, "tdxModuleIdentities")]),
     )
 
 
-_IDENTITY: _Shape = (
-    *_ID, ("miscselect", str), ("miscselectMask", str), ("attributes", str), ("attributesMask", str), ("mrsigner", str),
-    ("isvprodid", int), ("tcbLevels", list),
+_IDENTITY = _Shape(
+    ("id", str), ("miscselect", str), ("miscselectMask", str), ("attributes", str), ("attributesMask", str),
+    ("mrsigner", str), ("isvprodid", int), ("tcbLevels", list),
 )  # fmt: skip
 
 
 def _identity(data: bytes) -> Identity:
     raw, inner, signature = envelope(data, "enclaveIdentity")
-    name, misc, misc_mask, attributes, mask, mrsigner, product, rows = _take(inner, _IDENTITY)
+    name, misc, misc_mask, attributes, mask, mrsigner, product, rows = _IDENTITY.take(inner)
     return Identity(
         _signed(raw, inner, signature, name, (2,)),
         _hex(misc, "miscselect", 4),

@@ -1,0 +1,36 @@
+"""What options say: times, and bytes in hexadecimal. Imports nothing that a plain verification does not need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastness.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def when(text: str | None) -> datetime | None:
+    """A time in ISO 8601; without a zone it is Zulu."""
+    if text is None:
+        return None
+    from datetime import UTC, datetime
+
+    try:
+        value = datetime.fromisoformat(text)
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UsageError(f"not a time: {text[:40]!r}", where="--at", hint="2026-11-23T12:00:00Z") from None
+
+
+def hexadecimal(option: str, text: str | None) -> bytes | None:
+    """Bytes written in hexadecimal: 1 to 64 of them."""
+    if text is None:
+        return None
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        value = b""
+    if not 1 <= len(value) <= 64:
+        raise UsageError(f"{option} wants 1 to 64 bytes in hexadecimal", where=option, hint=f"{option} 5f3a…, as drawn")
+    return value
