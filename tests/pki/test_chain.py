@@ -77,6 +77,7 @@ ROOT = make("root")
 MIDDLE = make("middle", ROOT, length=0)
 LEAF = make("leaf", MIDDLE, ca=False)
 ANCHORS = Anchors((from_key("snp", "root", ROOT.value.key),))
+PINNED = Anchors((Anchor("snp", "root", keys.fingerprint(ROOT.value.key)),))
 
 
 def build(leaf: Authority = LEAF, pool: list[Authority] | None = None, **options: Any) -> chain.Chain:
@@ -244,6 +245,16 @@ def test_revoked_on_one_list_is_revoked(other: dict[str, Any], revoking: dict[st
             look_up(*lists)
 
 
+def test_a_made_up_list_beside_a_signed_one_says_nothing() -> None:
+    signed, forged = crl_of(ROOT, 77), crl_of(ROOT, MIDDLE.value.serial, signer=LEAF.key)
+    for lists in ((signed, forged), (forged, signed)):
+        assert look_up(*lists).checked
+    with pytest.raises(NotGenuine, match="is not signed by it"):
+        look_up(forged)
+    with pytest.raises(NotGenuine, match="is revoked"):
+        look_up(crl_of(ROOT, MIDDLE.value.serial), crl_of(ROOT, 77, signer=LEAF.key))
+
+
 def test_a_list_from_after_the_time_asked_about_says_nothing() -> None:
     assert look_up(crl_of(ROOT), crl_of(ROOT, MIDDLE.value.serial, start=AT + timedelta(days=1))).checked
 
@@ -252,11 +263,39 @@ def test_a_pinned_root_is_signed_by_its_own_key_whatever_issuer_it_names() -> No
     """The key alone is pinned: an altered issuer must not pass for the root's own certificate."""
     dressed = make("root", ROOT, key=ROOT.key, signer=LEAF.key)
     renamed = make("root", Authority("raat", ROOT.key, ROOT.certificate), key=ROOT.key, signer=LEAF.key)
-    pinned = Anchors((Anchor("snp", "root", keys.fingerprint(ROOT.value.key)),))
-    for anchors in (pinned, Anchors((from_certificate("snp", ROOT.value),))):
-        for other in (dressed, renamed):
-            with pytest.raises(NotGenuine, match="not signed by its own key"):
-                build(LEAF, [MIDDLE, other], anchors=anchors)
+    named = Anchors((from_certificate("snp", ROOT.value),))
+    for other in (dressed, renamed):
+        with pytest.raises(NotGenuine, match="not signed by its own key"):
+            build(LEAF, [MIDDLE, other], anchors=PINNED)
+        assert build(LEAF, [MIDDLE, other], anchors=named).certificates[-1] == ROOT.value
+
+
+def test_a_stranger_of_an_issuers_name_does_not_stand_in_its_way() -> None:
+    """Same name: another key, no key at all, the same key in a certificate nobody signed or that may not issue."""
+    other = make("middle", ROOT, signer=LEAF.key)
+    unsigned = make("middle", ROOT, key=MIDDLE.key, signer=LEAF.key)
+    no_issuer = make("middle", ROOT, key=MIDDLE.key, ca=False)
+    keyless = MIDDLE.value._replace(key=MIDDLE.value.key._replace(bits=b"\4", raw=b"\4"), raw=b"keyless")
+    for stranger in (other.value, unsigned.value, no_issuer.value, keyless):
+        for pool in ([stranger, MIDDLE.value, ROOT.value], [MIDDLE.value, ROOT.value, stranger]):
+            found = chain.build(LEAF.value, pool, PINNED, "snp", at=AT)
+            assert found.certificates == (LEAF.value, MIDDLE.value, ROOT.value)
+    with pytest.raises(NotGenuine, match="not signed by"):
+        chain.build(LEAF.value, [other.value, keyless, ROOT.value], PINNED, "snp", at=AT)
+
+
+def test_under_a_bare_key_the_signed_one_of_two_certificates_counts() -> None:
+    bare = Anchors((from_key("snp", "root", ROOT.value.key),))
+    unsigned = make("middle", ROOT, key=MIDDLE.key, signer=LEAF.key)
+    for pool in ([unsigned, MIDDLE], [MIDDLE, unsigned]):
+        assert build(LEAF, pool, anchors=bare).certificates[1] == MIDDLE.value
+
+
+def test_the_name_of_a_certificate_of_the_chain_can_be_read() -> None:
+    nameless = LEAF.value._replace(subject=b"\x30\x02\x31\x01")
+    with pytest.raises(NotGenuine, match="unusable") as caught:
+        chain.build(nameless, [MIDDLE.value, ROOT.value], PINNED, "snp", at=AT)
+    assert caught.value.check == "snp.chain"
 
 
 def test_an_intermediate_that_somebody_named_ends_a_chain() -> None:
@@ -264,6 +303,24 @@ def test_an_intermediate_that_somebody_named_ends_a_chain() -> None:
     again = make("middle", Authority("another", LEAF.key, LEAF.certificate), key=MIDDLE.key, serial=9)
     for pool in ([], [MIDDLE], [again]):
         assert build(LEAF, pool, anchors=named).anchor.certificate == MIDDLE.value
+
+
+def test_an_intermediate_that_somebody_named_counts_as_it_was_named() -> None:
+    """Its key in another certificate, with other dates or fewer constraints, is not what was named."""
+    short = make("middle", ROOT, key=MIDDLE.key, end=AT - timedelta(days=1))
+    narrow = make("middle", ROOT, key=MIDDLE.key, usage="crl_sign")
+    for named, check in ((short, "snp.validity"), (narrow, "snp.chain")):
+        for pool in ([], [MIDDLE], [MIDDLE, ROOT]):
+            with pytest.raises(NotGenuine) as caught:
+                build(LEAF, pool, anchors=Anchors((from_certificate("snp", named.value),)))
+            assert caught.value.check == check
+    other = Authority("middle", MIDDLE.key, make("other", ROOT, key=MIDDLE.key).certificate)
+    with pytest.raises(NotGenuine, match="another certificate than was named"):
+        build(LEAF, [MIDDLE], anchors=Anchors((from_certificate("snp", other.value),)))
+    both = (from_certificate("snp", other.value), from_certificate("snp", MIDDLE.value))
+    assert build(LEAF, [MIDDLE], anchors=Anchors(both)).anchor == both[1]
+    key = from_key("snp", "middle", MIDDLE.value.key)
+    assert build(LEAF, [MIDDLE], anchors=Anchors((both[0], key))).anchor == key
 
 
 def test_of_a_ca_certificate_issued_anew_the_valid_one_counts() -> None:

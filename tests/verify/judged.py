@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 
 import vectors
 from fastness.cli.main import main
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+"""When cases without a time of their own are judged."""
 
 STAGES = {
     "parse": {3},

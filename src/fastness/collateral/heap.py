@@ -16,6 +16,9 @@ MAX_FILE = 8 << 20
 
 MAX_TOTAL = 64 << 20
 MAX_FILES = 4096
+MAX_ASKED = 8192
+"""Most strings in JSON, each of less than 400 characters and under a name that says nothing, that are decoded to see
+whether they are certificates or evidence: what a machine's evidence comes in has some dozens."""
 
 
 class Carrier(NamedTuple):
@@ -60,7 +63,7 @@ class Heap:
         self.parts: dict[tuple[str, bytes], Document] = {}
         self.ignored: list[Ignored] = []
         self.bundle_at = ""
-        self.pieces = self.total = 0
+        self.pieces = self.total = self.asked = 0
 
     def count(self, data: bytes, source: str) -> None:
         """Counts one piece, wrapped or not.
@@ -76,6 +79,11 @@ class Heap:
                 where=source,
                 hint="name the files of one machine only",
             )
+
+    def ask(self) -> bool:
+        """Counts one string that would be decoded to see what it is; False when there were enough."""
+        self.asked += 1
+        return self.asked <= MAX_ASKED
 
     def add_evidence(self, found: Found) -> None:
         """Evidence; a second copy only adds the carrier it came in."""

@@ -18,6 +18,8 @@ from fastness.wire import der, x509
 
 MAX_DEPTH = 6
 MAX_NODES = 512
+MAX_PATH = 32
+"""Most certificates and lists in one sequence of them."""
 MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 """Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind is refused later."""
 NONCE_SIZES = range(8, 65)
@@ -174,7 +176,7 @@ class Sorter:
     def _ocsp(self, data: bytes, source: str) -> bool:
         """OCSPResponse (RFC 6960 section 4.2.1): a status, then [0] with the type id-pkix-ocsp-basic."""
         try:
-            fields = der.children(der.one(data, der.SEQUENCE, "ocsp"), "ocsp")
+            fields = der.first(der.one(data, der.SEQUENCE, "ocsp"), 1, "ocsp")
         except MalformedEvidence:
             return False
         if not fields or fields[0].tag != der.ENUMERATED:
@@ -186,10 +188,11 @@ class Sorter:
         """A PkiPath, or any sequence of certificates and lists, back to back or wrapped in one SEQUENCE."""
         try:
             node, end = der.read(data)
-            items = [node.raw, data[end:]] if end < len(data) else [item.raw for item in der.children(node, "path")]
+            inside = der.first(node, MAX_PATH, "path") if end == len(data) else []
         except MalformedEvidence:
             return False
-        items = [item for item in items if item[:1] == b"\x30" and len(item) > 64][:32]
+        items = [item.raw for item in inside] if end == len(data) else [node.raw, data[end:]]
+        items = [item for item in items if item[:1] == b"\x30" and len(item) > 64]
         return self._all(items, source, depth, None)
 
     def _carried(self, carried: list[tuple[Carrier, bytes]], source: str, depth: int) -> bool:
@@ -207,7 +210,7 @@ class Sorter:
             seen += 1
             try:
                 node = der.read(stack.pop())[0]
-                children = der.children(node, "evidence") if node.tag == der.SEQUENCE else []
+                children = der.first(node, MAX_NODES, "evidence") if node.tag == der.SEQUENCE else []
             except MalformedEvidence:
                 continue
             if node.tag == der.OCTET_STRING:
@@ -254,12 +257,18 @@ class Sorter:
         from fastness.wire import pem
 
         found = False
-        for label, block in pem.unarmour(data):
-            if "PRIVATE" in label:
+        for block in pem.blocks(data):
+            if "PRIVATE" in block.label:
                 self.heap.ignore(source, "a private key")
                 found = True
-            else:
-                found |= self.sort(block, source, depth + 1)
+                continue
+            try:
+                plain = block.der()
+            except MalformedEvidence as error:  # spoils none of the other blocks
+                self.heap.ignore(source, error.what)
+                found = True
+                continue
+            found |= self.sort(plain, source, depth + 1)
         return found
 
     def _json(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
@@ -275,7 +284,7 @@ class Sorter:
         if kind is not None:
             self.heap.add_document(kind, data, source)
             return True
-        pieces, at = text.pieces(data)
+        pieces, at = text.pieces(data, self.heap.ask)
         if pieces:
             self.heap.bundle_at = at or self.heap.bundle_at
             return self._all(pieces, source, depth, carrier)

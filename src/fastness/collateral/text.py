@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastness.errors import MalformedEvidence
 
@@ -37,8 +37,12 @@ SHORT, LONG = 64, 400
 BUNDLE = "fastness/bundle/v1"
 MAX_STRINGS = 1024
 MAX_NESTING = 6
-MAX_NESTED = 16
-"""Most signed documents that are looked for inside one JSON document: each look reads on from there."""
+MAX_NESTED, MAX_SIGNED = 16, 1 << 18
+"""Most signed documents that are looked for inside one JSON document, and the longest of them, in characters: each look
+reads on from there."""
+
+Ask: TypeAlias = Callable[[], bool]
+"""Whether one more string may be decoded to see what it is."""
 
 
 def is_text(data: bytes) -> bool:
@@ -123,8 +127,11 @@ def launch_schema(data: bytes) -> str | None:
     return found[1].decode() if found else None
 
 
-def pieces(data: bytes) -> tuple[list[bytes], str]:
-    """What a JSON document of ours or of another maker carries, as bytes to be sorted again, and a bundle's time."""
+def pieces(data: bytes, ask: Ask) -> tuple[list[bytes], str]:
+    """What a JSON document of ours or of another maker carries, as bytes to be sorted again, and a bundle's time.
+
+    Short strings under unknown names are asked what they are as long as ``ask`` lets them.
+    """
     import json
 
     try:
@@ -136,7 +143,7 @@ def pieces(data: bytes) -> tuple[list[bytes], str]:
             return bundled(value), str(value.get("at", ""))[:40]
         if isinstance(value.get("tcb_info"), str) and "tcb_info_signature" in value:
             return _dcap(value), ""
-    return list(_limited(cmw(value) or chain(_nested(data), _borne(value, 0)))), ""
+    return list(_limited(cmw(value) or chain(_nested(data), _borne(value, 0, ask)))), ""
 
 
 def _nested(data: bytes) -> Iterator[bytes]:
@@ -146,7 +153,8 @@ def _nested(data: bytes) -> Iterator[bytes]:
     decoder, text = json.JSONDecoder(), data.decode("utf-8", "replace")
     for start in islice((found.start() for found in re.finditer(_NESTED, text)), MAX_NESTED):
         try:
-            piece = text[start : decoder.raw_decode(text, start)[1]].encode()
+            near = text[start : start + MAX_SIGNED]
+            piece = near[: decoder.raw_decode(near)[1]].encode()
         except (ValueError, RecursionError):
             continue
         if signed_kind(piece) is not None:
@@ -188,23 +196,23 @@ def _dcap(value: dict[str, Any]) -> list[bytes]:
     return found + [bytes(item) for name in names if isinstance(item := value.get(name), list) and _is_bytes(item)]
 
 
-def _borne(value: Any, depth: int, name: str = "") -> Iterator[bytes]:
+def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
     least = SHORT if name.replace("_", "").replace("-", "").lower() in _BEARERS else LONG
     if isinstance(value, str):
         # what its name and length say first: to ask the string itself decodes it
         named = len(value) >= least and (least < LONG or _PEM not in value)
-        if named or (len(value) >= SHORT and _telling(value)):
+        if named or (len(value) >= SHORT and _telling(value, ask)):
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and _is_bytes(value):
         yield bytes(value)
-    elif isinstance(value, dict) and {"message", "signature", "pcrs"} <= set(value):
+    elif isinstance(value, dict) and {"message", "signature", "pcrs"} <= set(value) and ask():
         from fastness.collateral import tpm_forms
 
         yield from tpm_forms.trustee(value)
     elif isinstance(value, dict | list) and depth <= MAX_NESTING:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             # Veraison's sessions: {"type": media type, "value": base64} under a name that says what it is
-            yield from _borne(item, depth + 1, name if key == "value" else str(key))
+            yield from _borne(item, depth + 1, ask, name if key == "value" else str(key))
 
 
 def _bytes(text: str) -> bytes:
@@ -212,10 +220,12 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
-def _telling(item: str) -> bool:
+def _telling(item: str, ask: Ask) -> bool:
     """Whether a string under an unknown key says itself what it is: certificates, evidence, JSON that may hold them."""
     if re.search(_ARMOUR, item[:256]) or item.lstrip()[:1] in ("{", "["):
         return True
+    if not ask():
+        return False
     from fastness.collateral import sniff
 
     plain = decoded(item.encode("ascii", "replace"))

@@ -29,6 +29,8 @@ _SIZES = {20: "sha1", 32: "sha256", 48: "sha384", 64: "sha512"}
 _HASHES = {0x000B: "sha256", 0x000C: "sha384", 0x000D: "sha512"}
 """``tpm.HashAlgo``: TPM_ALG_ID of the banks that count."""
 MAX_FIELDS = 256
+REGISTERS = 24
+"""Of a TPM (PC Client Platform TPM Profile 1.05, section 4.6)."""
 
 
 def _registers(bank: str, rows: Mapping[int, bytes]) -> bytes:
@@ -38,9 +40,10 @@ def _registers(bank: str, rows: Mapping[int, bytes]) -> bytes:
 def trustee(value: Mapping[str, Any]) -> Iterator[bytes]:
     """The pieces of a JSON object with ``message``, ``signature`` and ``pcrs``."""
     message, signature = text.octets(value["message"]), text.octets(value["signature"])
-    rows = [text.octets(item) for item in value["pcrs"]] if isinstance(value["pcrs"], list) else []
+    listed = value["pcrs"] if isinstance(value["pcrs"], list) else []
+    rows = [text.octets(item) for item in listed] if len(listed) <= REGISTERS else []
     bank = _SIZES.get(len(rows[0])) if rows else None
-    if message and signature and bank is not None and len(rows) <= 24:
+    if message and signature and bank is not None:
         yield from (message, signature, _registers(bank, dict(enumerate(rows))))
 
 

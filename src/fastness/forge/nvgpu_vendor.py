@@ -107,6 +107,7 @@ def manifest(
     body = (
         '<s:SoftwareIdentity xmlns:s="http://standards.iso.org/iso/19770/-2/2015/schema.xsd" '
         f'xmlns:h="http://www.w3.org/2001/04/xmlenc#sha384" name="{product}" tagId="forged-{version}" tagVersion="0">\n'
+        '  <s:Entity name="NVIDIA Corporation" role="softwareCreator tagCreator"/>\n'
         f'  <s:Meta colloquialVersion="{version}" edition="GPU" product="{product}"/>\n'
         f"  <s:Payload>{''.join(rows)}</s:Payload>\n</s:SoftwareIdentity>"
     )

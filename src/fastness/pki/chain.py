@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
@@ -22,6 +23,9 @@ from fastness.wire import x509
 
 MAX_CHAIN = 6
 """Longest chain of any vendor is NVIDIA's: five certificates."""
+
+MAX_ALIKE = 64
+"""Most certificates of one name that are tried as an issuer."""
 
 MAX_REMEMBERED = 4096
 """Longest signed message that is remembered, in bytes: certificates are shorter, long revocation lists are not."""
@@ -85,10 +89,20 @@ class Chain(NamedTuple):
         ``pool`` of that very key."""
         if self.anchor.certificate is not None or self.anchor.key is None:
             return self.anchor.certificate
-        key = self.anchor.key.raw
-        return next(
-            (item for item in pool if item.key.raw == key and item.subject == self.certificates[-1].issuer), None
-        )
+        key, subject = self.anchor.key.raw, self.certificates[-1].issuer
+        found = [item for item in pool if item.key.raw == key and item.subject == subject]
+        # the key of a stranger's certificate is the anchor's, but what else it says is nobody's word
+        return next((item for item in found if _signs(item, item)), found[0] if found else None)
+
+    def links(self, pool: Iterable[x509.Certificate]) -> list[tuple[x509.Certificate, x509.Certificate | None]]:
+        """Each certificate below the anchor with its issuer's, which its revocation is looked up by; None where the
+        anchor is a bare key and no certificate of it lies in ``pool``."""
+        known = self.certificates
+        pairs: list[tuple[x509.Certificate, x509.Certificate | None]] = [*pairwise(known)]
+        last = known[-1]
+        if last.issuer != last.subject and keys.fingerprint(last.key) != self.anchor.spki:
+            pairs.append((last, self.anchor_certificate(pool)))
+        return pairs
 
 
 def valid_at(certificate: x509.Certificate, at: datetime) -> bool:
@@ -144,7 +158,7 @@ def _build(
     understood: Callable[[x509.Certificate], None] | None,
 ) -> Chain:
     trusted = anchors.of(tee)
-    candidates = [*pool, *(item.certificate for item in trusted if item.certificate is not None)]
+    candidates = [*(item.certificate for item in trusted if item.certificate is not None), *pool]
     path = [leaf]
     while True:
         current = path[-1]
@@ -152,7 +166,7 @@ def _build(
         if understood is not None:
             understood(current)
         ends = current.issuer == current.subject
-        anchor = anchors.find(tee, current.key) if ends or len(path) > 1 else None
+        anchor = _pinning(current, trusted) if ends or len(path) > 1 else None
         if anchor is not None:
             _self_consistent(current, anchor, tee)
             return Chain(tuple(path), anchor)
@@ -168,10 +182,21 @@ def _build(
             )
         if len(path) >= MAX_CHAIN:
             raise NotGenuine(f"{tee}.chain", f"chain is longer than {MAX_CHAIN} certificates")
-        path.append(_issuer(current, candidates, tee, at, depth=len(path) - 1))
+        path.append(_issuer(current, candidates, trusted, tee, at, depth=len(path) - 1))
+
+
+def _pinning(certificate: x509.Certificate, trusted: tuple[Anchor, ...]) -> Anchor | None:
+    """The anchor that pins the key of ``certificate``: of several, one that is this certificate or the key alone."""
+    digest = keys.fingerprint(certificate.key)
+    found = [item for item in trusted if item.spki == digest]
+    for item in found if len(found) > 1 else ():
+        if item.certificate is None or item.certificate.raw == certificate.raw:
+            return item
+    return found[0] if found else None
 
 
 def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set[str]) -> None:
+    x509.read_common_name(certificate.subject)
     if not valid_at(certificate, at):
         raise NotGenuine(
             f"{tee}.validity",
@@ -187,11 +212,19 @@ def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set
 
 def _self_consistent(root: x509.Certificate, anchor: Anchor, tee: str) -> None:
     """A root is signed by its own key, whatever issuer it names: else a pinned key could be dressed in an altered
-    certificate. An intermediate that somebody named is not."""
+    certificate. An intermediate that somebody named is not: it ends a chain as it was named, with its validity and its
+    constraints."""
     named = anchor.certificate
     is_root = root.issuer == root.subject or anchor.key is None or (named and named.issuer == named.subject)
     if is_root and not signed_by(root, root.key):
         raise NotGenuine(f"{tee}.chain", f"root {root.subject_cn!r} is not signed by its own key", where=_where(root))
+    if named is not None and not is_root and root.raw != named.raw:
+        raise NotGenuine(
+            f"{tee}.chain",
+            f"certificate {root.subject_cn!r} has the key of an anchor, and is another certificate than was named",
+            where=_where(root),
+            hint="name this certificate, or its bare key, with --anchors",
+        )
 
 
 def _where(certificate: x509.Certificate) -> str:
@@ -207,13 +240,17 @@ def _anchored_issuer(certificate: x509.Certificate, trusted: tuple[Anchor, ...])
 
 
 def _issuer(
-    child: x509.Certificate, pool: list[x509.Certificate], tee: str, at: datetime, depth: int
+    child: x509.Certificate,
+    pool: list[x509.Certificate],
+    trusted: tuple[Anchor, ...],
+    tee: str,
+    at: datetime,
+    depth: int,
 ) -> x509.Certificate:
     named = [item for item in pool if item.subject == child.issuer and item.raw != child.raw]
     if not named:
         raise MissingCollateral(f"certificate of {x509.rfc4514(child.issuer)}", check=f"{tee}.chain")
-    # of several with one key (a CA certificate issued anew), one that is valid
-    for item in sorted(named, key=lambda item: not valid_at(item, at)) if len(named) > 1 else named:
+    for item in named if len(named) == 1 else _likely(child, named[:MAX_ALIKE], pool, trusted, at):
         if signed_by(child, item.key):
             _may_issue(item, tee, depth)
             return item
@@ -223,6 +260,45 @@ def _issuer(
         where=_where(child),
         hint="the chain mixes certificates of different issuers or was altered; get the one that belongs to this leaf",
     )
+
+
+def _likely(
+    child: x509.Certificate,
+    named: list[x509.Certificate],
+    pool: list[x509.Certificate],
+    trusted: tuple[Anchor, ...],
+    at: datetime,
+) -> list[x509.Certificate]:
+    """Of several issuers by name those whose key signed ``child``; of several with one key (a CA certificate issued
+    anew, or dressed up by a stranger) first the one that is an anchor, then one that is whole, itself signed, and
+    valid."""
+    signers = [item for item in named if _signs(item, child)]
+    if len(signers) < 2:
+        return signers
+    above, own = {item.issuer for item in signers}, {item.certificate.raw for item in trusted if item.certificate}
+    elders = [item for item in pool if item.subject in above][:MAX_ALIKE]
+
+    def doubts(item: x509.Certificate) -> tuple[bool, bool, bool, bool]:
+        held = any(_signs(elder, item) for elder in elders) or _anchored_issuer(item, trusted) is not None
+        return item.raw not in own, not _whole(item), not held, not valid_at(item, at)
+
+    return sorted(signers, key=doubts)
+
+
+def _signs(issuer: x509.Certificate, child: x509.Certificate) -> bool:
+    try:
+        return issuer.subject == child.issuer and signed_by(child, issuer.key)
+    except MalformedEvidence:  # a key that cannot be used
+        return False
+
+
+def _whole(issuer: x509.Certificate) -> bool:
+    """Whether it can be read as an issuer, and is one."""
+    try:
+        usage = issuer.key_usage
+        return issuer.is_ca and (usage is None or bool(usage & x509.KEY_CERT_SIGN))
+    except MalformedEvidence:
+        return False
 
 
 def _may_issue(issuer: x509.Certificate, tee: str, depth: int) -> None:

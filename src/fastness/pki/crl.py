@@ -35,16 +35,22 @@ def look_up(
     """Looks ``certificate`` up in the lists of its ``issuer``.
 
     Raises:
-        NotGenuine: check ``<tee>.revocation``: the certificate is on a good list; or a list of this issuer carries a
-            signature that does not hold (somebody lies).
+        NotGenuine: check ``<tee>.revocation``: the certificate is on a good list; or no list in this issuer's name
+            carries a signature that holds (somebody lies).
     """
     subject = certificate.subject_cn
     named = [item for item in lists if item.issuer == issuer.subject]
     if not named:
         return Lookup(subject, why=f"no CRL of {issuer.subject_cn!r} was supplied")
+    good = [item for item in named if _authentic(item, issuer)]
+    if not good:
+        raise NotGenuine(
+            f"{tee}.revocation",
+            f"a CRL that names {issuer.subject_cn!r} is not signed by it",
+            hint="fetch the CRL again from the vendor",
+        )
     why, until = "", None
-    for item in sorted(named, key=lambda entry: entry.this_update, reverse=True):
-        _authentic(item, issuer, tee)
+    for item in sorted(good, key=lambda entry: entry.this_update, reverse=True):
         since = _since(item, certificate.serial, tee) if item.this_update <= at else None
         if since is not None:
             raise NotGenuine(
@@ -71,12 +77,7 @@ def _since(item: x509.Crl, serial: int, tee: str) -> datetime | None:
         raise NotGenuine(f"{tee}.revocation", f"the CRL of {item.issuer_cn!r} is unusable: {error.what}") from None
 
 
-def _authentic(item: x509.Crl, issuer: x509.Certificate, tee: str) -> None:
+def _authentic(item: x509.Crl, issuer: x509.Certificate) -> bool:
     usage = issuer.key_usage
     allowed = usage is None or bool(usage & x509.CRL_SIGN)
-    if not allowed or not memo.verify(issuer.key, item.algorithm, item.signature, item.tbs):
-        raise NotGenuine(
-            f"{tee}.revocation",
-            f"a CRL that names {issuer.subject_cn!r} is not signed by it",
-            hint="fetch the CRL again from the vendor",
-        )
+    return allowed and memo.verify(issuer.key, item.algorithm, item.signature, item.tbs)

@@ -195,13 +195,19 @@ def look_up(
     """What ``responses`` say of ``certificate``; those on other certificates are passed over.
 
     Raises:
-        NotGenuine: check ``<tee>.revocation``: revoked or on hold; or a response on this certificate is not signed by
-            who may speak for its issuer.
+        NotGenuine: check ``<tee>.revocation``: revoked or on hold; or no response on this certificate, of those there
+            are, is signed by who may speak for its issuer.
     """
-    subject, why, until = certificate.subject_cn, f"no OCSP response on {certificate.subject_cn!r} was supplied", None
+    subject, until = certificate.subject_cn, None
+    nothing = why = f"no OCSP response on {certificate.subject_cn!r} was supplied"
+    forged: NotGenuine | None = None
     for response in responses:
         for single in (item for item in response.singles if item.names(certificate, issuer)):
-            problem = _authentic(response, issuer, tee, subject, at) or _current(single, subject, at)
+            try:
+                problem = _authentic(response, issuer, tee, subject, at) or _current(single, subject, at)
+            except NotGenuine as error:
+                forged = error
+                continue
             if single.state in (State.REVOKED, State.HOLD) and (not problem or _still(single, at)):
                 raise NotGenuine(
                     f"{tee}.revocation",
@@ -214,6 +220,8 @@ def look_up(
                 return Lookup(subject, why=f"certificate {subject!r} is {single.state.value}")
             else:
                 until = single.next_update
+    if forged is not None and until is None and why is nothing:
+        raise forged
     return Lookup(subject, checked=True, until=until) if until else Lookup(subject, why=why)
 
 

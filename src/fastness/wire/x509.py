@@ -199,7 +199,7 @@ def _algorithm(raw: bytes, name: str, offset: int) -> Algorithm:
 def _algorithm_of(raw: bytes) -> Algorithm | None:
     """The certificates of one vendor share a few algorithms; None for what is no AlgorithmIdentifier."""
     try:
-        parts = der.children(der.one(raw, der.SEQUENCE, "algorithm"), "algorithm")
+        parts = der.first(der.one(raw, der.SEQUENCE, "algorithm"), 3, "algorithm")
         if not 1 <= len(parts) <= 2:
             return None
         return Algorithm(der.oid(parts[0], "algorithm"), parts[1].raw if len(parts) == 2 else b"")
@@ -501,9 +501,22 @@ def name(raw: bytes) -> tuple[tuple[str, str], ...]:
     return tuple((der.dotted(kind, "attribute", 0), text.decode("utf-8", "replace")) for kind, text in pairs)
 
 
-@lru_cache(maxsize=512)
 def common_name(raw: bytes) -> str:
-    """The last common name of a DER Name, or the empty string."""
+    """The last common name of a DER Name, or the empty string, as of a Name that cannot be read: a stranger among the
+    certificates is passed over, not the end of all."""
+    try:
+        return read_common_name(raw)
+    except MalformedEvidence:
+        return ""
+
+
+@lru_cache(maxsize=512)
+def read_common_name(raw: bytes) -> str:
+    """The same of a Name that counts.
+
+    Raises:
+        MalformedEvidence: it cannot be read.
+    """
     texts = [text for kind, text in _attributes(raw) if kind == _COMMON_NAME]
     return texts[-1].decode("utf-8", "replace") if texts else ""
 

@@ -28,6 +28,8 @@ from fastness.wire import x509
 PCS = "https://api.trustedservices.intel.com"
 _INFO = "tcb-info"
 MAX_SETTLED = 64
+MAX_ALIKE = 16
+"""Most documents about one platform whose signatures are tried."""
 D = TypeVar("D", TcbInfo, Identity)
 
 
@@ -112,9 +114,20 @@ def platform(
             hint="another certificate of Intel's hierarchy stands where the PCK belongs",
         )
     # (2) revocation: the leaf by its own CA, the CA by the root
-    pairs = zip(chain.certificates, chain.certificates[1:], strict=False)
-    lookups = tuple(crls.look_up(item, issuer, collateral.crls, tee, at=at) for item, issuer in pairs)
+    lookups = _looked_up(tee, chain, (*pool, *collateral.certificates), collateral, at)
     return Platform(chain.anchor, leaf, key, facts, lookups)
+
+
+def _looked_up(
+    tee: str, chain: chains.Chain, pool: Iterable[x509.Certificate], collateral: Collateral, at: datetime
+) -> tuple[crls.Lookup, ...]:
+    """What the lists say of each certificate below the anchor."""
+    return tuple(
+        crls.look_up(item, issuer, collateral.crls, tee, at=at)
+        if issuer is not None
+        else crls.Lookup(item.subject_cn, why=f"no certificate of {item.issuer_cn!r}, so no CRL of it could be checked")
+        for item, issuer in chain.links(pool)
+    )
 
 
 def complete(
@@ -142,22 +155,21 @@ def complete(
     what = f"TCB info of FMSPC {fmspc}, PCE {facts.pceid.hex()}"
     others = ", ".join(sorted({f"{item.signed.id} {item.fmspc.hex().upper()} {item.pceid.hex()}" for item in infos}))
     source = f"{PCS}/{tee}/certification/v4/tcb?fmspc={fmspc}"
-    info = _current(tee, "tcb-info", what, source, matching, at=at, others=others)
-    signer = _signer(tee, "tcb", info.signed, pool, anchors, collateral, at=at)
+    infos_now = _current(tee, "tcb-info", what, source, matching, at=at, others=others)
+    info, signer = _signed(tee, "tcb", infos_now, pool, anchors, collateral, at=at)
     # (7) QE identity
     name = "TD_QE" if tee == "tdx" else "QE"
     found = _parsed(tee, collateral, "qe-identity", documents.identity, pool)
     same = [item for item in found if item.signed.id == name]
     what = f"identity of the quoting enclave ({name})"
     others = ", ".join(sorted({item.signed.id for item in found}))
-    identity = _current(tee, "identity", what, f"{PCS}/{tee}/certification/v4/qe/identity", same, at=at, others=others)
-    other = _signer(tee, "identity", identity.signed, pool, anchors, collateral, at=at, known=signer)
+    source = f"{PCS}/{tee}/certification/v4/qe/identity"
+    identities = _current(tee, "identity", what, source, same, at=at, others=others)
+    identity, other = _signed(tee, "identity", identities, pool, anchors, collateral, at=at, known=signer)
     signers = {item.leaf.raw: item for item in (signer, other)}
-    lookups = base.lookups + tuple(
-        crls.look_up(item, issuer, collateral.crls, tee, at=at)
-        for chain in signers.values()
-        for item, issuer in zip(chain.certificates, chain.certificates[1:], strict=False)
-    )
+    lookups = base.lookups
+    for chain in signers.values():
+        lookups += _looked_up(tee, chain, pool, collateral, at)
     signed = [item.signed for item in infos] + [item.signed for item in found]
     dates = [date for item in signed for date in (item.issued, item.next_update)]
     roots = [item.certificate for item in anchors.of(tee) if item.certificate is not None]
@@ -211,8 +223,8 @@ def _forged(tee: str, check: str, where: str) -> NotGenuine:
     )
 
 
-def _current(tee: str, check: str, what: str, source: str, found: list[D], *, at: datetime, others: str) -> D:
-    """The document with the highest evaluation number among those that hold at ``at``: issued ≤ at < next update."""
+def _current(tee: str, check: str, what: str, source: str, found: list[D], *, at: datetime, others: str) -> list[D]:
+    """The documents that hold at ``at``, issued ≤ at < next update: the highest evaluation number first."""
     if not found:
         raise MissingCollateral(what, source, check=f"{tee}.{check}", where=f"supplied: {others or 'none'}")
     good = [item for item in found if item.signed.issued <= at < item.signed.next_update]
@@ -224,7 +236,28 @@ def _current(tee: str, check: str, what: str, source: str, found: list[D], *, at
             check=f"{tee}.{check}",
             where=f"supplied: issued {zulu(item.issued)}, next update {zulu(item.next_update)}",
         )
-    return max(good, key=lambda item: item.signed.evaluation)
+    return sorted(good, key=lambda item: item.signed.evaluation, reverse=True)
+
+
+def _signed(
+    tee: str,
+    check: str,
+    found: list[D],
+    pool: tuple[x509.Certificate, ...],
+    anchors: Anchors,
+    collateral: Collateral,
+    *,
+    at: datetime,
+    known: chains.Chain | None = None,
+) -> tuple[D, chains.Chain]:
+    """The first of ``found`` that Intel signed, with its signer's chain: an altered copy beside it harms nothing."""
+    failures: list[NotGenuine] = []
+    for item in found[:MAX_ALIKE]:
+        try:
+            return item, _signer(tee, check, item.signed, pool, anchors, collateral, at=at, known=known)
+        except NotGenuine as error:
+            failures.append(error)
+    raise failures[0]
 
 
 def _signer(

@@ -19,6 +19,7 @@ from fastness.pki.anchors import Anchors
 from fastness.tee import Document
 from fastness.tee.nvgpu import layout, rim
 from fastness.tee.nvgpu.evidence import Evidence
+from fastness.wire import x509
 
 MAX_MANIFESTS = 64
 MAX_TRIED = 4
@@ -29,61 +30,79 @@ _FETCH = "fetch them (`fastness collateral fetch`), or name a policy and run wit
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``findings``, the ids of the manifests used where all of it held, and the chains of those used."""
+    """``findings``, the ids of the manifests used where all of it held, and the chains and certificates of
+    those used."""
 
     findings: tuple[Finding, ...]
     compared: tuple[str, ...] | None
     chains: tuple[chain.Chain, ...]
+    certificates: tuple[x509.Certificate, ...]
 
 
 def compare(evidence: Evidence, chip: str, documents: Iterable[Document], anchors: Anchors, at: datetime) -> Comparison:
     """What the manifests in ``documents`` say of ``evidence``, a report of a ``chip`` (``GH100``).
 
     Raises:
-        NotGenuine: ``nvgpu.rim-signature`` or ``nvgpu.rim-chain``: somebody altered or made up a manifest.
+        NotGenuine: ``nvgpu.rim-signature`` or ``nvgpu.rim-chain``: somebody altered or made up the manifest that is
+            wanted, or what may have been it.
     """
     good: list[tuple[rim.Rim, chain.Chain]] = []
     useless: list[str] = []
-    for item in _manifests(documents):
-        outcome = rim.authenticate(item, anchors, at)
+    read, failures = _manifests(documents)
+    wanted = list(_wanted(evidence))
+    for item in read:
+        try:
+            outcome = rim.authenticate(item, anchors, at)
+        except NotGenuine as error:
+            failures += [error] if item.version in [version for _, version in wanted] else []
+            continue
         if isinstance(outcome, str):
             useless.append(f"the one of version {item.version[:40]}: {outcome}")
         else:
             good.append((item, outcome))
-    wanted = list(_wanted(evidence))
     choices = [_of_chip([item for item in good if item[0].version == version], chip) for _, version in wanted]
     missing = [f"{part} {version}" for (part, version), found in zip(wanted, choices, strict=True) if not found]
+    if missing and failures:
+        raise failures[0]
     present = [found[:MAX_TRIED] for found in choices if found]
     judged = [(_judge(evidence, pair, whole=not missing), pair) for pair in product(*present)]
     best, pair = min(judged, key=lambda one: sum(item.outcome is not Outcome.HELD for item in one[0]))
     chains = tuple(path for _, path in pair)
+    certificates = tuple(certificate for item, _ in pair for certificate in item.signed.certificates)
     if missing or not wanted:
         seen = ", ".join(sorted({item.version[:40] for item, _ in good})) or "none"
         actual = "; ".join([f"manifests of {seen}", *useless[:4]])
         need = "manifests of " + (" and ".join(missing) or "a version; the report states none")
         best = (Finding("nvgpu.rim", Outcome.UNKNOWN, need, actual, hint=_FETCH), *best)
-        return Comparison(best, None, chains)
+        return Comparison(best, None, chains, certificates)
     text = " and ".join(f"{part} {version}" for part, version in wanted)
     held = all(item.outcome is Outcome.HELD for item in best)
     names = tuple(item.identity for item, _ in pair) if held else None
-    return Comparison((Finding("nvgpu.rim", Outcome.HELD, actual=f"manifests of {text}"), *best), names, chains)
+    findings = (Finding("nvgpu.rim", Outcome.HELD, actual=f"manifests of {text}"), *best)
+    return Comparison(findings, names, chains, certificates)
 
 
-def _manifests(documents: Iterable[Document]) -> list[rim.Rim]:
+def _manifests(documents: Iterable[Document]) -> tuple[list[rim.Rim], list[NotGenuine]]:
+    """NVIDIA's manifests, and what is wrong with those that cannot be read."""
     found: list[rim.Rim] = []
+    failures: list[NotGenuine] = []
     for item in documents:
-        if rim.MARK not in item.data or len(found) >= MAX_MANIFESTS:
-            continue  # another vendor's manifest
+        if rim.MARK not in item.data or len(found) + len(failures) >= MAX_MANIFESTS:
+            continue
         try:
             found.append(rim.read(item.data))
         except MalformedEvidence as error:
-            raise NotGenuine(
-                "nvgpu.rim-signature",
-                f"a manifest cannot be read: {error.what}",
-                where=item.source,
-                hint="fetch it again from NVIDIA's RIM service",
-            ) from None
-    return found
+            if rim.MAKER not in item.data:
+                continue  # another vendor's manifest
+            failures.append(
+                NotGenuine(
+                    "nvgpu.rim-signature",
+                    f"a manifest cannot be read: {error.what}",
+                    where=item.source,
+                    hint="fetch it again from NVIDIA's RIM service",
+                )
+            )
+    return found, failures
 
 
 def _wanted(evidence: Evidence) -> Iterable[tuple[str, str]]:

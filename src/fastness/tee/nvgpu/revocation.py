@@ -11,17 +11,14 @@ from datetime import datetime
 
 from fastness.claims.finding import Finding, Outcome
 from fastness.errors import MalformedEvidence, NotGenuine
-from fastness.pki import crl, ocsp
-from fastness.pki.anchors import Anchor
+from fastness.pki import chain, crl, ocsp
 from fastness.tee import Collateral, Document
 from fastness.wire import x509
 
 MAX_RESPONSES = 1024
 
 
-def look_up(
-    chains: Iterable[tuple[tuple[x509.Certificate, ...], Anchor]], collateral: Collateral, at: datetime
-) -> Finding:
+def look_up(chains: Iterable[chain.Chain], collateral: Collateral, at: datetime) -> Finding:
     """The finding ``nvgpu.revocation`` on ``chains``, the device's first: held, or not checked.
 
     Raises:
@@ -30,9 +27,12 @@ def look_up(
     responses = tuple(_responses(collateral.of("ocsp")))
     unknown: list[str] = []
     count = 0
-    for number, (certificates, anchor) in enumerate(chains):
-        for depth, (child, issuer) in enumerate(_links(certificates, anchor)):
-            why = _ask(child, issuer, responses, collateral.crls, at)
+    for number, path in enumerate(chains):
+        # the root's own certificate is no matter of revocation
+        for depth, (child, issuer) in enumerate(path.links(collateral.certificates)):
+            why = f"no certificate of {child.issuer_cn!r}, so no word of it could be checked"
+            if issuer is not None:
+                why = _ask(child, issuer, responses, collateral.crls, at)
             # the device makes its own leaf; a manifest's signer is NVIDIA's
             if depth or number:
                 count += 1
@@ -71,12 +71,3 @@ def _responses(documents: Iterable[Document]) -> Iterator[ocsp.Response]:
             yield ocsp.read(item.data)
         except MalformedEvidence:  # tryLater and the like are unsigned: such an answer is none
             continue
-
-
-def _links(
-    certificates: tuple[x509.Certificate, ...], anchor: Anchor
-) -> Iterator[tuple[x509.Certificate, x509.Certificate]]:
-    """Certificates with their issuers; the root's own is no matter of revocation."""
-    last = certificates[-1]
-    above = [anchor.certificate] if anchor.certificate is not None and last.issuer != last.subject else []
-    return zip(certificates, [*certificates[1:], *above], strict=False)

@@ -22,7 +22,8 @@ from fastness.wire import x509
 
 SWID = "http://standards.iso.org/iso/19770/-2/2015/schema.xsd"
 HASH = "http://www.w3.org/2001/04/xmlenc#sha384"
-MARK = b"SoftwareIdentity"
+MARK, MAKER = b"SoftwareIdentity", b"NVIDIA"
+"""Words of every manifest of NVIDIA's (its element, its ``Entity``)."""
 MAX_ALTERNATIVES = 64
 FLOOR = "minSvn"
 """Attribute of records about opaque data (NVIDIA attestation-sdk, ``rim.cpp``: ``get_opaque_records``)."""

@@ -58,7 +58,7 @@ def verify(
     result = compare(evidence, chip, collateral.of("rim"), anchors, at)
     # (6) revocation
     chains = (path, *result.chains)
-    revocation = look_up([(item.certificates, item.anchor) for item in chains], collateral, at)
+    revocation = look_up(chains, collateral + Collateral(result.certificates), at)
     # (7) the CPU beside it
     rests, bound = binding(evidence, within)
     findings = (*result.findings, revocation, *bound, *_notes(evidence))

@@ -65,12 +65,29 @@ def findings(body: Body, logs: tuple[Document, ...], tables: tuple[Document, ...
     return tuple(_finding(body, log, tables) for log in logs)
 
 
+def _of_a_td(tables: tuple[Document, ...]) -> None:
+    """Whether one of the tables, if there are any, says that the log is a TD's.
+
+    Raises:
+        MalformedEvidence: none does.
+    """
+    failure: MalformedEvidence | None = None
+    for item in tables:
+        try:
+            kind, _ = table(item.data)
+        except MalformedEvidence as error:
+            failure = error
+            continue
+        if kind == CC_TDX:
+            return
+        failure = MalformedEvidence("CCEL.cc_type", 36, CC_TDX, kind)
+    if failure is not None:
+        raise failure
+
+
 def _finding(body: Body, document: Document, tables: tuple[Document, ...]) -> Finding:
     try:
-        for item in tables:
-            kind, _ = table(item.data)
-            if kind != CC_TDX:
-                raise MalformedEvidence("CCEL.cc_type", 36, CC_TDX, kind)
+        _of_a_td(tables)
         parsed = eventlog.parse(document.data)
         values = replay(parsed) if parsed.algorithms == _BANKS else {}
     except MalformedEvidence as error:

@@ -30,6 +30,9 @@ from fastness.tee.tpm.endorse import embedded, enclosed, gce
 from fastness.tee.tpm.evidence import Evidence
 from fastness.wire import der, x509
 
+MAX_ALIKE = 8
+"""Most certificates for one attestation key that are tried."""
+
 ISSUERS = "1.3.6.1.5.5.7.1.1"
 """Authority information access (RFC 5280 section 4.2.2.1)."""
 
@@ -125,12 +128,21 @@ def _quote_report_data(quote: bytes) -> bytes:
 
 
 def _certificate(evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime) -> Vouched | None:
-    leaf = evidence.ak_certificate
-    if leaf is None:
-        same = [item for item in collateral.certificates if item.key.raw == evidence.key.raw]
-        leaf = same[0] if same else None
-    if leaf is None:
-        return None
+    same = [item for item in collateral.certificates if item.key.raw == evidence.key.raw][:MAX_ALIKE]
+    failures: list[NotGenuine | MissingCollateral] = []
+    for leaf in dict.fromkeys(same if evidence.ak_certificate is None else [evidence.ak_certificate, *same]):
+        try:
+            return _of_key(leaf, evidence, collateral, anchors, at_time)
+        except (NotGenuine, MissingCollateral) as error:  # a stranger may write a certificate for any key
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return None
+
+
+def _of_key(
+    leaf: x509.Certificate, evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime
+) -> Vouched:
     if leaf.key.raw != evidence.key.raw or at.EK_USAGE in _usages(leaf):
         raise NotGenuine(
             "tpm.ak-certificate",
@@ -160,21 +172,18 @@ def _chained(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, a
 
 
 def _revocation(built: chain.Chain, collateral: Collateral, at_time: datetime) -> tuple[Finding, ...]:
-    pairs = list(zip(built.certificates, built.certificates[1:], strict=False))
-    last = built.certificates[-1]
-    gaps: list[str] = []
-    if keys.fingerprint(last.key) != built.anchor.spki:  # its issuer was named by its bare key
-        root = built.anchor_certificate(collateral.certificates)
-        if root is None:
-            gaps = [f"no certificate of {last.issuer_cn!r}, so no CRL of it could be checked"]
-        else:
-            pairs.append((last, root))
-    looked = [crl.look_up(child, issuer, collateral.crls, "tpm", at=at_time) for child, issuer in pairs]
-    gaps += [item.why for item in looked if not item.checked]
+    looked, gaps = 0, []
+    for child, issuer in built.links(collateral.certificates):
+        if issuer is None:
+            gaps.append(f"no certificate of {child.issuer_cn!r}, so no CRL of it could be checked")
+            continue
+        found = crl.look_up(child, issuer, collateral.crls, "tpm", at=at_time)
+        looked += 1
+        gaps += [] if found.checked else [found.why]
     if gaps:
         hint = "supply the CRLs that the certificates name, or waive tpm.revocation"
         return (Finding("tpm.revocation", Outcome.UNKNOWN, "a current CRL of each issuer", gaps[0], hint=hint),)
-    return (Finding("tpm.revocation", Outcome.HELD, actual=f"{len(looked)} certificates looked up"),)
+    return (Finding("tpm.revocation", Outcome.HELD, actual=f"{looked} certificates looked up"),)
 
 
 def _usages(certificate: x509.Certificate) -> set[str]:

@@ -1,0 +1,82 @@
+"""Work that hostile input can ask for: counted, never timed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from fastness.collateral import heap, text
+from fastness.collateral.gather import gather
+from fastness.wire import der
+
+
+class Counter:
+    """Calls of a function, or the sizes of what it gives back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+        inner = getattr(module, name)
+        self.calls = self.given = 0
+
+        def counted(*args: Any, **named: Any) -> Any:
+            self.calls += 1
+            result = inner(*args, **named)
+            self.given += len(result) if isinstance(result, list) else 0
+            return result
+
+        monkeypatch.setattr(module, name, counted)
+
+
+def short(index: int) -> str:
+    """A string that could be the beginning of a certificate."""
+    return base64.b64encode(b"\x30\x82\x00\x30" + index.to_bytes(8, "big") + bytes(40)).decode()
+
+
+@pytest.mark.parametrize("shape", ["a list", "one below the other", "quotes"])
+def test_short_strings_are_not_all_asked_what_they_are(shape, monkeypatch):
+    decoded = Counter(monkeypatch, text, "decoded")
+    plain = [short(index) for index in range(3 * heap.MAX_ASKED)]
+    many: Any = {
+        "a list": plain,
+        "one below the other": [json.dumps({str(index): item}) for index, item in enumerate(plain[:512])] * 2,
+        "quotes": [{"message": item, "signature": item, "pcrs": []} for item in plain],
+    }[shape]
+    assert not gather([json.dumps(many).encode()]).evidence
+    assert decoded.calls <= heap.MAX_ASKED * (2 if shape == "quotes" else 1)
+
+
+def test_registers_are_counted_before_they_are_read(monkeypatch):
+    decoded = Counter(monkeypatch, text, "decoded")
+    gather([json.dumps({"message": "00", "signature": "00", "pcrs": ["00" * 32] * 10_000}).encode()])
+    assert decoded.calls <= 2
+
+
+def tlv(tag: int, value: bytes) -> bytes:
+    return bytes((tag, 0x83)) + len(value).to_bytes(3, "big") + value
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_elements_of_no_certificate_are_not_all_read(depth, monkeypatch):
+    read = [Counter(monkeypatch, der, name) for name in ("children", "first")]
+    data = b"\x05\x00" * 300_000
+    for _ in range(depth):
+        data = tlv(der.SEQUENCE, data)
+    assert gather([data]).ignored
+    assert sum(item.given for item in read) < 1000
+
+
+def test_signed_documents_that_do_not_end_are_read_a_little_way(monkeypatch):
+    read = 0
+    inner = json.JSONDecoder.raw_decode
+
+    def counted(self: json.JSONDecoder, said: str, idx: int = 0) -> Any:
+        nonlocal read
+        read += len(said) - idx
+        return inner(self, said, idx)
+
+    data = b'{"signature":' * 16 + b"[" + b"1," * 1_000_000 + b"1]" + b"}" * 16
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", counted)
+    gather([b"[" + data + b"]"])
+    assert 0 < read <= text.MAX_NESTED * text.MAX_SIGNED + 2 * len(data)
