@@ -18,6 +18,7 @@ from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.forge import nvgpu as forge
 from fastness.forge import nvgpu_vendor as vendor
 from fastness.forge.model import Forged
+from fastness.pki import chain
 from fastness.tee import Document, nvgpu
 from fastness.tee.nvgpu import layout, rim
 from fastness.wire import x509
@@ -301,5 +302,5 @@ def test_of_responses_1024_are_read() -> None:
 def test_where_nothing_was_asked_nothing_held() -> None:
     leaf_, root = LEAF.read, SCENE.device[-1].read
     anchor = forge._anchors(SCENE).items[0]
-    found = revocation.look_up([((leaf_, root), anchor)], HONEST.collateral._replace(documents=()), AT)
+    found = revocation.look_up([chain.Chain((leaf_, root), anchor)], HONEST.collateral._replace(documents=()), AT)
     assert found.outcome is Outcome.UNKNOWN
