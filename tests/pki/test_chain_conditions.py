@@ -72,6 +72,25 @@ def test_the_certificate_of_an_anchor() -> None:
     assert chain.Chain((*below, ROOT.value), pinned).anchor_certificate([ROOT.value]) is None
 
 
+def test_of_issuers_of_one_name_64_are_tried() -> None:
+    stranger = make("middle", ROOT).value
+    alike = [stranger._replace(raw=stranger.raw + bytes(count)) for count in range(64)]
+    for count, holds in ((63, True), (64, False)):
+        pool = [*alike[:count], MIDDLE.value, ROOT.value]
+        if holds:
+            assert chain.build(LEAF.value, pool, ANCHORS, "snp", at=AT)
+        else:
+            with pytest.raises(NotGenuine, match="not signed by"):
+                chain.build(LEAF.value, pool, ANCHORS, "snp", at=AT)
+
+
+def test_nothing_above_an_anchor_is_a_link() -> None:
+    below = [(LEAF.value, MIDDLE.value)]
+    for named, links in ((MIDDLE, below), (ROOT, [*below, (MIDDLE.value, ROOT.value)])):
+        found = build(anchors=Anchors((from_certificate("snp", named.value),)))
+        assert found.links([MIDDLE.value, ROOT.value]) == links
+
+
 # lists
 
 

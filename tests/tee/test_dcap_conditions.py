@@ -274,6 +274,15 @@ def test_of_documents_that_hold_the_highest_evaluation_counts(tee: str) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize(("kind", "check"), [("tcb-info", "tcb"), ("qe-identity", "identity")])
+def test_of_documents_about_one_platform_sixteen_are_tried(tee: str, kind: str, check: str) -> None:
+    forged = FORGES[tee].make({})
+    own, altered = forged.collateral.of(kind)[0], signed(kind, inner_of(forged, kind), fake.key())
+    assert judge(documents(forged, kind, *[altered] * 15, own))
+    assert refused(documents(forged, kind, *[altered] * 16, own)) == f"{check}-signature"
+
+
+@BOTH
 def test_each_document_has_a_signer_of_its_own(tee: str) -> None:
     """That one signer is Intel's says nothing of another with its name."""
     stranger = fake.vendor(1).signer

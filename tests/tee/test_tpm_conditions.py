@@ -258,6 +258,23 @@ def test_a_named_key_needs_no_certificate_and_a_bad_one_counts_all_the_same() ->
         assert refused(with_key(forge.make({"lie": lie}))) == f"tpm.{lie}"
 
 
+def test_of_certificates_for_one_key_eight_are_tried() -> None:
+    """Anybody may write a certificate for a key that is known."""
+    forged = forge.make({})
+    own = x509.certificate(part(forged, "ak_certificate"))
+    _, _, leaf = hierarchy(structures.public(part(forged, "ak")).spki)
+    alike = [leaf._replace(raw=leaf.raw + bytes(count)) for count in range(8)]
+    for count, holds in ((7, True), (8, False)):
+        pool = (*alike[:count], own, *forged.collateral.certificates)
+        evidence = replace(tpm.parse(forged.evidence), ak_certificate=None)
+        given = forged.collateral._replace(certificates=pool)
+        if holds:
+            assert tpm.verify(evidence, given, forged.anchors, at=forged.at).evidence.way == "certificate"
+        else:
+            with pytest.raises(NotGenuine):
+                tpm.verify(evidence, given, forged.anchors, at=forged.at)
+
+
 # activated credentials
 
 

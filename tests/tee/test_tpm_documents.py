@@ -105,7 +105,7 @@ def test_names_of_variables_are_short(size: int, read: bool) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        [b"", b"", bytes(16)], {1: b"", 2: b"", 3: bytes(16), 4: b""}, {2: b"", 3: bytes(16)},
+        [b"", b"", bytes(16)], [1, 2, 3], 5, {1: b"", 2: b"", 3: bytes(16), 4: b""}, {2: b"", 3: bytes(16)},
         {1: "", 2: b"", 3: bytes(16)},
         {1: b"", 2: b"", 3: bytes(15)}, {1: b"", 2: b"", 3: bytes(33)}, {1: b"", 2: b"", 3: "sixteen letters!"},
     ],
