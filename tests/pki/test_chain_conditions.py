@@ -61,6 +61,15 @@ def test_a_root_that_stands_for_itself_is_signed_by_itself() -> None:
             build(altered, [], anchors=Anchors((named,)))
 
 
+def test_a_root_issued_anew_is_the_root_that_was_named() -> None:
+    again = make("root", key=ROOT.key, serial=9)
+    named, bare = from_certificate("snp", ROOT.value), from_key("snp", "bare", ROOT.value.key)
+    assert build(again, [], anchors=Anchors((named,))).anchor == named
+    for order in ((named, bare), (bare, named)):
+        assert build(again, [], anchors=Anchors(order)).anchor == bare
+        assert build(ROOT, [], anchors=Anchors(order)).anchor == order[0]
+
+
 def test_the_certificate_of_an_anchor() -> None:
     other_name, other_key = make("other", key=ROOT.key).value, make("root").value
     below = (LEAF.value, MIDDLE.value)

@@ -173,6 +173,16 @@ def test_manifests_of_others_are_passed_over() -> None:
     assert judged(b"{}", b"<SomethingElse/>", DRIVER, VBIOS) == GOOD
 
 
+def test_manifests_of_nvidias_that_are_not_needed_may_be_unreadable() -> None:
+    odd = b"<SoftwareIdentity>NVIDIA</SoftwareIdentity>"
+    assert judged(odd, DRIVER, VBIOS) == GOOD
+    with pytest.raises(NotGenuine, match="cannot be read"):
+        judged(odd, VBIOS)
+    assert judged(*[b"NVIDIA writes to you"] * 64, DRIVER, VBIOS) == GOOD
+    with pytest.raises(NotGenuine, match="cannot be read"):
+        judged(*[odd] * 64, DRIVER, VBIOS)
+
+
 def test_of_manifests_of_one_version_four_are_tried_and_the_fitting_one_counts() -> None:
     wrong = [vendor.manifest(VERSION, "GH100", {index: (bytes((number,)) * 48,) for index in forge._DRIVER_OWN},
                              forge.COUNT, SCENE.rim) for number in range(1, 5)]  # fmt: skip
