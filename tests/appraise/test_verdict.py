@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastness.appraise import verdict as engine
-from fastness.appraise.policy import Policy, Waiver, parse
+from fastness.appraise.policy import Policy, Waiver, load, parse
 from fastness.appraise.verdict import Verdict, appraise
 from fastness.claims.finding import Finding, Outcome
 from fastness.claims.model import Claims, Cpu
+from fastness.errors import Malformed, UsageError
 from fastness.wire.hexdump import Span
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -239,3 +241,70 @@ def test_long_values_are_cut(size: int, cut: bool) -> None:
     assert (shown == "a" * size) is not cut
     assert len(shown) == 136
     assert [engine._shown(value) for value in (True, False, 1, 0)] == ["true", "false", "1", "0"]
+
+
+def test_evidence_that_no_rule_could_accept_is_refused_before_it_is_asked_for() -> None:
+    def refused(rules: str, *has: str) -> Finding:
+        verdict = parse(rules, "test.toml").refuse_evidence(has, at=AT)
+        assert (verdict.accepted, verdict.decided_by) == (False, "policy.evidence-type")
+        return verdict.findings[0]
+
+    found = refused(ACCEPT, "sev", "mips")
+    assert (found.outcome, found.expected) == (Outcome.FAILED, "evidence of nitro, snp, tdx")
+    assert (found.actual, "SIMULATED" in found.actual) == ("sev, unknown", False)
+    assert "or add a rule that names sev, unknown" in found.hint
+    simulated = refused(ACCEPT, "nil")
+    assert simulated.actual == "nil (SIMULATED)"
+    assert "nil protects nothing" in simulated.hint
+    assert refused("", "snp").expected == "evidence of nothing"
+    assert parse(ACCEPT + REFUSE.format("refuse", 'tee = "sgx"'), "p").evidence_types() == {"nitro", "snp", "tdx"}
+
+
+def test_waivers_are_found_by_name() -> None:
+    policy = parse(ACCEPT + '[[waive]]\ncheck = "*.revocation"\nwhy = "by hand"\n', "test.toml")
+    assert policy.waiver("snp.revocation") and not policy.waiver("snp.revocations")
+
+
+def sized(path: Path, start: bytes, size: int) -> str:
+    with path.open("wb") as file:
+        file.write(start)
+        file.truncate(size)
+    return str(path)
+
+
+def test_policies_have_a_largest_size(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(ACCEPT.ljust(1 << 20), "utf-8")
+    assert load(str(path)).rules
+    path.write_text(ACCEPT.ljust((1 << 20) + 1), "utf-8")
+    with pytest.raises(UsageError, match="at most 1048576 bytes"):
+        load(str(path))
+    with pytest.raises((UsageError, Malformed)) as error:
+        load(sized(path, b" {", 48 << 20))
+    assert "at most" not in str(error.value)
+    with pytest.raises(UsageError, match="at most 50331648 bytes"):
+        load(sized(path, b" {", (48 << 20) + 1))
+
+
+def test_a_policy_that_is_not_text_or_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load(sized(tmp_path / "p.toml", b"\xff", 9))
+    with pytest.raises(UsageError, match="cannot be read") as error:
+        load(str(tmp_path / "nothing"))
+    assert "did you mean" not in error.value.hint and "one of strict" in error.value.hint
+    with pytest.raises(UsageError, match="cannot be read") as error:
+        load("strikt")
+    assert "did you mean 'strict'?" in error.value.hint
+
+
+def test_owners_are_asked_for_where_they_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(ACCEPT, "utf-8")
+    monkeypatch.setenv("FASTNESS_OWNERS", "owners.toml")
+    for name in ("strict", str(path)):
+        for owners in (None, "others.toml"):
+            with pytest.raises(UsageError, match="is not signed, and owners are asked for"):
+                load(name, owners)
+        assert load(name, "").rules
+    monkeypatch.delenv("FASTNESS_OWNERS")
+    assert load(str(path)).rules

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 from cryptography import x509 as pyca
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fastness.claims.finding import Finding, Outcome
+from fastness.claims.genuine import vouch
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.forge import nvgpu as forge
 from fastness.forge import nvgpu_vendor as vendor
 from fastness.forge.model import Forged
-from fastness.pki import chain
+from fastness.pki import chain, ocsp
 from fastness.tee import Document, nvgpu
-from fastness.tee.nvgpu import layout, rim
+from fastness.tee.nvgpu import composite, layout, rim
 from fastness.wire import x509
 
 endorse = import_module("fastness.tee.nvgpu.endorse")
@@ -314,3 +316,41 @@ def test_where_nothing_was_asked_nothing_held() -> None:
     anchor = forge._anchors(SCENE).items[0]
     found = revocation.look_up([chain.Chain((leaf_, root), anchor)], HONEST.collateral._replace(documents=()), AT)
     assert found.outcome is Outcome.UNKNOWN
+
+
+def test_a_responder_whose_key_cannot_be_used_is_refused() -> None:
+    issuer, subject = SCENE.device[2], SCENE.device[1]
+    named = pyca.Name([pyca.NameAttribute(pyca.NameOID.COMMON_NAME, "OCSP Responder")])
+    made = pyca.CertificateBuilder(
+        issuer.certificate.subject, named, x25519.X25519PrivateKey.generate().public_key(), 9, START, END
+    ).add_extension(pyca.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
+    odd = x509.certificate(made.sign(issuer.key, hashes.SHA384()).public_bytes(Encoding.DER))
+    good = ocsp.read(vendor.response(subject, issuer, AT, responder=forge._responder(issuer, AT)))
+    assert revocation._ask(subject.read, issuer.read, (good,), (), AT) == ""
+    with pytest.raises(NotGenuine, match="unusable") as error:
+        revocation._ask(subject.read, issuer.read, (replace(good, certificates=(odd,)),), (), AT)
+    assert error.value.check == "nvgpu.revocation"
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Stands for a CPU's verified evidence."""
+
+    report_data: Any
+
+
+@pytest.mark.parametrize(
+    ("value", "bound"),
+    [
+        (b"\x5a" * 64, True), (b"\x5a" * 32 + bytes(32), True), (b"\x5a" * 32, False), (b"\x5a" * 65, False),
+        (bytes(64), False), ([b"\x5a"] * 64, False), ("Z" * 64, False), (None, False),
+    ],
+)  # fmt: skip
+def test_what_a_cpu_is_over(value: Any, bound: bool) -> None:
+    """The nonce of the report, in the 64 bytes that every CPU has."""
+    evidence = nvgpu.parse(HONEST.evidence)
+    assert evidence.nonce == b"\x5a" * 32
+    cpu = vouch(Cpu(value), anchors=(), at=AT)
+    rests, findings = composite.binding(evidence, (cpu,))
+    assert rests == ((cpu,) if bound else ())
+    assert [item.outcome for item in findings] == [Outcome.HELD if bound else Outcome.UNKNOWN]
