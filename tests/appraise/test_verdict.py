@@ -137,6 +137,11 @@ def test_silence_is_answered_strictly(claims: Claims, found: list[tuple[str, Out
         assert "policy.freshness" not in dict(against(judge(ACCEPT + spoken, claims)))
 
 
+def test_the_status_that_is_there_is_told() -> None:
+    for status, told_ in (("OutOfDate", "OutOfDate"), (None, "cannot tell"), ("", "cannot tell")):
+        assert judge(ACCEPT, TDX._replace(tcb_status=status)).against[0].actual == told_
+
+
 def test_what_runs_is_asked_only_where_something_is_given_to_it() -> None:
     assert judge(ACCEPT).accepted
     assert against(judge(ACCEPT, measured=True)) == [("policy.measurement", Outcome.UNKNOWN)]
