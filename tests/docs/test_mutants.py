@@ -73,6 +73,10 @@ def test_a_row_of_the_page_is_read_back(tools: Any, tmp_path: Path, monkeypatch:
     mutate.record({})
     assert mutate.recorded(page.read_text("utf-8")) == {file: row}
     assert "15 killed, 1 survived" in page.read_text("utf-8")
+    missed = next(item for item in told if item.outcome == "survived")
+    for outcome, cell, same in (("killed", "1/1", 0), ("equivalent", "", 1)):
+        later = mutate.again(row, [missed._replace(outcome=outcome)])
+        assert (later.kinds[mutants.KINDS.index("not")], later.equivalent, later.survivors) == (cell, same, ())
 
 
 def test_a_mutant_is_put_in_place_of_what_was_loaded(tmp_path: Path) -> None:

@@ -93,6 +93,17 @@ def test_of_issuers_of_one_name_64_are_tried() -> None:
                 chain.build(LEAF.value, pool, ANCHORS, "snp", at=AT)
 
 
+def test_of_issuers_with_one_key_one_that_may_issue_counts() -> None:
+    good = make("middle", ROOT, key=MIDDLE.key, usage="key_cert_sign")
+    for bad in (
+        make("middle", ROOT, key=MIDDLE.key, usage="digital_signature"), make("middle", ROOT, key=MIDDLE.key, ca=False),
+    ):  # fmt: skip
+        for pool in ([bad, good, ROOT], [good, bad, ROOT]):
+            assert build(pool=pool).certificates[1] == good.value
+        with pytest.raises(NotGenuine):
+            build(pool=[bad, ROOT])
+
+
 def test_nothing_above_an_anchor_is_a_link() -> None:
     below = [(LEAF.value, MIDDLE.value)]
     for named, links in ((MIDDLE, below), (ROOT, [*below, (MIDDLE.value, ROOT.value)])):
@@ -212,6 +223,16 @@ def test_a_row_of_anchors_pins_by_sha256(digest: str) -> None:
     assert pins._row({"tee": "snp", "name": "root", "spki": "ab" * 32, "source": "here"}).spki == "ab" * 32
     with pytest.raises(UsageError, match="64 hexadecimal digits"):
         pins._row({"tee": "snp", "name": "root", "spki": digest, "source": "here"})
+
+
+def test_an_anchor_is_found_by_its_key_for_its_tee() -> None:
+    own, every = from_key("snp", "own", ROOT.value.key), from_key("*", "every", MIDDLE.value.key)
+    other = from_key("tdx", "other", LEAF.value.key)
+    known = Anchors((other, own, every))
+    assert known.find("snp", ROOT.value.key) == own
+    assert known.find("snp", MIDDLE.value.key) == known.find("tdx", MIDDLE.value.key) == every
+    assert known.find("snp", LEAF.value.key) is None
+    assert known.find("tdx", ROOT.value.key) is None
 
 
 def test_a_serial_is_looked_up_among_its_issuers_lists_alone() -> None:

@@ -220,3 +220,28 @@ def test_a_responder_is_certified_by_the_issuer_for_nothing_else() -> None:
     ):  # fmt: skip
         with pytest.raises(NotGenuine, match="not signed by its issuer"):
             spoken(wrong)
+
+
+def test_a_made_up_response_beside_one_that_counts_harms_nothing() -> None:
+    forged = signed(PLAIN, ROOT)
+    assert asked(forged, PLAIN).checked and asked(PLAIN, forged).checked
+    assert "no nextUpdate" in asked(forged, of(data(single(more=())))).why
+    with pytest.raises(NotGenuine, match="not signed by its issuer"):
+        asked(forged, forged)
+
+
+def test_a_revocation_without_an_end_holds_from_its_first_moment() -> None:
+    revoked = of(data(single(state=tlv(0xA1, START), more=())))
+    with pytest.raises(NotGenuine, match="is revoked"):
+        asked(revoked, at=FROM)
+
+
+def test_whether_the_issuer_is_valid_is_the_chains_to_ask() -> None:
+    later = of(data(single(more=(tlv(0xA0, time("20280101000000Z")),))))
+    assert asked(later, at=UNTIL + timedelta(days=1)).checked
+
+
+def test_a_responder_names_its_issuer() -> None:
+    other = vendor.issue("other", None, FROM, UNTIL)
+    with pytest.raises(NotGenuine, match="not signed by its issuer"):
+        spoken(responder(vendor.Link(ISSUER.key, other.certificate)))
