@@ -3,11 +3,11 @@ Properties are tried on the same 25 examples each time, and a failure is not mad
 
     python mutant_tests.py FILE …     in the copied tree; jobs on stdin, answers on stdout, a line of JSON each
 
-A job is ``tests`` (ids in their order; null for all), ``limit`` (seconds), ``watch`` (source files whose lines are
-watched, or null) and ``mutant`` (null, or ``file``, ``function`` and the mutated ``source``). The fork puts the code of
-the mutated function, or the mutated number, in the place of what was loaded. The answer is the exit ``code`` (0 green,
-1 red, null after ``limit``, 2 where the mutant cannot be put in place), and where files were watched the ``seconds`` of
-each test and ``ran``: which tests ran a line.
+A job is ``tests`` (ids in their order; null for all), ``limit`` (seconds of the processor), ``watch`` (source files
+whose lines are watched, or null) and ``mutant`` (null, or ``file``, ``function`` and the mutated ``source``). The fork
+puts the code of the mutated function, or the mutated number, in the place of what was loaded. The answer is the exit
+``code`` (0 green, 1 red, 2 where the mutant cannot be put in place, negative where it took too long), and where files
+were watched the ``seconds`` of each test and ``ran``: which tests ran a line.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import functools
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -141,6 +142,7 @@ def _imports(other: ModuleType, module: ModuleType, name: str) -> bool:
 
 def run(session: pytest.Session, job: dict[str, Any], answer: Path) -> int:
     """In the fork: the tests, until one is red."""
+    resource.setrlimit(resource.RLIMIT_CPU, (job["limit"], job["limit"] + 1))
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)
@@ -163,17 +165,16 @@ def run(session: pytest.Session, job: dict[str, Any], answer: Path) -> int:
     return GREEN
 
 
-def waited(child: int, limit: float) -> int | None:
-    """The exit code of ``child``; None, and its end, where it took longer than ``limit`` seconds."""
-    end = time.monotonic() + limit
+def waited(child: int, limit: float) -> int:
+    """The exit code of ``child``; its end, where it waits for longer than ten times its share of the processor."""
+    end = time.monotonic() + 10 * limit
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.005)
     os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 class Server:
@@ -197,9 +198,9 @@ class Server:
                         code = run(session, job, answer)
                     finally:
                         os._exit(code)
-                code_or_none = waited(child, job["limit"])
+                ended = waited(child, job["limit"])
                 told = json.loads(answer.read_text("utf-8")) if answer.exists() else {}
-                print(json.dumps({"code": code_or_none, **told}), file=self.answers, flush=True)
+                print(json.dumps({"code": ended, **told}), file=self.answers, flush=True)
         return True
 
 
