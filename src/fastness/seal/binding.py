@@ -12,7 +12,6 @@ import hmac
 EXPORTER_LABEL = b"EXPORTER-fastness-attest-v1"
 EXPORTER_SIZE = 32
 NONCE_SIZE = 32
-REPORT_DATA_SIZE = 64
 ROLES = ("tenant", "steward")
 ZERO = bytes(32)
 

@@ -203,7 +203,7 @@ def _path(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
         what = f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384"
         raise NotGenuine("snp.leaf", what, where=f"certificate {leaf.subject_cn}")
-    between = found.certificates[1].subject_cn if len(found.certificates) > 1 else leaf.issuer_cn
+    between = leaf.issuer_cn
     role = "SEV-VLEK-" if read.kind == at.VLEK else "SEV-"
     if between.lower() != f"{role}{read.line}".lower():
         raise NotGenuine(
