@@ -23,7 +23,7 @@ from fastness.image import cpio, store
 from fastness.image.build import compress
 from fastness.image.store import Image
 from fastness.pki.anchors import Anchors, from_certificate
-from fastness.seal.channel import Channel, client_context
+from fastness.seal.challenger import client_channel
 from fastness.seal.transport import Transport
 from fastness.tenant import deliver
 from fastness.wire import x509
@@ -152,7 +152,7 @@ async def outcome(image: Image, rules: str, patience: float = 180) -> str:
     try:
         await keep.ready(patience)
         anchors = Anchors((from_certificate("tpm", x509.certificate(launcher.anchors()[0].der)),))
-        transport = Transport(keep.connect(), Channel(client_context(), server=False))
+        transport = Transport(keep.connect(), client_channel())
         attested = await deliver.challenge(
             transport, policies.parse(rules, "ours.toml"), anchors, stages=deliver.Stages()
         )
