@@ -9,12 +9,15 @@ import asyncio
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from e2e import stalled_tenant
 from e2e.conftest import Home, eventually, runs
 from fastness.appraise import policy as policies
 from fastness.errors import FastnessError, KeepFailed, UsageError
@@ -27,6 +30,7 @@ from fastness.seal.challenger import client_channel
 from fastness.seal.transport import Transport
 from fastness.tenant import deliver
 from fastness.wire import x509
+from fastness.workload import tcb
 from images import keep_image, machines
 
 POLICY = """
@@ -108,6 +112,33 @@ def test_a_workload_goes_on_alone_is_found_in_the_register_and_is_stopped(stand:
     assert eventually(lambda: not runs(pid))
     listed = json.loads(stand.do("keep", "list", "--host", stand.url, "--json").out)
     assert next(item["state"] for item in listed["keeps"] if item["id"] == keep) == "ended"
+
+
+def test_the_machine_of_a_tenant_that_was_killed_before_its_release_ends_and_says_why(stand: Home) -> None:
+    command = [
+        sys.executable,
+        stalled_tenant.__file__,
+        stand.url,
+        "attested",
+        stand.path / "ours.toml",
+        stand.path / "anchor.pem",
+    ]
+    tenant = subprocess.Popen(
+        command, stdout=subprocess.PIPE, env={**stand.environment, "PYTHONPATH": str(tcb.package_folder().parent)}
+    )
+    if tenant.stdout is None:
+        raise AssertionError
+    keep = tenant.stdout.readline().decode().strip()
+    assert keep, "the tenant did not get so far"
+    tenant.kill()
+    tenant.communicate()
+
+    def told() -> tuple[str, str]:
+        listed = json.loads(stand.do("keep", "list", "--host", stand.url, "--json").out)
+        return next((item["state"], item["why"]) for item in listed["keeps"] if item["id"] == keep)
+
+    assert eventually(lambda: told() != ("running", ""), 90)
+    assert told() == ("ended", "its tenant left, and gave it no workload")
 
 
 def altered(image: Image, folder: Path, what: str) -> Image:

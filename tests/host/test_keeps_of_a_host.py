@@ -18,14 +18,18 @@ from fastness.host.server import Server
 from fastness.tenant import remote
 from fastness.tenant.remote import Host
 
+TCP_REPAIR = 19
+"""Linux, include/uapi/linux/tcp.h: a connection that is closed under it leaves no trace on the wire."""
+
 
 @dataclass
 class Keep(made_up.Keep):
-    """One that may be slow to start, or not start at all; whoever connects to it is hung up on."""
+    """One that may be slow to start, or not start at all; whoever connects to it is not answered."""
 
     starts: bool = True
     slow: float = 0.0
     started: bool = False
+    visitors: list[socket.socket] = field(default_factory=list)
 
     async def ready(self, timeout: float) -> None:
         await asyncio.sleep(self.slow)
@@ -35,7 +39,7 @@ class Keep(made_up.Keep):
 
     def connect(self) -> socket.socket:
         ours, theirs = socket.socketpair()
-        theirs.close()
+        self.visitors.append(theirs)
         ours.setblocking(False)
         return ours
 
@@ -86,7 +90,8 @@ def test_a_keep_somebody_came_for_outlives_the_connection_and_one_nobody_came_fo
 
     async def work(url: str) -> None:
         host = Host(url)
-        (await host.channel(await host.launch(None))).close()
+        with await host.channel(await host.launch(None)) as spoken:
+            spoken.send(b"x")
         host.close()
         host = Host(url)
         await host.launch(None)
@@ -94,6 +99,29 @@ def test_a_keep_somebody_came_for_outlives_the_connection_and_one_nobody_came_fo
         claimed, unclaimed = launcher.made
         await asyncio.wait_for(unclaimed.gone.wait(), 20)
         assert claimed.alive
+
+    hosted(launcher, work)
+
+
+def test_a_tenant_that_went_without_a_word_is_gone_to_its_keep_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine lost power: no end of the connection ever comes, and nothing is sent that would show it."""
+    monkeypatch.setattr(server, "ALIVE", ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)))
+    launcher = Launcher()
+
+    async def work(url: str) -> None:
+        host = Host(url)
+        sock = await host.channel(await host.launch(None))
+        await asyncio.get_running_loop().sock_sendall(sock, b"x")
+        (visitor,) = launcher.made[0].visitors
+        visitor.setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(visitor, 10) == b"x"
+        await asyncio.sleep(0.3)  # acknowledgements that are late would meet nobody, and be answered so
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        except PermissionError:
+            pytest.skip("only an administrator takes a connection away without a word")
+        sock.close()
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(visitor, 10), 20) == b""
 
     hosted(launcher, work)
 

@@ -25,7 +25,7 @@ from fastness.keep.identity import Keep
 from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
 from fastness.keep.protocol import Service, _hear
-from fastness.keep.states import COMPROMISED, State
+from fastness.keep.states import ABANDONED, COMPROMISED, State
 from fastness.pki.anchors import Anchors, from_key
 from fastness.seal import binding, log
 from fastness.seal.challenger import (
@@ -666,5 +666,51 @@ def test_the_successor_of_a_compromised_keep_says_so_and_takes_nothing() -> None
         assert not left
         with pytest.raises(ProtocolError, match="poisoned cannot become loading"):
             heir.measure(b"other", b"configuration")
+
+    play(work)
+
+
+def test_a_keep_that_everybody_left_without_a_workload_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PATIENCE", 0.1)
+
+    async def work() -> None:
+        stage = scene()
+        (await stage.attest()).transport.sock.close()
+        while not stage.left:
+            await asyncio.sleep(0.01)
+        assert stage.left == [ABANDONED]
+
+    play(work)
+
+
+def test_a_keep_waits_for_its_first_visitor_and_for_one_who_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over vsock a host tries whether a keep takes connections: nobody spoke to it yet."""
+    monkeypatch.setattr(protocol, "PATIENCE", 0.1)
+
+    async def work() -> None:
+        stage = scene()
+        stage.connect().sock.close()
+        await asyncio.sleep(0.3)
+        (await stage.attest()).transport.sock.close()
+        await asyncio.sleep(0.01)
+        back = await stage.attest()
+        await asyncio.sleep(0.3)
+        assert stage.left == []
+        delivery = await Delivery.release(back, workload(), Stages())
+        assert (await collect(delivery))[0].outcome == "exit"
+
+    play(work)
+
+
+def test_a_keep_with_a_detached_workload_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PATIENCE", 0.1)
+
+    async def work() -> None:
+        stage = scene()
+        attested = await stage.attest()
+        await Delivery.release(attested, workload(attached=False), Stages())
+        attested.transport.sock.close()
+        await asyncio.sleep(0.3)
+        assert stage.left == []
 
     play(work)

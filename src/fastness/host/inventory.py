@@ -18,6 +18,9 @@ from fastness.host.relay import Traffic
 PATIENCE = 300.0
 """Seconds that a tenant has to check a measurement and give its secret."""
 
+ENDS = {0: "", 14: "its tenant left, and gave it no workload"}
+"""Why keeps end that do not die, by their exit status (keep protocol v1, section 8)."""
+
 MAX_REMEMBERED = 256
 """How many ended keeps are remembered for ``keep list``."""
 
@@ -32,8 +35,11 @@ class Entry:
     started: float = field(default_factory=time.time)
     traffic: Traffic = field(default_factory=Traffic)
     connections: int = 0
-    claimed: bool = False
-    """Whether anybody ever opened a channel to it: whoever asked for it knows its id."""
+    since: float = field(default_factory=time.monotonic)
+    """When it started, or its last connection went."""
+
+    why: str = ""
+    """Why it ended, where this host had a reason or its status has one."""
 
     status: int | None = None
     standing: Standing | None = None
@@ -41,7 +47,7 @@ class Entry:
 
     def to_json(self) -> dict[str, object]:
         """For the host's API: what an operator may know."""
-        state = "running" if self.status is None else "ended" if self.status == 0 else "died"
+        state = "running" if self.status is None else "ended" if self.status in ENDS else "died"
         if self.standing is not None and self.status is None:
             state = "waiting"
         return {
@@ -51,9 +57,16 @@ class Entry:
             "pid": self.running.pid,
             "started": int(self.started),
             "connections": self.connections,
+            "idle": None if self.connections or self.status is not None else int(time.monotonic() - self.since),
+            "why": self.why,
             "bytes_to_keep": self.traffic.to_keep,
             "bytes_from_keep": self.traffic.from_keep,
         }
+
+
+def ended_by(status: int) -> str:
+    """What an exit status says of a keep that died."""
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
 
 
 class Inventory:
@@ -178,6 +191,7 @@ class Inventory:
     async def _impatient(self, entry: Entry) -> None:
         await asyncio.sleep(PATIENCE)
         if entry.standing is not None:
+            entry.why = "no secret came from its tenant"
             await self.stop(entry)
 
     async def stop(self, entry: Entry) -> None:
@@ -207,6 +221,7 @@ class Inventory:
 
     async def _watch(self, entry: Entry) -> None:
         entry.status = await entry.running.ended()
+        entry.why = entry.why or (ENDS[entry.status] if entry.status in ENDS else ended_by(entry.status))
         if entry.standing is not None:
             entry.standing.close()
         ended = [name for name, item in self._entries.items() if item.status is not None]

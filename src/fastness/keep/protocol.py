@@ -23,7 +23,7 @@ from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
 from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
-from fastness.keep.states import COMPROMISED, State
+from fastness.keep.states import ABANDONED, COMPROMISED, State
 from fastness.seal import binding
 from fastness.seal.channel import Channel
 from fastness.seal.frames import Type
@@ -49,6 +49,10 @@ RELEASE_TIMEOUT = 600.0
 FAREWELL_TIMEOUT = 10.0
 CHECK_EVERY = 30.0
 """Seconds between two measurements of the keep's own code, besides those at every challenge."""
+
+PATIENCE = 30.0
+"""Seconds that a keep without a workload waits for somebody to come back once its last visitor is gone: a tenant that
+was killed cannot have it ended, and a host cannot know that nothing runs in it. One that nobody ever spoke to waits."""
 
 MAX_CONVERSATIONS = 16
 ALARM = "treat what this keep was given as known to the host"
@@ -80,15 +84,25 @@ class Service:
         """One task at a time asks the device, and the log grows under it: evidence and log are of one moment."""
         self._conversations: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
+        self._visited = False
+        self._parting: asyncio.TimerHandle | None = None
+        """When the keep ends because everybody left it."""
 
     def take(self, sock: socket.socket) -> None:
         """A new connection."""
         if len(self._conversations) >= MAX_CONVERSATIONS:
             sock.close()
             return
+        if self._parting is not None:
+            self._parting.cancel()
         task = asyncio.create_task(self._conversation(sock))
         self._conversations.add(task)
-        task.add_done_callback(self._conversations.discard)
+        task.add_done_callback(self._part)
+
+    def _part(self, conversation: asyncio.Task[None]) -> None:
+        self._conversations.discard(conversation)
+        if self._visited and not self._conversations and self._keep.state is State.WAITING:
+            self._parting = asyncio.get_running_loop().call_later(PATIENCE, self._leave, ABANDONED)
 
     async def watch(self) -> None:
         """Measures the keep's own code for as long as it lives."""
@@ -123,6 +137,9 @@ class Service:
             with contextlib.suppress(FastnessError, OSError):
                 await transport.send(Type.REFUSAL, Refusal(error.what, error.hint).encode())
         finally:
+            self._visited |= (
+                transport.heard
+            )  # over vsock a host tries whether a keep takes connections, and says nothing
             await transport.close()
 
     async def _attested(self, transport: Transport) -> None:

@@ -37,6 +37,8 @@ class Transport:
         self.sock = sock
         self.channel = channel
         self.reader = Reader(frozenset[Type]())
+        self.heard = False
+        """Whether the peer ever sent anything."""
         self._sending = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
 
@@ -125,4 +127,5 @@ class Transport:
                 raise RemoteError(f"the connection was closed during {during}")
             # without a close_notify the end may be an attacker's: never clean (RFC 8446 section 6.1)
             raise Closed(clean=False)
+        self.heard = True
         self.channel.feed(data)
