@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import hmac
 import socket
@@ -23,7 +24,7 @@ from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
 from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
-from fastness.keep.states import ABANDONED, COMPROMISED, State
+from fastness.keep.states import ABANDONED, COMPROMISED, State, step
 from fastness.seal import binding
 from fastness.seal.channel import Channel
 from fastness.seal.frames import Type
@@ -84,6 +85,9 @@ class Service:
         """One task at a time asks the device, and the log grows under it: evidence and log are of one moment."""
         self._conversations: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
+        self._releasing: Transport | None = None
+        """Who sends a release now. One at a time: what is held for whoever may not open it is held once."""
+
         self._visited = False
         self._parting: asyncio.TimerHandle | None = None
         """When the keep ends because everybody left it."""
@@ -137,9 +141,10 @@ class Service:
             with contextlib.suppress(FastnessError, OSError):
                 await transport.send(Type.REFUSAL, Refusal(error.what, error.hint).encode())
         finally:
-            self._visited |= (
-                transport.heard
-            )  # over vsock a host tries whether a keep takes connections, and says nothing
+            if self._releasing is transport:
+                self._releasing = None
+            # over vsock a host tries whether a keep takes connections, and says nothing
+            self._visited |= transport.heard
             await transport.close()
 
     async def _attested(self, transport: Transport) -> None:
@@ -157,25 +162,41 @@ class Service:
         signature = keep.sign(challenge_bytes, statement)
         await transport.send(Type.EVIDENCE, encode_evidence(statement, signature))
         info = binding.release_info(challenge_bytes, statement, signature)
-        kind, sealed = await self._wish(transport)
-        if kind is Type.STATUS:
-            # to anybody, the host too: how the workload ended, its exit code above all, is its owner's to know
-            await transport.send(Type.STATUS, Status(keep.state.value).encode())
-        elif kind is Type.ATTACH:
-            await self._attach(transport, Attach.decode(unseal(sealed, keep.hpke, info)))
-        else:
-            await self._release(transport, Workload.decode(unseal(sealed, keep.hpke, info)))
+        match await self._wish(transport, info):
+            case None:
+                # to anybody, the host too: how the workload ended, its exit code above all, is its owner's to know
+                await transport.send(Type.STATUS, Status(keep.state.value).encode())
+            case Attach() as wish:
+                await self._attach(transport, wish)
+            case Workload() as workload:
+                await self._release(transport, workload)
 
-    async def _wish(self, transport: Transport) -> tuple[Type, bytes]:
-        """What the challenger wants after the evidence; a credential is answered first."""
+    async def _wish(self, transport: Transport, info: bytes) -> Workload | Attach | None:
+        """What the challenger wants after the evidence, opened; None for its state. A credential is answered first.
+
+        What was sealed is forgotten with this frame: a release is not held twice while its workload runs.
+        """
         wishes = (Type.RELEASE, Type.ATTACH, Type.STATUS)
+        transport.reader.admit = functools.partial(self._admit, transport)
         kind, body = await transport.receive(*wishes, Type.CREDENTIAL, timeout=RELEASE_TIMEOUT)
-        if kind is not Type.CREDENTIAL:
-            return kind, body
-        async with self._device:
-            opened = await asyncio.to_thread(self._keep.device.activate, *decode_credential(body))
-        await transport.send(Type.ACTIVATED, opened)
-        return await transport.receive(*wishes, timeout=RELEASE_TIMEOUT)
+        if kind is Type.CREDENTIAL:
+            async with self._device:
+                opened = await asyncio.to_thread(self._keep.device.activate, *decode_credential(body))
+            await transport.send(Type.ACTIVATED, opened)
+            kind, body = await transport.receive(*wishes, timeout=RELEASE_TIMEOUT)
+        if kind is Type.STATUS:
+            return None
+        decode = Attach.decode if kind is Type.ATTACH else Workload.decode
+        return decode(unseal(body, self._keep.hpke, info))
+
+    def _admit(self, transport: Transport, kind: Type) -> None:
+        """Whether a message may come, before it does: a release is large, and anybody may send one."""
+        if kind is not Type.RELEASE:
+            return
+        step(self._keep.state, State.LOADING)
+        if self._releasing not in (None, transport):
+            raise ProtocolError("another release is on its way to this keep", hint="deploy to a keep of your own")
+        self._releasing = transport
 
     async def _release(self, transport: Transport, workload: Workload) -> None:
         async with self._device:

@@ -5,6 +5,7 @@ The limit of a frame depends on its type and is checked before the body is await
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 from fastness.errors import ProtocolError
@@ -52,13 +53,20 @@ def frame(kind: Type, body: bytes) -> bytes:
     return bytes((kind,)) + len(body).to_bytes(4, "big") + body
 
 
+def _anything(kind: Type) -> None:
+    """Refuses nothing."""
+
+
 class Reader:
     """Takes bytes as they come, gives frames as they complete. Each byte is copied once or twice, however cut."""
 
-    __slots__ = ("_allowed", "_at", "_buffer", "_have", "_need", "_pending")
+    __slots__ = ("_allowed", "_at", "_buffer", "_have", "_need", "_pending", "admit")
 
     def __init__(self, allowed: frozenset[Type] = frozenset(Type)) -> None:
         self._allowed = allowed
+        self.admit: Callable[[Type], None] = _anything
+        """Asked before the body of a message is awaited, and again while it comes: it raises to refuse it."""
+
         self._buffer = b""
         self._at = 0
         self._pending: list[bytes] = []
@@ -97,12 +105,15 @@ class Reader:
         limit = LIMITS.get(kind, MAX_CONTROL)
         if size > limit:
             raise ProtocolError(f"{kind.name.lower()} message of {size} bytes, limit {limit}")
+        self.admit(kind)
         if not self._gather(HEAD_SIZE + size):
             return None
         start = self._at + HEAD_SIZE  # gathering may have moved it
         body = self._buffer[start : start + size]
         self._at = start + size
         self._need = 1
+        if self._at == len(self._buffer):  # a large message is not held once more until the next one comes
+            self._buffer, self._at = b"", 0
         return kind, body
 
     def _gather(self, need: int) -> bool:
