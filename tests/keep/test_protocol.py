@@ -676,8 +676,9 @@ def test_a_keep_that_everybody_left_without_a_workload_ends(monkeypatch: pytest.
     async def work() -> None:
         stage = scene()
         (await stage.attest()).transport.sock.close()
-        while not stage.left:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while not stage.left:
+                await asyncio.sleep(0.01)
         assert stage.left == [ABANDONED]
 
     play(work)

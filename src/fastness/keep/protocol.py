@@ -19,7 +19,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fastness.errors import FastnessError, ProtocolError
+from fastness.errors import FastnessError, KeepFailed, ProtocolError
 from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
 from fastness.keep.integrity import Integrity
@@ -199,8 +199,14 @@ class Service:
         self._releasing = transport
 
     async def _release(self, transport: Transport, workload: Workload) -> None:
-        async with self._device:
-            await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
+        try:
+            async with self._device:
+                await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
+        except KeepFailed as error:  # half measured: it could run nothing, and would have no owner who could end it
+            await self._tell(transport, Type.REFUSAL, Refusal(error.what, error.hint).encode())
+            await transport.close()
+            self._leave(error.exit_code)
+            return
         self._owner = hashlib.sha256(workload.owner).digest()
         detached = False
         try:
@@ -245,7 +251,7 @@ class Service:
                 return
             async with transport.between:  # half a record would make nonsense of how it ended
                 granting.cancel()
-            hearing.cancel()
+                hearing.cancel()
             self._finish(running.result())
         if self._ended is not None:
             await transport.send(Type.ENDED, self._ended.encode())

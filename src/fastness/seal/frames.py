@@ -15,6 +15,8 @@ MAX_CONTROL = 64 * 1024
 MAX_EVIDENCE = 8 * 1024 * 1024
 MAX_RELEASE = 256 * 1024 * 1024
 MAX_DATA = 256 * 1024
+SMALL, BLOCK = 1024, 64 * 1024
+"""Bytes that come in parts smaller than the first are gathered in blocks of about the second."""
 
 
 class Type(IntEnum):
@@ -69,7 +71,7 @@ class Reader:
 
         self._buffer = b""
         self._at = 0
-        self._pending: list[bytes] = []
+        self._pending: list[bytes | bytearray] = []
         self._have = 0
         self._need = 1
 
@@ -84,9 +86,14 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Adds bytes from the stream."""
-        if data:
+        self._have += len(data)
+        last = self._pending[-1] if self._pending else b""
+        if len(data) >= SMALL:
             self._pending.append(data)
-            self._have += len(data)
+        elif isinstance(last, bytearray) and len(last) < BLOCK:
+            last += data  # an object of its own would take many times what a few bytes are
+        elif data:
+            self._pending.append(bytearray(data))
 
     def next(self) -> tuple[Type, bytes] | None:
         """The next frame, if it is complete.
@@ -125,7 +132,7 @@ class Reader:
         if rest + self._have < self._need:
             return False
         parts = [self._buffer[self._at :], *self._pending] if rest else self._pending
-        self._buffer = b"".join(parts) if len(parts) > 1 else parts[0]
+        self._buffer = b"".join(parts) if len(parts) > 1 else bytes(parts[0])
         self._at, self._pending, self._have = 0, [], 0
         return True
 
