@@ -22,7 +22,7 @@ import wasmtime
 from fastness.appraise import policy
 from fastness.host.launch import qemu, vm
 from fastness.pki.anchors import Anchors, from_certificate
-from fastness.seal.channel import Channel, client_context
+from fastness.seal.challenger import client_channel
 from fastness.seal.frames import Type
 from fastness.seal.messages import Workload
 from fastness.seal.transport import Transport
@@ -69,7 +69,7 @@ async def once(launcher: vm.Launcher) -> list[tuple[str, float, float]]:
         await keep.ready(180)
         mark("ready")
         anchors = Anchors((from_certificate("tpm", x509.certificate(launcher.anchors()[0].der)),))
-        transport = Transport(keep.connect(), Channel(client_context(), server=False))
+        transport = Transport(keep.connect(), client_channel())
         stages = deliver.Stages()
         attested = await deliver.challenge(transport, policy.load("development"), anchors, stages=stages)
         mark("accepted")

@@ -29,10 +29,10 @@ from fastness.keep.integrity import Integrity
 from fastness.keep.protocol import Service
 from fastness.pki.anchors import Anchors, from_key
 from fastness.seal import binding, log
-from fastness.seal.channel import Channel, client_context, identity, server_context
+from fastness.seal.challenger import client_channel, decode_evidence, decode_refusal, decode_statement, extend, seal
+from fastness.seal.channel import Channel, identity, server_context
 from fastness.seal.frames import Type
-from fastness.seal.messages import Attach, Challenge, Refusal, Workload
-from fastness.seal.release import seal
+from fastness.seal.messages import Attach, Challenge, Workload
 from fastness.seal.transport import Transport
 from fastness.tenant import decide as deciding
 from fastness.tenant import deliver
@@ -62,7 +62,7 @@ class Device(Chip):
         self.register = bytes(48)
 
     def extend(self, event: log.Event) -> None:
-        self.register = log.extend(self.register, log.measured(event))
+        self.register = extend(self.register, log.measured(event))
 
     def quote(self, report_data: bytes) -> Quote:
         return Quote("nil", ROOT.sign(report_data, b"\x05" * 48, self.register, debug=False))
@@ -94,7 +94,7 @@ class Stage:
     def connect(self) -> Transport:
         ours, theirs = socket.socketpair()
         self.service.take(theirs)
-        return Transport(ours, Channel(client_context(), server=False))
+        return Transport(ours, client_channel())
 
     async def attest(self, policy: policies.Policy = DEVELOPMENT) -> Attested:
         return await deliver.challenge(self.connect(), policy, ANCHORS, stages=Stages())
@@ -201,7 +201,7 @@ async def through_the_middle(stage: Stage) -> str:
     ours, victim = socket.socketpair()
     heard: list[bytes] = []
     attacker = asyncio.create_task(middle(stage, victim, heard))
-    transport = Transport(ours, Channel(client_context(), server=False))
+    transport = Transport(ours, client_channel())
     with pytest.raises(NotGenuine) as error:
         await deliver.challenge(transport, DEVELOPMENT, ANCHORS, stages=Stages())
     await transport.close()
@@ -246,7 +246,7 @@ def test_b19_the_certificate_judged_is_that_of_the_session_in_use(monkeypatch: p
 def test_b19_the_session_key_is_read_from_the_channel_that_carries_the_release() -> None:
     """One transport for challenge and release: no second connection whose peer nobody looked at."""
     source = inspect.getsource(deliver.challenge)
-    assert "session_key=transport.channel.peer_key()" in source
+    assert "session_key=peer_key(transport.channel)" in source
     assert "Attested(transport," in source
     names = {node.id for node in ast.walk(ast.parse(inspect.getsource(deliver))) if isinstance(node, ast.Name)}
     assert not names & {"open_connection", "create_connection", "urlopen", "connect"}
@@ -378,8 +378,7 @@ def test_b27_a_tenant_without_a_policy_of_its_own_refuses() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"[]", b"\xa0", b"{}" * 40_000, b"\x81" * 10_000])
 def test_b21_a_keeps_statement_that_is_none_is_our_error(data: bytes) -> None:
-    from fastness.seal.messages import Statement, decode_evidence
 
-    for read in (Statement.decode, decode_evidence, Refusal.decode, Workload.decode, Attach.decode):
+    for read in (decode_statement, decode_evidence, decode_refusal, Workload.decode, Attach.decode):
         with pytest.raises((FastnessError, MalformedEvidence)):
             read(data)

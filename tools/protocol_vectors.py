@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fastness.seal import binding, log, messages
+from fastness.seal import binding, challenger, log, messages
 from fastness.seal.frames import Type, frame
 
 PLACE = Path(__file__).resolve().parents[1] / "docs" / "spec" / "keep-protocol-v1.vectors.json"
@@ -57,7 +57,7 @@ def vectors() -> dict[str, Any]:
         ).encode(),
         "measured": messages.Measured(b"\x44" * 32, EVENTS).encode(),
         "attach plaintext": messages.Attach(owner, "logs", follow=True).encode(),
-        "credential": messages.encode_credential(b"\x55" * 4, b"\x66" * 4),
+        "credential": challenger.encode_credential(b"\x55" * 4, b"\x66" * 4),
         "credit": messages.credit(1 << 20),
         "ended": messages.Ended("exit", 7).encode(),
         "status": messages.Status("running").encode(),
@@ -75,7 +75,7 @@ def vectors() -> dict[str, Any]:
         },
         "report_data": report.hex(),
         "workload": binding.workload_digest(EVENTS[0].digest, EVENTS[1].digest).hex(),
-        "register": log.replay(EVENTS).hex(),
+        "register": challenger.replay(EVENTS).hex(),
         "signed_transcript": signed.hex(),
         "release_info": info.hex(),
         "release_sealed": SEALED,

@@ -34,7 +34,7 @@ from fastness.image import gramine
 from fastness.image.measure import Machine as Shape
 from fastness.image.measure import Parts
 from fastness.image.measure import sgx as measure
-from fastness.seal.channel import Channel, client_context
+from fastness.seal.challenger import client_channel
 from fastness.seal.messages import Workload
 from fastness.seal.transport import Transport
 from fastness.tenant import deliver
@@ -113,7 +113,7 @@ class Stand:
 
     async def challenge(self, keep: Process, mrenclave: str) -> Attested:
         sample = self.chip.make(bytes(96))
-        transport = Transport(keep.connect(), Channel(client_context(), server=False))
+        transport = Transport(keep.connect(), client_channel())
         return await deliver.challenge(
             transport, policies.parse(RULES % mrenclave, "ours.toml"), sample.anchors, at=sample.at, stages=Stages(),
             collateral=sample.collateral,

@@ -33,7 +33,7 @@ from fastness.host.launch import qemu
 from fastness.host.launch.qemu import Guest
 from fastness.image import archives, cpio, fetch, lock
 from fastness.image.cache import Cache, home
-from fastness.seal.channel import Channel, client_context
+from fastness.seal.challenger import client_channel
 from fastness.seal.messages import Workload
 from fastness.seal.transport import Transport
 from fastness.tenant import deliver
@@ -189,7 +189,7 @@ def boot(what: str, chip: Chip, initrd: Path, intruder: socket.socket | None = N
 async def challenge(guest: Guest, tee: str, chip: Chip) -> Attested:
     """The keep in ``guest``, proven to a tenant who takes the test's vendors for real ones."""
     sample = chip.make(bytes(64))
-    transport = Transport(guest.connect(), Channel(client_context(), server=False))
+    transport = Transport(guest.connect(), client_channel())
     rules = policies.parse(RULES % tee, "ours.toml")
     return await deliver.challenge(
         transport, rules, sample.anchors, at=sample.at, stages=Stages(), collateral=sample.collateral

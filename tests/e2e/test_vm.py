@@ -9,12 +9,15 @@ import asyncio
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from e2e import stalled_tenant
 from e2e.conftest import Home, eventually, runs
 from fastness.appraise import policy as policies
 from fastness.errors import FastnessError, KeepFailed, UsageError
@@ -23,10 +26,11 @@ from fastness.image import cpio, store
 from fastness.image.build import compress
 from fastness.image.store import Image
 from fastness.pki.anchors import Anchors, from_certificate
-from fastness.seal.channel import Channel, client_context
+from fastness.seal.challenger import client_channel
 from fastness.seal.transport import Transport
 from fastness.tenant import deliver
 from fastness.wire import x509
+from fastness.workload import tcb
 from images import keep_image, machines
 
 POLICY = """
@@ -110,6 +114,33 @@ def test_a_workload_goes_on_alone_is_found_in_the_register_and_is_stopped(stand:
     assert next(item["state"] for item in listed["keeps"] if item["id"] == keep) == "ended"
 
 
+def test_the_machine_of_a_tenant_that_was_killed_before_its_release_ends_and_says_why(stand: Home) -> None:
+    command = [
+        sys.executable,
+        stalled_tenant.__file__,
+        stand.url,
+        "attested",
+        stand.path / "ours.toml",
+        stand.path / "anchor.pem",
+    ]
+    tenant = subprocess.Popen(
+        command, stdout=subprocess.PIPE, env={**stand.environment, "PYTHONPATH": str(tcb.package_folder().parent)}
+    )
+    if tenant.stdout is None:
+        raise AssertionError
+    keep = tenant.stdout.readline().decode().strip()
+    assert keep, "the tenant did not get so far"
+    tenant.kill()
+    tenant.communicate()
+
+    def told() -> tuple[str, str]:
+        listed = json.loads(stand.do("keep", "list", "--host", stand.url, "--json").out)
+        return next((item["state"], item["why"]) for item in listed["keeps"] if item["id"] == keep)
+
+    assert eventually(lambda: told() != ("running", ""), 90)
+    assert told() == ("ended", "its tenant left, and gave it no workload")
+
+
 def altered(image: Image, folder: Path, what: str) -> Image:
     """A copy of ``image`` of which a host has altered one part, past the check that a sound host makes."""
     shutil.copytree(image.folder, folder)
@@ -152,7 +183,7 @@ async def outcome(image: Image, rules: str, patience: float = 180) -> str:
     try:
         await keep.ready(patience)
         anchors = Anchors((from_certificate("tpm", x509.certificate(launcher.anchors()[0].der)),))
-        transport = Transport(keep.connect(), Channel(client_context(), server=False))
+        transport = Transport(keep.connect(), client_channel())
         attested = await deliver.challenge(
             transport, policies.parse(rules, "ours.toml"), anchors, stages=deliver.Stages()
         )

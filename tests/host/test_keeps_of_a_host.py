@@ -18,22 +18,28 @@ from fastness.host.server import Server
 from fastness.tenant import remote
 from fastness.tenant.remote import Host
 
+TCP_REPAIR = 19
+"""Linux, include/uapi/linux/tcp.h: a connection that is closed under it leaves no trace on the wire."""
+
 
 @dataclass
 class Keep(made_up.Keep):
-    """One that may be slow to start, or not start at all; whoever connects to it is hung up on."""
+    """One that may be slow to start, or not start at all; whoever connects to it is not answered."""
 
     starts: bool = True
     slow: float = 0.0
+    started: bool = False
+    visitors: list[socket.socket] = field(default_factory=list)
 
     async def ready(self, timeout: float) -> None:
         await asyncio.sleep(self.slow)
+        self.started = True
         if not self.starts:
             raise KeepFailed("it was not ready in time")
 
     def connect(self) -> socket.socket:
         ours, theirs = socket.socketpair()
-        theirs.close()
+        self.visitors.append(theirs)
         ours.setblocking(False)
         return ours
 
@@ -44,6 +50,8 @@ class Launcher:
     starts: bool = True
     slow: float = 0.0
     made: list[Keep] = field(default_factory=list)
+    most: int = 0
+    """How many were starting at once, at the most."""
 
     def check(self) -> None: ...
 
@@ -52,6 +60,7 @@ class Launcher:
 
     async def launch(self, *, debug: bool = False) -> Keep:
         self.made.append(Keep(starts=self.starts, slow=self.slow))
+        self.most = max(self.most, sum(not keep.started for keep in self.made))
         return self.made[-1]
 
 
@@ -81,7 +90,8 @@ def test_a_keep_somebody_came_for_outlives_the_connection_and_one_nobody_came_fo
 
     async def work(url: str) -> None:
         host = Host(url)
-        (await host.channel(await host.launch(None))).close()
+        with await host.channel(await host.launch(None)) as spoken:
+            spoken.send(b"x")
         host.close()
         host = Host(url)
         await host.launch(None)
@@ -89,6 +99,29 @@ def test_a_keep_somebody_came_for_outlives_the_connection_and_one_nobody_came_fo
         claimed, unclaimed = launcher.made
         await asyncio.wait_for(unclaimed.gone.wait(), 20)
         assert claimed.alive
+
+    hosted(launcher, work)
+
+
+def test_a_tenant_that_went_without_a_word_is_gone_to_its_keep_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine lost power: no end of the connection ever comes, and nothing is sent that would show it."""
+    monkeypatch.setattr(server, "ALIVE", ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)))
+    launcher = Launcher()
+
+    async def work(url: str) -> None:
+        host = Host(url)
+        sock = await host.channel(await host.launch(None))
+        await asyncio.get_running_loop().sock_sendall(sock, b"x")
+        (visitor,) = launcher.made[0].visitors
+        visitor.setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(visitor, 10) == b"x"
+        await asyncio.sleep(0.3)  # acknowledgements that are late would meet nobody, and be answered so
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        except PermissionError:
+            pytest.skip("only an administrator takes a connection away without a word")
+        sock.close()
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(visitor, 10), 20) == b""
 
     hosted(launcher, work)
 
@@ -121,3 +154,79 @@ def test_a_launch_may_take_longer_than_another_answer(monkeypatch: pytest.Monkey
         host.close()
 
     hosted(Launcher(slow=0.5), work)
+
+
+def stocked(launcher: Launcher, work: Callable[[Inventory], Awaitable[None]]) -> None:
+    """Runs ``work`` with an inventory that has begun to keep one spare keep ready."""
+
+    async def both() -> None:
+        kept = Inventory(launcher, limit=3, spare=1, boot_timeout=5, grace=0)
+        kept.start()
+        await asyncio.sleep(0.01)  # the spare one starts
+        try:
+            await work(kept)
+        finally:
+            await kept.close()
+
+    asyncio.run(both())
+
+
+def test_a_launch_takes_the_spare_keep_that_starts_already() -> None:
+    """Two machines that start at once are slower than one, and no other is started until that one is there."""
+    launcher = Launcher(slow=0.2)
+
+    async def work(kept: Inventory) -> None:
+        (spare,) = launcher.made
+        entry = await kept.launch()
+        assert entry.running is spare
+        assert launcher.most == 1
+        await asyncio.sleep(0.01)  # another spare one starts
+        two = await asyncio.gather(kept.launch(), kept.launch())  # one takes it, one needs its own
+        assert {id(entry.running) for entry in two} == {id(keep) for keep in launcher.made[1:3]}
+        assert launcher.most == 2
+
+    stocked(launcher, work)
+    assert not any(keep.alive for keep in launcher.made)
+
+
+def test_a_tenant_is_told_what_became_of_the_keep_that_started_already() -> None:
+    launcher = Launcher(starts=False, slow=0.2)
+
+    async def work(kept: Inventory) -> None:
+        with pytest.raises(KeepFailed, match="not ready in time"):
+            await kept.launch()
+        assert kept.capacity()["free"] == 3
+        launcher.starts = True
+        assert (await kept.launch()).running.alive
+
+    stocked(launcher, work)
+    assert not any(keep.alive for keep in launcher.made)
+
+
+def test_a_launch_that_is_given_up_ends_the_keep_it_waited_for_and_a_new_spare_one_starts() -> None:
+    launcher = Launcher(slow=0.2)
+
+    async def work(kept: Inventory) -> None:
+        launching = asyncio.create_task(kept.launch())
+        await asyncio.sleep(0.01)
+        launching.cancel()
+        await asyncio.gather(launching, return_exceptions=True)
+        assert not launcher.made[0].alive
+        assert (await kept.launch()).running is launcher.made[1]
+
+    stocked(launcher, work)
+
+
+def test_a_host_that_closes_ends_a_keep_that_has_just_started() -> None:
+    launcher = Launcher()
+
+    async def both() -> None:
+        kept = Inventory(launcher, limit=1, spare=1, boot_timeout=5, grace=0)
+        kept.start()
+        while not launcher.made or not launcher.made[0].started:
+            await asyncio.sleep(0)
+        await kept.close()
+
+    asyncio.run(both())
+    assert len(launcher.made) == 1
+    assert not launcher.made[0].alive

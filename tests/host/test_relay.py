@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import pytest
+
 from fastness.host.relay import Traffic, relay
 
 
@@ -63,5 +65,38 @@ def test_a_tenant_that_is_gone_takes_its_keep_with_it() -> None:
         keep.close()
         await asyncio.wait_for(relaying, 3)
         listening.close()
+
+    asyncio.run(once())
+
+
+def test_a_tenant_that_never_stops_sending_is_not_all_that_a_host_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastness.host.relay.CHUNK", 1024)
+
+    async def once() -> None:
+        (tenant, outside), (inside, keep) = pair(), pair()
+        for sock in (tenant, inside):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        sent = tenant.send(bytes(64 * 1024))
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        traffic = Traffic()
+        relaying = asyncio.create_task(relay(outside, inside, traffic))
+        waiting = asyncio.create_task(others())
+        async with asyncio.timeout(20):
+            while traffic.to_keep < sent:
+                before = turns
+                await asyncio.sleep(0)
+        waiting.cancel()
+        assert before > 4
+        relaying.cancel()
+        await asyncio.gather(relaying, return_exceptions=True)
+        for sock in (tenant, keep):
+            sock.close()
 
     asyncio.run(once())

@@ -21,7 +21,7 @@ from fastness.host.launch.nil import Chip
 from fastness.keep.attest import Remote
 from fastness.keep.identity import Keep
 from fastness.keep.protocol import Service
-from fastness.seal.channel import Channel, client_context
+from fastness.seal.challenger import client_channel
 from fastness.seal.transport import Transport
 from fastness.tenant import deliver
 from fastness.tenant.deliver import Delivery, Refused, Stages
@@ -87,7 +87,7 @@ async def through(liar: Liar, stage: Scene) -> bytes:
         sock.setblocking(False)
     stage.service.take(far)
     carrying = [asyncio.create_task(liar.carry(near_end, far_end)), asyncio.create_task(liar.carry(far_end, near_end))]
-    transport = Transport(near, Channel(client_context(), server=False))
+    transport = Transport(near, client_channel())
     try:
         async with asyncio.timeout(8):
             attested = await deliver.challenge(transport, DEVELOPMENT, ANCHORS, stages=Stages())

@@ -25,13 +25,21 @@ from fastness.keep.identity import Keep
 from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
 from fastness.keep.protocol import Service, _hear
-from fastness.keep.states import COMPROMISED, State
+from fastness.keep.states import ABANDONED, COMPROMISED, State
 from fastness.pki.anchors import Anchors, from_key
 from fastness.seal import binding, log
-from fastness.seal.channel import Channel, client_context, identity, server_context
+from fastness.seal.challenger import (
+    client_channel,
+    decode_ended,
+    decode_refusal,
+    decode_statement,
+    extend,
+    replay,
+    seal,
+)
+from fastness.seal.channel import Channel, identity, server_context
 from fastness.seal.frames import MAX_DATA, Type
-from fastness.seal.messages import Challenge, Ended, Refusal, Statement, Workload, credit, encode_evidence
-from fastness.seal.release import seal
+from fastness.seal.messages import Challenge, Ended, Statement, Workload, credit, encode_evidence
 from fastness.seal.transport import Closed, Transport
 from fastness.tenant import deliver
 from fastness.tenant.deliver import Attested, Delivery, Ending, Refused, Stages
@@ -57,7 +65,7 @@ class Device(Chip):
         self.lie: Callable[[bytes, bytes], tuple[bytes, bytes]] = lambda report, register: (report, register)
 
     def extend(self, event: log.Event) -> None:
-        self.register = log.extend(self.register, log.measured(event))
+        self.register = extend(self.register, log.measured(event))
 
     def quote(self, report_data: bytes) -> Quote:
         report_data, register = self.lie(report_data, self.register)
@@ -89,7 +97,7 @@ class Scene:
     def connect(self) -> Transport:
         ours, theirs = socket.socketpair()
         self.service.take(theirs)
-        return Transport(ours, Channel(client_context(), server=False))
+        return Transport(ours, client_channel())
 
     async def attest(self, policy: policies.Policy = DEVELOPMENT, anchors: Anchors = ANCHORS) -> Attested:
         return await deliver.challenge(self.connect(), policy, anchors, stages=Stages())
@@ -131,7 +139,7 @@ def test_a_workload_is_measured_run_and_reported_later() -> None:
         again = await stage.attest()
         assert again.statement.workload == given.digest
         assert [event.kind for event in again.statement.log] == [log.WORKLOAD, log.CONFIGURATION]
-        assert again.decision.claims.measurements["runtime"] == log.replay(again.statement.log).hex()
+        assert again.decision.claims.measurements["runtime"] == replay(again.statement.log).hex()
 
     play(work)
 
@@ -179,7 +187,7 @@ def test_a_man_in_the_middle_with_genuine_evidence_gets_nothing() -> None:
         stage = scene()
         ours, victim = socket.socketpair()
         middle = asyncio.create_task(relay_evidence(stage, victim))
-        transport = Transport(ours, Channel(client_context(), server=False))
+        transport = Transport(ours, client_channel())
         with pytest.raises(NotGenuine) as error:
             await deliver.challenge(transport, DEVELOPMENT, ANCHORS, stages=Stages())
         assert error.value.check == "binding.report-data"
@@ -198,7 +206,7 @@ def test_a_man_in_the_middle_with_the_same_exporter_still_has_the_wrong_key(monk
         stage = scene()
         ours, victim = socket.socketpair()
         middle = asyncio.create_task(relay_evidence(stage, victim))
-        transport = Transport(ours, Channel(client_context(), server=False))
+        transport = Transport(ours, client_channel())
         with pytest.raises(NotGenuine) as error:
             await deliver.challenge(transport, DEVELOPMENT, ANCHORS, stages=Stages())
         assert error.value.check == "binding.session-key"
@@ -237,7 +245,7 @@ async def altered(change: Callable[[Statement, bytes], tuple[Statement, bytes]])
         return change(Keep.state_for(keep, challenge, exporter), b"")[0]
 
     def sign(challenge: bytes, statement: bytes) -> bytes:
-        return change(Statement.decode(statement), original(challenge, statement))[1]
+        return change(decode_statement(statement), original(challenge, statement))[1]
 
     keep.state_for = state_for  # type: ignore[method-assign]
     keep.sign = sign  # type: ignore[method-assign]
@@ -305,7 +313,7 @@ def test_a_nonce_is_good_once() -> None:
         assert (await say(stage, Type.CHALLENGE, challenge))[0] is Type.EVIDENCE
         kind, body = await say(stage, Type.CHALLENGE, challenge)
         assert kind is Type.REFUSAL
-        assert "nonce was used before" in Refusal.decode(body).what
+        assert "nonce was used before" in decode_refusal(body).what
 
     play(work)
 
@@ -325,7 +333,7 @@ def test_a_keep_refuses_what_is_out_of_order_or_malformed(kind: Type, body: byte
     async def work() -> None:
         told, answer = await say(scene(), kind, body)
         assert told is Type.REFUSAL
-        assert said in Refusal.decode(answer).what
+        assert said in decode_refusal(answer).what
 
     play(work)
 
@@ -338,7 +346,7 @@ def test_a_release_sealed_for_another_session_does_not_open() -> None:
         await other.transport.send(Type.RELEASE, sealed)
         kind, body = await other.transport.receive(Type.REFUSAL, Type.MEASURED)
         assert kind is Type.REFUSAL
-        assert "not sealed to this keep for this session" in Refusal.decode(body).what
+        assert "not sealed to this keep for this session" in decode_refusal(body).what
         assert stage.keep.workload == b""
 
     play(work)
@@ -365,7 +373,7 @@ def test_how_a_workload_ended_is_told_to_its_owner_and_to_nobody_else() -> None:
         anybody = await deliver.status(await stage.attest())
         assert (anybody.state, anybody.ended) == ("ended", b"")
         owner = await deliver.status(await stage.attest(), given.owner)
-        assert Ended.decode(owner.ended).outcome == "exit"
+        assert decode_ended(owner.ended).outcome == "exit"
         with pytest.raises(RemoteError, match="not the owner"):
             await deliver.status(await stage.attest(), b"\x08" * 32)
 
@@ -434,7 +442,7 @@ def test_what_cannot_run_comes_back_with_a_reason_and_is_measured_all_the_same()
 def test_more_stdin_than_credit_breaks_the_protocol() -> None:
     async def work() -> None:
         ours, theirs = socket.socketpair()
-        transport = Transport(ours, Channel(client_context(), server=False))
+        transport = Transport(ours, client_channel())
         server = Transport(
             theirs, Channel(server_context(identity(ec.generate_private_key(ec.SECP256R1()))), server=True)
         )
@@ -494,7 +502,7 @@ def test_a_host_that_cuts_in_the_middle_is_not_a_clean_end() -> None:
         cut, rest = socket.socketpair()
         stage.service.take(rest)
         carrying = asyncio.create_task(_carry_some(theirs, cut, 700))
-        transport = Transport(ours, Channel(client_context(), server=False))
+        transport = Transport(ours, client_channel())
         with pytest.raises(RemoteError):
             await deliver.challenge(transport, DEVELOPMENT, ANCHORS, stages=Stages())
         await carrying
@@ -525,7 +533,7 @@ async def _carry_some(front: socket.socket, back: socket.socket, most: int) -> N
 def test_a_keep_that_dies_while_it_runs_is_told() -> None:
     async def work() -> None:
         ours, theirs = socket.socketpair()
-        transport = Transport(ours, Channel(client_context(), server=False))
+        transport = Transport(ours, client_channel())
         server = Transport(
             theirs, Channel(server_context(identity(ec.generate_private_key(ec.SECP256R1()))), server=True)
         )
@@ -545,11 +553,11 @@ async def _ignore(kind: Type, data: bytes) -> None:
 def test_a_peer_that_stalls_is_given_up() -> None:
     async def work() -> None:
         ours, _theirs = socket.socketpair()
-        transport = Transport(ours, Channel(client_context(), server=False))
+        transport = Transport(ours, client_channel())
         with pytest.raises(RemoteError, match="did not finish within"):
             await transport.handshake(timeout=0.05)
         one, other = socket.socketpair()
-        client = Transport(one, Channel(client_context(), server=False))
+        client = Transport(one, client_channel())
         server = Transport(
             other, Channel(server_context(identity(ec.generate_private_key(ec.SECP256R1()))), server=True)
         )
@@ -565,7 +573,7 @@ def test_a_peer_that_stalls_is_given_up() -> None:
 def test_a_tenant_refuses_malformed_evidence_messages(body: bytes) -> None:
     async def work() -> None:
         ours, theirs = socket.socketpair()
-        transport = Transport(ours, Channel(client_context(), server=False))
+        transport = Transport(ours, client_channel())
         server = Transport(
             theirs, Channel(server_context(identity(ec.generate_private_key(ec.SECP256R1()))), server=True)
         )
@@ -618,7 +626,7 @@ def test_a_keep_whose_code_was_altered_flags_itself_and_ends() -> None:
         assert stage.left == [COMPROMISED]
         assert stage.keep.state is State.POISONED
         assert stage.keep.events[-1].kind == log.POISON
-        register = log.replay(stage.keep.events)
+        register = replay(stage.keep.events)
         assert stage.keep.device.register == register  # type: ignore[attr-defined]
 
     play(work)
@@ -658,5 +666,52 @@ def test_the_successor_of_a_compromised_keep_says_so_and_takes_nothing() -> None
         assert not left
         with pytest.raises(ProtocolError, match="poisoned cannot become loading"):
             heir.measure(b"other", b"configuration")
+
+    play(work)
+
+
+def test_a_keep_that_everybody_left_without_a_workload_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PATIENCE", 0.1)
+
+    async def work() -> None:
+        stage = scene()
+        (await stage.attest()).transport.sock.close()
+        async with asyncio.timeout(20):
+            while not stage.left:
+                await asyncio.sleep(0.01)
+        assert stage.left == [ABANDONED]
+
+    play(work)
+
+
+def test_a_keep_waits_for_its_first_visitor_and_for_one_who_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over vsock a host tries whether a keep takes connections: nobody spoke to it yet."""
+    monkeypatch.setattr(protocol, "PATIENCE", 0.1)
+
+    async def work() -> None:
+        stage = scene()
+        stage.connect().sock.close()
+        await asyncio.sleep(0.3)
+        (await stage.attest()).transport.sock.close()
+        await asyncio.sleep(0.01)
+        back = await stage.attest()
+        await asyncio.sleep(0.3)
+        assert stage.left == []
+        delivery = await Delivery.release(back, workload(), Stages())
+        assert (await collect(delivery))[0].outcome == "exit"
+
+    play(work)
+
+
+def test_a_keep_with_a_detached_workload_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PATIENCE", 0.1)
+
+    async def work() -> None:
+        stage = scene()
+        attested = await stage.attest()
+        await Delivery.release(attested, workload(attached=False), Stages())
+        attested.transport.sock.close()
+        await asyncio.sleep(0.3)
+        assert stage.left == []
 
     play(work)

@@ -11,15 +11,15 @@ import pytest
 
 import guests
 from fastness.keep import stage
-from fastness.workload import manifest as mf
+from fastness.workload import written
 
 FOLDER = Path(__file__).parents[2] / "examples/risk"
 EXPECTED = b"records 8\nmean risk 0.4607\nhigh risk 3\n"
 
 
 def run(binary: bytes, name: str, root: Path) -> guests.Done:
-    manifest, assets = mf.load_assets(
-        mf.parse((FOLDER / name).read_text(), name), lambda source: (FOLDER / source).read_bytes()
+    manifest, assets = written.load_assets(
+        written.parse((FOLDER / name).read_text(), name), lambda source: (FOLDER / source).read_bytes()
     )
     stage.write(root, manifest, assets, {"weights": (FOLDER / "weights").read_bytes()})
     return guests.run(binary, manifest, (FOLDER / "records.csv").read_bytes(), root)

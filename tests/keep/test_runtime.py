@@ -11,7 +11,8 @@ import guests
 from fastness.errors import KeepFailed, Malformed, UsageError
 from fastness.keep import runtime, stage
 from fastness.workload.limits import MIB, Limits
-from fastness.workload.manifest import Asset, File, Manifest, Secret, load_assets
+from fastness.workload.manifest import Asset, File, Manifest, Secret
+from fastness.workload.written import load_assets
 
 ECHO = """
 #include <stdio.h>

@@ -6,7 +6,8 @@ import pytest
 
 from fastness.errors import KeepFailed, Malformed, UsageError
 from fastness.keep import stage
-from fastness.workload.manifest import Asset, Manifest, Secret, load_assets
+from fastness.workload.manifest import Asset, Manifest, Secret
+from fastness.workload.written import load_assets
 
 MANIFEST, CONTENT = load_assets(
     Manifest(assets=(Asset("/app/a.txt", "a"), Asset("/b", "b")), secrets=(Secret("key"), Secret("word", "WORD"))),

@@ -8,6 +8,7 @@ import pytest
 
 from fastness.errors import MalformedEvidence
 from fastness.seal import binding, log
+from fastness.seal.challenger import only, replay
 
 GIVEN = {
     "role": "tenant",
@@ -52,15 +53,15 @@ def test_the_register_is_the_fold_of_the_log() -> None:
     for event in events:
         body = bytes((len(event.kind),)) + event.kind.encode() + event.digest
         register = hashlib.sha384(register + hashlib.sha384(body).digest()).digest()
-    assert log.replay(events) == register
-    assert log.replay(()) == bytes(48)
-    assert log.replay(events[::-1]) != register
+    assert replay(events) == register
+    assert replay(()) == bytes(48)
+    assert replay(events[::-1]) != register
 
 
 def test_a_log_with_two_workloads_is_refused() -> None:
     twice = (log.Event(log.WORKLOAD, bytes(32)),) * 2
     with pytest.raises(MalformedEvidence, match="at most one workload"):
-        log.only(twice, log.WORKLOAD)
+        only(twice, log.WORKLOAD)
 
 
 @pytest.mark.parametrize("value", [None, [["workload"]], [["other", bytes(32)]], [["workload", b"short"]], [[]] * 300])

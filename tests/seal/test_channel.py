@@ -10,7 +10,8 @@ from OpenSSL import SSL
 
 from fastness.errors import ProtocolError
 from fastness.seal import hello
-from fastness.seal.channel import Channel, client_context, identity, server_context
+from fastness.seal.challenger import client_context, peer_key
+from fastness.seal.channel import Channel, identity, server_context
 from fastness.wire import x509
 
 NONCE = b"\x09" * 32
@@ -63,8 +64,8 @@ def test_the_client_sees_the_key_of_the_keep() -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     expected = ME.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert client.peer_key() == expected
-    assert x509.parse_public_key(client.peer_key()).raw == expected
+    assert peer_key(client) == expected
+    assert x509.parse_public_key(peer_key(client)).raw == expected
 
 
 def test_no_exporter_before_the_handshake() -> None:

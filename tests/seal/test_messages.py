@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastness.errors import ProtocolError
-from fastness.seal import log
+from fastness.seal import challenger, log
 from fastness.seal.messages import (
     Attach,
     Challenge,
@@ -21,8 +21,6 @@ from fastness.seal.messages import (
     Status,
     Workload,
     credit,
-    decode_credit,
-    decode_evidence,
     encode_evidence,
 )
 from fastness.wire import cbor
@@ -38,17 +36,27 @@ EXAMPLES: list[Any] = [
     Measured(b"\x06" * 32, EVENTS),
     Status("running", b""),
 ]
+DECODERS: dict[type, Callable[[bytes], Any]] = {
+    Challenge: Challenge.decode,
+    Statement: challenger.decode_statement,
+    Workload: Workload.decode,
+    Attach: Attach.decode,
+    Ended: challenger.decode_ended,
+    Refusal: challenger.decode_refusal,
+    Measured: challenger.decode_measured,
+    Status: challenger.decode_status,
+}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda item: type(item).__name__)
 def test_round_trip(example: Any) -> None:
-    assert type(example).decode(example.encode()) == example
+    assert DECODERS[type(example)](example.encode()) == example
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda item: type(item).__name__)
 def test_truncated_extended_or_recoded_messages_are_refused(example: Any) -> None:
     body = example.encode()
-    decode: Callable[[bytes], Any] = type(example).decode
+    decode = DECODERS[type(example)]
     for end in range(len(body)):
         with pytest.raises(ProtocolError):
             decode(body[:end])
@@ -66,9 +74,9 @@ def test_truncated_extended_or_recoded_messages_are_refused(example: Any) -> Non
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_message_or_a_protocol_error(data: bytes) -> None:
-    for kind in (Challenge, Statement, Workload, Attach, Ended, Refusal, Measured, Status):
+    for decode in DECODERS.values():
         try:
-            kind.decode(data)
+            decode(data)
         except ProtocolError:
             continue
 
@@ -86,7 +94,7 @@ def test_another_version_is_refused() -> None:
         Challenge.decode(cbor.encode({**value, 1: 2}))
     value = cbor.decode(EXAMPLES[1].encode())
     with pytest.raises(ProtocolError, match="version 3"):
-        Statement.decode(cbor.encode({**value, 1: 3}))
+        challenger.decode_statement(cbor.encode({**value, 1: 3}))
 
 
 def test_another_role_is_refused() -> None:
@@ -103,16 +111,16 @@ def test_a_nonce_has_32_bytes_and_is_not_zero(nonce: bytes) -> None:
 
 
 def test_an_evidence_message_holds_two_byte_strings() -> None:
-    assert decode_evidence(encode_evidence(b"statement", b"signature")) == (b"statement", b"signature")
+    assert challenger.decode_evidence(encode_evidence(b"statement", b"signature")) == (b"statement", b"signature")
     for wrong in (b"", b"\xff", cbor.encode([b"one"]), cbor.encode([b"one", "two"]), cbor.encode({})):
         with pytest.raises(ProtocolError):
-            decode_evidence(wrong)
+            challenger.decode_evidence(wrong)
 
 
 def test_credit_is_four_bytes() -> None:
-    assert decode_credit(credit(70_000)) == 70_000
+    assert challenger.decode_credit(credit(70_000)) == 70_000
     with pytest.raises(ProtocolError):
-        decode_credit(b"\0")
+        challenger.decode_credit(b"\0")
 
 
 def test_secrets_are_not_in_the_representation() -> None:

@@ -6,7 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fastness.errors import ProtocolError
-from fastness.seal.release import seal, unseal
+from fastness.seal.challenger import seal
+from fastness.seal.release import unseal
 
 KEY = X25519PrivateKey.generate()
 PUBLIC = KEY.public_key().public_bytes_raw()

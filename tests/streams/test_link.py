@@ -152,6 +152,7 @@ def test_a_peer_that_breaks_a_rule_is_cut_off() -> None:
     opened = Frame(1, Kind.OPEN)
     hostile(True, opened, *data(1, mux.WINDOW), *data(1, mux.WINDOW), *data(1, mux.WINDOW), *data(1, mux.WINDOW))
     hostile(True, opened, Frame(1, Kind.END), Frame(1, Kind.DATA, b"x"))
+    hostile(True, opened, Frame(1, Kind.END), Frame(1, Kind.END))
     hostile(True, opened, mux.credit(1, 1))
     hostile(True, opened, opened)
     hostile(True, Frame(2, Kind.OPEN), opened)
@@ -260,5 +261,37 @@ def test_a_link_that_is_over_writes_to_nobody() -> None:
                 os.close(handle)
             theirs.close()
             other.close()
+
+    play(work)
+
+
+def test_a_far_end_that_never_stops_sending_is_not_all_that_a_host_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says of streams that are over is read and dropped, and reading it never waited."""
+    monkeypatch.setattr("fastness.streams.link.READ", 4096)
+
+    async def work() -> None:
+        handle, theirs = os.pipe2(os.O_CLOEXEC)
+        os.write(theirs, Frame(0, Kind.HELLO, mux.GREETING).encode())
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        greeted = asyncio.Event()
+        link = Link(handle, guest=False, on_hello=greeted.set)
+        running = asyncio.create_task(link.run())
+        await greeted.wait()
+        (link.open()).close()
+        link._drop(link._streams[1])
+        reads = 16
+        os.write(theirs, Frame(1, Kind.END).encode() * (reads * 512))  # as many as a pipe holds
+        os.close(theirs)
+        waiting = asyncio.create_task(others())
+        await running
+        waiting.cancel()
+        assert turns >= reads
 
     play(work)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fastness.errors import Malformed, UsageError
 from fastness.wire import cbor
 from fastness.workload import manifest as mf
+from fastness.workload import written
 from fastness.workload.limits import GIB, MIB, Limits
 from fastness.workload.manifest import Asset, File, Manifest, Secret, Volume
 
@@ -75,11 +76,11 @@ host = "db.example.org"
 
 
 def loaded(text: str = FULL) -> Manifest:
-    return mf.load_assets(mf.parse(text), lambda source: source.encode())[0]
+    return written.load_assets(written.parse(text), lambda source: source.encode())[0]
 
 
 def test_everything_is_read() -> None:
-    manifest = mf.parse(FULL)
+    manifest = written.parse(FULL)
     assert manifest == Manifest(
         args=("--top", "3"),
         env=(("ALPHA", "1"), ("ZONE", "eu")),
@@ -96,7 +97,7 @@ def test_everything_is_read() -> None:
 
 
 def test_enarx_is_read_as_it_stands() -> None:
-    manifest = mf.parse(ENARX, "Enarx.toml")
+    manifest = written.parse(ENARX, "Enarx.toml")
     assert manifest.files == (
         File("null", "null"),
         File("stdout", "out"),
@@ -110,7 +111,7 @@ def test_enarx_is_read_as_it_stands() -> None:
 
 
 def test_an_empty_manifest_grants_three_streams_and_the_default_limits() -> None:
-    assert mf.parse("") == Manifest()
+    assert written.parse("") == Manifest()
     mf.check_supported(Manifest())
 
 
@@ -148,7 +149,7 @@ def test_an_empty_manifest_grants_three_streams_and_the_default_limits() -> None
 )
 def test_errors_say_what_where_and_how(text: str, what: str, where: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        mf.parse(text, "f.toml")
+        written.parse(text, "f.toml")
     error = caught.value
     assert what.lower() in error.what.lower()
     assert error.where.startswith("f.toml" + (f":{where}" if where else ""))
@@ -165,27 +166,27 @@ def test_canonical_form_comes_back() -> None:
 
 
 def test_the_order_of_keys_and_tables_does_not_change_the_digest() -> None:
-    one = mf.parse('args = ["a"]\n[env]\nA = "1"\nB = "2"')
-    two = mf.parse('[env]\nB = "2"\nA = "1"\n')
+    one = written.parse('args = ["a"]\n[env]\nA = "1"\nB = "2"')
+    two = written.parse('[env]\nB = "2"\nA = "1"\n')
     assert one.digest != two.digest
     assert replace(two, args=("a",)).digest == one.digest
 
 
 def test_assets_are_measured_and_their_source_is_not() -> None:
-    manifest = mf.parse('[assets]\n"/a" = "x"')
+    manifest = written.parse('[assets]\n"/a" = "x"')
     with pytest.raises(UsageError, match="has not been read"):
         manifest.to_cbor()
-    one, content = mf.load_assets(manifest, lambda _: b"1")
-    other, _ = mf.load_assets(manifest, lambda _: b"2")
+    one, content = written.load_assets(manifest, lambda _: b"1")
+    other, _ = written.load_assets(manifest, lambda _: b"2")
     assert one.digest != other.digest
     assert content == {"/a": b"1"}
     assert b"x" not in cbor.encode(cbor.decode(one.to_cbor())["assets"])[3:5]
 
 
 def test_too_many_assets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mf, "MAX_ASSETS", 3)
+    monkeypatch.setattr(written, "MAX_ASSETS", 3)
     with pytest.raises(UsageError, match="more than 3"):
-        mf.load_assets(mf.parse('[assets]\n"/a" = "x"'), lambda _: b"1234")
+        written.load_assets(written.parse('[assets]\n"/a" = "x"'), lambda _: b"1234")
 
 
 def changed(**change: Any) -> bytes:
@@ -249,15 +250,15 @@ def test_one_changed_byte_is_refused_or_another_manifest(at: int, value: int) ->
 @given(st.text(max_size=100))
 def test_any_text_is_a_manifest_or_a_usage_error(text: str) -> None:
     with contextlib.suppress(UsageError):
-        mf.parse(text)
+        written.parse(text)
 
 
 def test_the_command_line_adds_and_replaces() -> None:
-    manifest = loaded().overridden(args=["x"], env={"ZONE": "us", "NEW": "1"}, secrets=["extra", "weights"])
+    manifest = written.overridden(loaded(), args=["x"], env={"ZONE": "us", "NEW": "1"}, secrets=["extra", "weights"])
     assert manifest.args == ("x",)
     assert dict(manifest.env) == {"ALPHA": "1", "ZONE": "us", "NEW": "1"}
     assert [secret.name for secret in manifest.secrets] == ["TOKEN", "api-key", "extra", "weights"]
     assert manifest.assets == loaded().assets
-    assert loaded().overridden() == loaded()
+    assert written.overridden(loaded()) == loaded()
     with pytest.raises(UsageError, match="is not a name of a secret"):
-        Manifest().overridden(secrets=["../x"])
+        written.overridden(Manifest(), secrets=["../x"])

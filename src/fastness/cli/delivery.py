@@ -21,7 +21,7 @@ from fastness.collateral.supply import Supply
 from fastness.errors import KeepFailed
 from fastness.pki import anchors
 from fastness.pki.anchors import Anchors
-from fastness.seal.channel import Channel, client_context
+from fastness.seal.challenger import client_channel
 from fastness.seal.messages import Ended
 from fastness.seal.transport import Transport
 from fastness.tee import Collateral
@@ -87,7 +87,7 @@ def roots(policy: Policy, named: list[str]) -> Anchors:
 async def attest(sock: socket.socket, wishes: Wishes) -> Attested:
     """Challenges the keep behind ``sock``; says and records the verdict; raises :class:`Refused` if it is one."""
     try:
-        transport = Transport(sock, Channel(client_context(), server=False))
+        transport = Transport(sock, client_channel())
         attested = await deliver.challenge(
             transport,
             wishes.policy,

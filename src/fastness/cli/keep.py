@@ -76,7 +76,12 @@ async def _list(options: argparse.Namespace) -> int:
 def _row(item: dict[str, Any]) -> str:
     started = item.get("started")
     age = int(time.time() - started) if isinstance(started, int) else 0
-    return f"{str(item.get('id'))[:32]:<18}{str(item.get('platform'))[:8]:<8}{str(item.get('state'))[:8]:<9}{age:>7} s"
+    row = f"{str(item.get('id'))[:32]:<18}{str(item.get('platform'))[:8]:<8}{str(item.get('state'))[:8]:<9}{age:>7} s"
+    idle = item.get("idle")
+    told = (
+        f"no connection for {idle} s" if isinstance(idle, int) and item.get("state") == "running" else item.get("why")
+    )
+    return f"{row}  {str(told)[:80]}" if told else row
 
 
 async def _logs(options: argparse.Namespace) -> int:

@@ -110,7 +110,7 @@ async def _accepted(
     options: argparse.Namespace, name: str, attested: Attested, record: Record | None
 ) -> dict[str, Any]:
     from fastness.appraise.explain import text
-    from fastness.seal.messages import Ended
+    from fastness.seal.challenger import decode_ended
     from fastness.tenant import deliver
 
     # a keep that was given nothing yet has no owner
@@ -119,7 +119,7 @@ async def _accepted(
     await attested.transport.close()
     workload = attested.statement.workload.hex()
     ours = bool(record and record.workload == workload)
-    ended = Ended.decode(found.ended) if found.ended else None
+    ended = decode_ended(found.ended) if found.ended else None
     if not options.json:
         spoken = current()
         shown = workload or spoken.fill("none yet")

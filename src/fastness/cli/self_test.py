@@ -253,12 +253,12 @@ async def _challenge(sock: Any, launcher: Launcher, *, offline: bool) -> Atteste
     """The keep behind ``sock``, genuine and of this session; development's rules, so that nothing else decides."""
     from fastness.appraise import policy
     from fastness.collateral.supply import Supply
-    from fastness.seal.channel import Channel, client_context
+    from fastness.seal.challenger import client_channel
     from fastness.seal.transport import Transport
     from fastness.tenant import deliver
 
     chosen = policy.load("development")
-    transport = Transport(sock, Channel(client_context(), server=False))
+    transport = Transport(sock, client_channel())
     try:
         return await deliver.challenge(
             transport, chosen, _anchors(launcher), stages=deliver.Stages(), supply=Supply(offline=offline)

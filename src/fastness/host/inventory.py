@@ -11,12 +11,15 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastness.errors import FastnessError, RemoteError
+from fastness.errors import RemoteError
 from fastness.host.launch import Attended, Launcher, Running, Session, Standing
 from fastness.host.relay import Traffic
 
 PATIENCE = 300.0
 """Seconds that a tenant has to check a measurement and give its secret."""
+
+ENDS = {0: "", 14: "its tenant left, and gave it no workload"}
+"""Why keeps end that do not die, by their exit status (keep protocol v1, section 8)."""
 
 MAX_REMEMBERED = 256
 """How many ended keeps are remembered for ``keep list``."""
@@ -32,8 +35,11 @@ class Entry:
     started: float = field(default_factory=time.time)
     traffic: Traffic = field(default_factory=Traffic)
     connections: int = 0
-    claimed: bool = False
-    """Whether anybody ever opened a channel to it: whoever asked for it knows its id."""
+    since: float = field(default_factory=time.monotonic)
+    """When it started, or its last connection went."""
+
+    why: str = ""
+    """Why it ended, where this host had a reason or its status has one."""
 
     status: int | None = None
     standing: Standing | None = None
@@ -41,7 +47,7 @@ class Entry:
 
     def to_json(self) -> dict[str, object]:
         """For the host's API: what an operator may know."""
-        state = "running" if self.status is None else "ended" if self.status == 0 else "died"
+        state = "running" if self.status is None else "ended" if self.status in ENDS else "died"
         if self.standing is not None and self.status is None:
             state = "waiting"
         return {
@@ -51,9 +57,16 @@ class Entry:
             "pid": self.running.pid,
             "started": int(self.started),
             "connections": self.connections,
+            "idle": None if self.connections or self.status is not None else int(time.monotonic() - self.since),
+            "why": self.why,
             "bytes_to_keep": self.traffic.to_keep,
             "bytes_from_keep": self.traffic.from_keep,
         }
+
+
+def ended_by(status: int) -> str:
+    """What an exit status says of a keep that died."""
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
 
 
 class Inventory:
@@ -67,7 +80,12 @@ class Inventory:
         self._grace = grace
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._warm: list[Running] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._coming: asyncio.Task[Running] | None = None
+        """The spare keep that starts now, as long as nobody has asked for it."""
+
+        self._loose: list[Running] = []
+        """Keeps that have been started, and are neither spare nor anybody's yet."""
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._launching = 0
         self._refilling = asyncio.Lock()
         self._closing = False
@@ -104,16 +122,13 @@ class Inventory:
             RemoteError: the host is full.
             KeepFailed: it did not start.
         """
-        with self._room():
-            started = self._ready_one() or await self._launcher.launch()
-            try:
-                await started.ready(self._boot_timeout)
-            except BaseException:  # it counts for nobody: left alone, it would run for ever
-                await started.stop(0)
-                raise
-        entry = self._enter(Entry(secrets.token_hex(8), self.platform, started))
-        self._spawn(self._refill())
-        return entry
+        try:
+            with self._room():
+                started = self._ready_one() or await self._next()
+            return self._enter(Entry(secrets.token_hex(8), self.platform, started))
+        finally:
+            if not self._closing:
+                self._spawn(self._refill())
 
     def describe(self) -> dict[str, object]:
         """What a tenant has to know of the platform before a launch."""
@@ -176,6 +191,7 @@ class Inventory:
     async def _impatient(self, entry: Entry) -> None:
         await asyncio.sleep(PATIENCE)
         if entry.standing is not None:
+            entry.why = "no secret came from its tenant"
             await self.stop(entry)
 
     async def stop(self, entry: Entry) -> None:
@@ -194,14 +210,18 @@ class Inventory:
         running = [entry.running for entry in self._entries.values() if entry.status is None]
         await asyncio.gather(*(keep.stop(self._grace) for keep in [*running, *self._warm]), return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(keep.stop(self._grace) for keep in self._loose), return_exceptions=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        self._keep_task(asyncio.create_task(work))
+
+    def _keep_task(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _watch(self, entry: Entry) -> None:
         entry.status = await entry.running.ended()
+        entry.why = entry.why or (ENDS[entry.status] if entry.status in ENDS else ended_by(entry.status))
         if entry.standing is not None:
             entry.standing.close()
         ended = [name for name, item in self._entries.items() if item.status is not None]
@@ -215,22 +235,39 @@ class Inventory:
                 return keep
         return None
 
+    async def _next(self) -> Running:
+        """The keep that starts already, where there is one: two that start at once take longer than one after the other
+        where processors are emulated."""
+        starting, self._coming = self._coming, None
+        keep = await (starting or self._begin())
+        self._loose.remove(keep)
+        return keep
+
+    def _begin(self) -> asyncio.Task[Running]:
+        task = asyncio.create_task(self._boot())
+        self._keep_task(task)
+        return task
+
+    async def _boot(self) -> Running:
+        keep = await self._launcher.launch()
+        try:
+            await keep.ready(self._boot_timeout)
+        except BaseException:  # it counts for nobody: left alone, it would run for ever
+            await keep.stop(0)
+            raise
+        self._loose.append(keep)
+        return keep
+
     async def _refill(self) -> None:
         async with self._refilling:
-            await self._fill()
-
-    async def _fill(self) -> None:
-        while not self._closing and len(self._warm) < self._spare:
-            try:
-                keep = await self._launcher.launch()
-            except FastnessError:  # told to the next tenant who asks for a keep
-                return
-            try:
-                await keep.ready(self._boot_timeout)
-            except FastnessError:
-                await keep.stop(0)
-                return
-            except asyncio.CancelledError:
-                await keep.stop(0)
-                raise
-            self._warm.append(keep)
+            # while one is launched no other starts; whoever asked for it comes back here
+            while not self._closing and not self._launching and len(self._warm) < self._spare:
+                starting = self._coming = self._begin()
+                await asyncio.wait({starting})
+                if self._coming is not starting:  # a tenant's by now, who is told what becomes of it
+                    continue
+                self._coming = None
+                if starting.cancelled() or starting.exception() is not None:  # told to the next who asks for a keep
+                    return
+                self._loose.remove(starting.result())
+                self._warm.append(starting.result())

@@ -22,6 +22,7 @@ import base64
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -36,6 +37,9 @@ MAX_CONNECTIONS = 512
 MAX_BODY = 4096
 IDLE_TIMEOUT = 60.0
 UPGRADE = b"fastness-keep"
+ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+"""A tenant whose machine or network went without a word is gone after two minutes, to its keep too."""
+
 UNCLAIMED = 5.0
 """Seconds in which somebody must come for a keep once whoever asked for it has hung up."""
 
@@ -78,6 +82,9 @@ class Server:
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for option, value in ALIVE:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
         made: list[Entry] = []
         try:
@@ -101,12 +108,14 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _unclaimed(self, entry: Entry) -> None:
-        """Ends a keep nobody came for: a tenant that was interrupted may never have learnt its id.
+        """Ends a keep nobody spoke to: a tenant that was interrupted may never have learnt its id.
 
-        One that somebody came for goes on without connections: its workload may be detached.
+        One that somebody spoke to goes on without connections: its workload may be detached. Where it was given
+        none, it ends by itself.
         """
         await asyncio.sleep(UNCLAIMED)
-        if not entry.claimed:
+        if not entry.traffic.to_keep:
+            entry.why = "nobody came for it"
             await self._inventory.stop(entry)
 
     async def _one(
@@ -191,12 +200,12 @@ class Server:
         headers = [("Upgrade", UPGRADE.decode()), ("Connection", "Upgrade")]
         data = http.send(h11.InformationalResponse(status_code=101, headers=headers))
         entry.connections += 1
-        entry.claimed = True
         try:
             await asyncio.get_running_loop().sock_sendall(sock, data or b"")
             await relay(sock, keep, entry.traffic, http.trailing_data[0])
         finally:
             entry.connections -= 1
+            entry.since = time.monotonic()
             keep.close()
 
 

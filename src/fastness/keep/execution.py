@@ -50,6 +50,9 @@ class Execution:
             os.set_blocking(end, False)
         self._pending: asyncio.Queue[bytes] = asyncio.Queue()
         self._window = STDIN_WINDOW
+        self._told = False
+        """Whether the end of input was told."""
+
         self._compiled: runtime.Compiled | None = None
         self._limits = Limits()
         self._seen: Path | None = None
@@ -88,7 +91,10 @@ class Execution:
         return compiled
 
     def stdin(self, data: bytes) -> bool:
-        """Queues input (empty: end of input); False when the peer sent more than it was given credit for."""
+        """Queues input (empty: its end); False where it is more than there was credit for, or comes after the end."""
+        if self._told:
+            return False
+        self._told = not data
         self._window -= len(data)
         self._pending.put_nowait(data)
         return self._window >= 0

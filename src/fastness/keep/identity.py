@@ -60,7 +60,12 @@ class Keep:
         self.state = step(self.state, state)
 
     def measure(self, wasm: bytes, configuration: bytes) -> None:
-        """Appends workload and configuration to the log, before anything of them is interpreted."""
+        """Appends workload and configuration to the log, before anything of them is interpreted.
+
+        Raises:
+            ProtocolError: it has a workload, or was flagged.
+            KeepFailed: the device failed: the keep is of no use any more.
+        """
         self.become(State.LOADING)
         self._append(log.WORKLOAD, wasm)
         self._append(log.CONFIGURATION, configuration)

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from fastness.errors import FastnessError
 from fastness.seal.frames import Type
 
 MAX_BUFFER = 4 * 1024 * 1024
@@ -32,8 +33,11 @@ class Output:
         """Passes ``data`` to the listener, waiting for it; keeps it when there is none."""
         async with self._turn:
             if self._sink is not None:
-                await self._sink(kind, data)
-                return
+                try:
+                    await self._sink(kind, data)
+                    return
+                except (FastnessError, OSError):  # it hung up: that is no concern of the workload's
+                    self._sink = None
             self._kept.append((kind, data))
             self._size += len(data)
             while self._size > MAX_BUFFER:
@@ -69,5 +73,5 @@ class Output:
 
     def detach(self, sink: Sink) -> None:
         """``sink`` no longer listens."""
-        if self._sink is sink:
+        if self._sink == sink:  # a bound method is another object each time
             self._sink = None

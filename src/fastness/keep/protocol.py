@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import hmac
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fastness.errors import FastnessError, ProtocolError
+from fastness.errors import FastnessError, KeepFailed, ProtocolError
 from fastness.keep.execution import STDIN_WINDOW, Execution
 from fastness.keep.identity import Keep
 from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
-from fastness.keep.states import COMPROMISED, State
+from fastness.keep.states import ABANDONED, COMPROMISED, State, step
 from fastness.seal import binding
 from fastness.seal.channel import Channel
 from fastness.seal.frames import Type
@@ -49,6 +50,10 @@ RELEASE_TIMEOUT = 600.0
 FAREWELL_TIMEOUT = 10.0
 CHECK_EVERY = 30.0
 """Seconds between two measurements of the keep's own code, besides those at every challenge."""
+
+PATIENCE = 30.0
+"""Seconds that a keep without a workload waits for somebody to come back once its last visitor is gone: a tenant that
+was killed cannot have it ended, and a host cannot know that nothing runs in it. One that nobody ever spoke to waits."""
 
 MAX_CONVERSATIONS = 16
 ALARM = "treat what this keep was given as known to the host"
@@ -80,15 +85,28 @@ class Service:
         """One task at a time asks the device, and the log grows under it: evidence and log are of one moment."""
         self._conversations: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
+        self._releasing: Transport | None = None
+        """Who sends a release now. One at a time: what is held for whoever may not open it is held once."""
+
+        self._visited = False
+        self._parting: asyncio.TimerHandle | None = None
+        """When the keep ends because everybody left it."""
 
     def take(self, sock: socket.socket) -> None:
         """A new connection."""
         if len(self._conversations) >= MAX_CONVERSATIONS:
             sock.close()
             return
+        if self._parting is not None:
+            self._parting.cancel()
         task = asyncio.create_task(self._conversation(sock))
         self._conversations.add(task)
-        task.add_done_callback(self._conversations.discard)
+        task.add_done_callback(self._part)
+
+    def _part(self, conversation: asyncio.Task[None]) -> None:
+        self._conversations.discard(conversation)
+        if self._visited and not self._conversations and self._keep.state is State.WAITING:
+            self._parting = asyncio.get_running_loop().call_later(PATIENCE, self._leave, ABANDONED)
 
     async def watch(self) -> None:
         """Measures the keep's own code for as long as it lives."""
@@ -123,6 +141,10 @@ class Service:
             with contextlib.suppress(FastnessError, OSError):
                 await transport.send(Type.REFUSAL, Refusal(error.what, error.hint).encode())
         finally:
+            if self._releasing is transport:
+                self._releasing = None
+            # over vsock a host tries whether a keep takes connections, and says nothing
+            self._visited |= transport.heard
             await transport.close()
 
     async def _attested(self, transport: Transport) -> None:
@@ -140,29 +162,51 @@ class Service:
         signature = keep.sign(challenge_bytes, statement)
         await transport.send(Type.EVIDENCE, encode_evidence(statement, signature))
         info = binding.release_info(challenge_bytes, statement, signature)
-        kind, sealed = await self._wish(transport)
-        if kind is Type.STATUS:
-            # to anybody, the host too: how the workload ended, its exit code above all, is its owner's to know
-            await transport.send(Type.STATUS, Status(keep.state.value).encode())
-        elif kind is Type.ATTACH:
-            await self._attach(transport, Attach.decode(unseal(sealed, keep.hpke, info)))
-        else:
-            await self._release(transport, Workload.decode(unseal(sealed, keep.hpke, info)))
+        match await self._wish(transport, info):
+            case None:
+                # to anybody, the host too: how the workload ended, its exit code above all, is its owner's to know
+                await transport.send(Type.STATUS, Status(keep.state.value).encode())
+            case Attach() as wish:
+                await self._attach(transport, wish)
+            case Workload() as workload:
+                await self._release(transport, workload)
 
-    async def _wish(self, transport: Transport) -> tuple[Type, bytes]:
-        """What the challenger wants after the evidence; a credential is answered first."""
+    async def _wish(self, transport: Transport, info: bytes) -> Workload | Attach | None:
+        """What the challenger wants after the evidence, opened; None for its state. A credential is answered first.
+
+        What was sealed is forgotten with this frame: a release is not held twice while its workload runs.
+        """
         wishes = (Type.RELEASE, Type.ATTACH, Type.STATUS)
+        transport.reader.admit = functools.partial(self._admit, transport)
         kind, body = await transport.receive(*wishes, Type.CREDENTIAL, timeout=RELEASE_TIMEOUT)
-        if kind is not Type.CREDENTIAL:
-            return kind, body
-        async with self._device:
-            opened = await asyncio.to_thread(self._keep.device.activate, *decode_credential(body))
-        await transport.send(Type.ACTIVATED, opened)
-        return await transport.receive(*wishes, timeout=RELEASE_TIMEOUT)
+        if kind is Type.CREDENTIAL:
+            async with self._device:
+                opened = await asyncio.to_thread(self._keep.device.activate, *decode_credential(body))
+            await transport.send(Type.ACTIVATED, opened)
+            kind, body = await transport.receive(*wishes, timeout=RELEASE_TIMEOUT)
+        if kind is Type.STATUS:
+            return None
+        decode = Attach.decode if kind is Type.ATTACH else Workload.decode
+        return decode(unseal(body, self._keep.hpke, info))
+
+    def _admit(self, transport: Transport, kind: Type) -> None:
+        """Whether a message may come, before it does: a release is large, and anybody may send one."""
+        if kind is not Type.RELEASE:
+            return
+        step(self._keep.state, State.LOADING)
+        if self._releasing not in (None, transport):
+            raise ProtocolError("another release is on its way to this keep", hint="deploy to a keep of your own")
+        self._releasing = transport
 
     async def _release(self, transport: Transport, workload: Workload) -> None:
-        async with self._device:
-            await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
+        try:
+            async with self._device:
+                await asyncio.to_thread(self._keep.measure, workload.wasm, workload.configuration)
+        except KeepFailed as error:  # half measured: it could run nothing, and would have no owner who could end it
+            await self._tell(transport, Type.REFUSAL, Refusal(error.what, error.hint).encode())
+            await transport.close()
+            self._leave(error.exit_code)
+            return
         self._owner = hashlib.sha256(workload.owner).digest()
         detached = False
         try:
@@ -207,7 +251,7 @@ class Service:
                 return
             async with transport.between:  # half a record would make nonsense of how it ended
                 granting.cancel()
-            hearing.cancel()
+                hearing.cancel()
             self._finish(running.result())
         if self._ended is not None:
             await transport.send(Type.ENDED, self._ended.encode())

@@ -9,6 +9,9 @@ from fastness.errors import ProtocolError
 COMPROMISED = 13
 """Exit status of a keep that found its code altered. Whoever started it starts one that can say so and nothing else."""
 
+ABANDONED = 14
+"""Exit status of a keep whose last visitor went away and left it no workload."""
+
 
 class State(Enum):
     """Where a keep stands."""

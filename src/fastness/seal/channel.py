@@ -18,7 +18,6 @@ from OpenSSL import SSL
 from fastness.errors import ProtocolError
 from fastness.seal import hello
 from fastness.seal.binding import EXPORTER_LABEL, EXPORTER_SIZE
-from fastness.wire import x509
 
 CHUNK = 256 * 1024
 RECORD = 16 * 1024
@@ -54,45 +53,39 @@ PARTIAL_WRITE = 1
 """SSL_MODE_ENABLE_PARTIAL_WRITE (openssl/ssl.h), which pyOpenSSL sets: one call a record. Memory takes everything."""
 
 
-def _context(kind: int) -> SSL.Context:
-    context = SSL.Context(kind)
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.set_max_proto_version(SSL.TLS1_3_VERSION)
-    context.set_tls13_ciphersuites(_SUITES)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.clear_mode(PARTIAL_WRITE)
-    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    return context
+def context(kind: int) -> SSL.Context:
+    """TLS 1.3, and nothing that would outlive a session."""
+    made = SSL.Context(kind)
+    made.set_min_proto_version(SSL.TLS1_3_VERSION)
+    made.set_max_proto_version(SSL.TLS1_3_VERSION)
+    made.set_tls13_ciphersuites(_SUITES)
+    made.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    made.clear_mode(PARTIAL_WRITE)
+    made.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    return made
 
 
 def server_context(me: Identity) -> SSL.Context:
     """A context for the keep's end."""
-    context = _context(SSL.TLS_SERVER_METHOD)
-    context.use_certificate(me.certificate)
-    context.use_privatekey(me.key)
-    return context
-
-
-def client_context() -> SSL.Context:
-    """A context for the challenger's end. The certificate is judged by the evidence, not by a public authority."""
-    context = _context(SSL.TLS_CLIENT_METHOD)
-    context.set_verify(SSL.VERIFY_NONE, lambda *_: True)
-    return context
+    made = context(SSL.TLS_SERVER_METHOD)
+    made.use_certificate(me.certificate)
+    made.use_privatekey(me.key)
+    return made
 
 
 class Channel:
     """One end of one session. ``feed`` what arrived, ``outgoing`` what to send on; never blocks."""
 
     def __init__(self, context: SSL.Context, *, server: bool) -> None:
-        self._connection = SSL.Connection(context, None)
+        self.connection = SSL.Connection(context, None)
         self._server = server
         self._established = False
         self._hello: bytes | None = b"" if server else None
         self.closed = False
         if server:
-            self._connection.set_accept_state()
+            self.connection.set_accept_state()
         else:
-            self._connection.set_connect_state()
+            self.connection.set_connect_state()
 
     def feed(self, data: bytes) -> None:
         """Bytes from the network.
@@ -109,14 +102,14 @@ class Channel:
             data, self._hello = self._hello, None
             hello.inspect(data)
         while data:
-            data = data[self._connection.bio_write(data) :]
+            data = data[self.connection.bio_write(data) :]
 
     def outgoing(self) -> bytes:
         """Bytes for the network, possibly none."""
         parts = []
         while True:
             try:
-                parts.append(self._connection.bio_read(CHUNK))
+                parts.append(self.connection.bio_read(CHUNK))
             except SSL.WantReadError:
                 break
             if len(parts[-1]) < CHUNK:  # drained: asking once more would only raise
@@ -133,12 +126,12 @@ class Channel:
             return False
         if not self._established:
             try:
-                self._connection.do_handshake()
+                self.connection.do_handshake()
             except SSL.WantReadError:
                 return False
             except SSL.Error as error:
                 raise ProtocolError(f"TLS handshake failed: {_reason(error)}") from None
-            if self._connection.get_protocol_version_name() != "TLSv1.3":
+            if self.connection.get_protocol_version_name() != "TLSv1.3":
                 raise ProtocolError("the peer does not speak TLS 1.3")
             self._established = True
         return True
@@ -148,7 +141,7 @@ class Channel:
         view = memoryview(data)
         while view:  # one record at a time: nothing of the rest is copied
             try:
-                view = view[self._connection.send(view) :]
+                view = view[self.connection.send(view) :]
             except SSL.Error as error:
                 raise ProtocolError(f"TLS failed: {_reason(error)}") from None
 
@@ -165,7 +158,7 @@ class Channel:
         parts = []
         while not self.closed:
             try:
-                parts.append(self._connection.recv(RECORD))
+                parts.append(self.connection.recv(RECORD))
             except SSL.WantReadError:
                 break
             except SSL.ZeroReturnError:
@@ -177,7 +170,7 @@ class Channel:
     def close(self) -> None:
         """Queues a close_notify."""
         try:
-            self._connection.shutdown()
+            self.connection.shutdown()
         except SSL.Error:
             self.closed = True
 
@@ -189,19 +182,10 @@ class Channel:
         """
         if not self._established:
             raise ProtocolError("no exporter before the handshake is finished")
-        value = self._connection.export_keying_material(EXPORTER_LABEL, EXPORTER_SIZE, nonce)
+        value = self.connection.export_keying_material(EXPORTER_LABEL, EXPORTER_SIZE, nonce)
         if len(value or b"") != EXPORTER_SIZE or not any(value):
             raise ProtocolError("the TLS session gives no exporter")
         return value
-
-    def peer_key(self) -> bytes:
-        """DER SubjectPublicKeyInfo of the certificate the peer showed."""
-        shown = self._connection.get_peer_certificate(as_cryptography=True)
-        if shown is None:
-            raise ProtocolError("the peer showed no certificate")
-        from cryptography.hazmat.primitives.serialization import Encoding
-
-        return x509.certificate(shown.public_bytes(Encoding.DER)).key.raw
 
 
 def _reason(error: SSL.Error) -> str:

@@ -5,6 +5,7 @@ The limit of a frame depends on its type and is checked before the body is await
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 from fastness.errors import ProtocolError
@@ -14,6 +15,8 @@ MAX_CONTROL = 64 * 1024
 MAX_EVIDENCE = 8 * 1024 * 1024
 MAX_RELEASE = 256 * 1024 * 1024
 MAX_DATA = 256 * 1024
+SMALL, BLOCK = 1024, 64 * 1024
+"""Bytes that come in parts smaller than the first are gathered in blocks of about the second."""
 
 
 class Type(IntEnum):
@@ -52,16 +55,23 @@ def frame(kind: Type, body: bytes) -> bytes:
     return bytes((kind,)) + len(body).to_bytes(4, "big") + body
 
 
+def _anything(kind: Type) -> None:
+    """Refuses nothing."""
+
+
 class Reader:
     """Takes bytes as they come, gives frames as they complete. Each byte is copied once or twice, however cut."""
 
-    __slots__ = ("_allowed", "_at", "_buffer", "_have", "_need", "_pending")
+    __slots__ = ("_allowed", "_at", "_buffer", "_have", "_need", "_pending", "admit")
 
     def __init__(self, allowed: frozenset[Type] = frozenset(Type)) -> None:
         self._allowed = allowed
+        self.admit: Callable[[Type], None] = _anything
+        """Asked before the body of a message is awaited, and again while it comes: it raises to refuse it."""
+
         self._buffer = b""
         self._at = 0
-        self._pending: list[bytes] = []
+        self._pending: list[bytes | bytearray] = []
         self._have = 0
         self._need = 1
 
@@ -76,9 +86,14 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Adds bytes from the stream."""
-        if data:
+        self._have += len(data)
+        last = self._pending[-1] if self._pending else b""
+        if len(data) >= SMALL:
             self._pending.append(data)
-            self._have += len(data)
+        elif isinstance(last, bytearray) and len(last) < BLOCK:
+            last += data  # an object of its own would take many times what a few bytes are
+        elif data:
+            self._pending.append(bytearray(data))
 
     def next(self) -> tuple[Type, bytes] | None:
         """The next frame, if it is complete.
@@ -97,12 +112,15 @@ class Reader:
         limit = LIMITS.get(kind, MAX_CONTROL)
         if size > limit:
             raise ProtocolError(f"{kind.name.lower()} message of {size} bytes, limit {limit}")
+        self.admit(kind)
         if not self._gather(HEAD_SIZE + size):
             return None
         start = self._at + HEAD_SIZE  # gathering may have moved it
         body = self._buffer[start : start + size]
         self._at = start + size
         self._need = 1
+        if self._at == len(self._buffer):  # a large message is not held once more until the next one comes
+            self._buffer, self._at = b"", 0
         return kind, body
 
     def _gather(self, need: int) -> bool:
@@ -114,7 +132,7 @@ class Reader:
         if rest + self._have < self._need:
             return False
         parts = [self._buffer[self._at :], *self._pending] if rest else self._pending
-        self._buffer = b"".join(parts) if len(parts) > 1 else parts[0]
+        self._buffer = b"".join(parts) if len(parts) > 1 else bytes(parts[0])
         self._at, self._pending, self._have = 0, [], 0
         return True
 

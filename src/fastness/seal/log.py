@@ -7,7 +7,6 @@ the log.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,19 +41,6 @@ def parse_measured(data: bytes) -> Event:
     return from_value([[data[1 : 1 + size].decode("ascii", "replace"), data[1 + size :]]])[0]
 
 
-def extend(register: bytes, data: bytes, hashing: str = "sha384") -> bytes:
-    """``register`` after :func:`measured` bytes."""
-    return hashlib.new(hashing, register + hashlib.new(hashing, data).digest()).digest()
-
-
-def replay(events: tuple[Event, ...], hashing: str = "sha384") -> bytes:
-    """The register after ``events``."""
-    register = bytes(hashlib.new(hashing).digest_size)
-    for event in events:
-        register = extend(register, measured(event), hashing)
-    return register
-
-
 def to_value(events: tuple[Event, ...]) -> list[list[Any]]:
     """The log as a CBOR value: an array of [kind, digest]."""
     return [[event.kind, event.digest] for event in events]
@@ -72,15 +58,3 @@ def from_value(value: Any) -> tuple[Event, ...]:
             raise MalformedEvidence("log event digest", 0, "32 bytes", repr(item[1])[:40])
         events.append(Event(item[0], item[1]))
     return tuple(events)
-
-
-def only(events: tuple[Event, ...], kind: str) -> bytes | None:
-    """The digest of the one event of ``kind``; None if there is none.
-
-    Raises:
-        MalformedEvidence: more than one (a keep takes one workload in its life).
-    """
-    found = [event.digest for event in events if event.kind == kind]
-    if len(found) > 1:
-        raise MalformedEvidence("log", 0, f"at most one {kind}", len(found))
-    return found[0] if found else None

@@ -15,11 +15,15 @@ from fastness.wire import cbor, cmw
 
 VERSION = 1
 MAX_TYPES = 16
-MAX_ENDORSEMENTS = 32
 MAX_TIME = (1 << 63) - 1
 
 
-def _fields(body: bytes, kinds: Mapping[int, type], what: str) -> dict[int, Any]:
+def fields(body: bytes, kinds: Mapping[int, type], what: str) -> dict[int, Any]:
+    """The fields of a message: exactly ``kinds``, each of its type.
+
+    Raises:
+        ProtocolError: they are not.
+    """
     try:
         value = cbor.decode(body, canonical=True)
     except MalformedEvidence as error:
@@ -34,7 +38,8 @@ def _fields(body: bytes, kinds: Mapping[int, type], what: str) -> dict[int, Any]
     return value
 
 
-def _sized(value: bytes, size: int, what: str) -> bytes:
+def sized(value: bytes, size: int, what: str) -> bytes:
+    """``value`` if it has ``size`` bytes."""
     if len(value) != size:
         raise ProtocolError(f"{what} must be {size} bytes, is {len(value)}")
     return value
@@ -55,12 +60,12 @@ class Challenge:
     @classmethod
     def decode(cls, body: bytes) -> Challenge:
         """The message from its body; refuses other versions, unknown roles, and an all-zero nonce."""
-        value = _fields(body, {1: int, 2: str, 3: bytes, 4: list}, "challenge")
+        value = fields(body, {1: int, 2: str, 3: bytes, 4: list}, "challenge")
         if value[1] != VERSION:
             raise ProtocolError(f"protocol version {value[1]} is not spoken here", hint=f"speak version {VERSION}")
         if value[2] not in binding.ROLES:
             raise ProtocolError(f"no role is called {value[2][:32]!r}")
-        if not any(_sized(value[3], binding.NONCE_SIZE, "nonce")):
+        if not any(sized(value[3], binding.NONCE_SIZE, "nonce")):
             raise ProtocolError("a nonce of zeros proves nothing")
         if len(value[4]) > MAX_TYPES or not all(isinstance(item, str) and len(item) <= 32 for item in value[4]):
             raise ProtocolError("challenge: accepted types must be a few short names")
@@ -104,49 +109,10 @@ class Statement:
             }
         )
 
-    @classmethod
-    def decode(cls, body: bytes) -> Statement:
-        """The statement from its bytes."""
-        kinds = {1: int, 2: str, 3: list, 4: list, 5: bytes, 6: bytes, 7: bytes, 8: list, 9: int, 10: str}
-        value = _fields(body, kinds, "statement")
-        if value[1] != VERSION:
-            raise ProtocolError(f"protocol version {value[1]} is not spoken here")
-        try:
-            tee, evidence = cmw.from_record(value[3], "evidence")
-            events = log.from_value(value[8])
-        except MalformedEvidence as error:
-            raise ProtocolError(f"statement: {error.what}") from None
-        if len(value[7]) not in (0, 32) or len(value[2]) > 32 or len(value[10]) > 32:
-            raise ProtocolError("statement: a field has the wrong size")
-        return cls(
-            value[2], tee, evidence, _endorsements(value[4]), value[5], _sized(value[6], 32, "HPKE key"), value[7],
-            events, value[9], value[10],
-        )  # fmt: skip
-
-
-def _endorsements(value: list[Any]) -> tuple[tuple[str, bytes], ...]:
-    if len(value) > MAX_ENDORSEMENTS:
-        raise ProtocolError(f"statement: more than {MAX_ENDORSEMENTS} endorsements")
-    for item in value:
-        if not isinstance(item, list) or [type(part) for part in item] != [str, bytes]:
-            raise ProtocolError("statement: an endorsement must be [kind, bytes]")
-    return tuple((kind, data) for kind, data in value)
-
 
 def encode_evidence(statement: bytes, signature: bytes) -> bytes:
     """The evidence message: ``[statement, signature]``, both byte strings."""
     return cbor.encode([statement, signature])
-
-
-def decode_evidence(body: bytes) -> tuple[bytes, bytes]:
-    """(statement bytes, signature) of an evidence message."""
-    try:
-        value = cbor.decode(body, canonical=True)
-    except MalformedEvidence as error:
-        raise ProtocolError(f"evidence message: not canonical CBOR ({error.what})") from None
-    if not isinstance(value, list) or [type(part) for part in value] != [bytes, bytes]:
-        raise ProtocolError("evidence message: must be [statement, signature]")
-    return value[0], value[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,24 +143,19 @@ class Workload:
     @classmethod
     def decode(cls, body: bytes) -> Workload:
         """The workload from an unsealed release."""
-        value = _fields(body, {1: bytes, 2: bytes, 3: dict, 4: dict, 5: bytes, 6: bool, 7: int}, "release")
+        value = fields(body, {1: bytes, 2: bytes, 3: dict, 4: dict, 5: bytes, 6: bool, 7: int}, "release")
         for key in (3, 4):
             for name, data in value[key].items():
                 if not isinstance(name, str) or not isinstance(data, bytes):
                     raise ProtocolError("release: secrets and assets map names to bytes")
         if not 0 <= value[7] <= MAX_TIME:
             raise ProtocolError("release: no time in milliseconds since 1970")
-        return cls(value[1], value[2], value[3], value[4], _sized(value[5], 32, "owner token"), value[6], value[7])
+        return cls(value[1], value[2], value[3], value[4], sized(value[5], 32, "owner token"), value[6], value[7])
 
     @property
     def digest(self) -> bytes:
         """Identity of the workload and its configuration (32 bytes)."""
         return binding.workload_digest(binding.sha256(self.wasm), binding.sha256(self.configuration))
-
-
-def encode_credential(credential: bytes, secret: bytes) -> bytes:
-    """The body of a credential message: ``[credential, encrypted secret]``, as TPM2_ActivateCredential takes them."""
-    return cbor.encode([credential, secret])
 
 
 def decode_credential(body: bytes) -> tuple[bytes, bytes]:
@@ -228,10 +189,10 @@ class Attach:
     @classmethod
     def decode(cls, body: bytes) -> Attach:
         """The wish from an unsealed attach message."""
-        value = _fields(body, {1: bytes, 2: str, 3: bool}, "attach")
+        value = fields(body, {1: bytes, 2: str, 3: bool}, "attach")
         if value[2] not in WISHES:
             raise ProtocolError(f"no wish is called {value[2][:32]!r}")
-        return cls(_sized(value[1], 32, "owner token"), value[2], value[3])
+        return cls(sized(value[1], 32, "owner token"), value[2], value[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +214,6 @@ class Ended:
             {1: self.outcome, 2: self.code, 3: self.what[:4096], 4: self.where[:8192], 5: self.hint[:1024]}
         )
 
-    @classmethod
-    def decode(cls, body: bytes) -> Ended:
-        """The message from its body."""
-        value = _fields(body, {1: str, 2: int, 3: str, 4: str, 5: str}, "ended")
-        return cls(value[1], value[2], value[3], value[4], value[5])
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -272,14 +227,6 @@ class Refusal:
         """The message body."""
         return cbor.encode({1: self.what[:1024], 2: self.hint[:1024], 3: list(self.has)})
 
-    @classmethod
-    def decode(cls, body: bytes) -> Refusal:
-        """The message from its body."""
-        value = _fields(body, {1: str, 2: str, 3: list}, "refusal")
-        if len(value[3]) > MAX_TYPES or not all(isinstance(item, str) for item in value[3]):
-            raise ProtocolError("refusal: evidence types must be names")
-        return cls(value[1], value[2], tuple(value[3]))
-
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -291,15 +238,6 @@ class Measured:
     def encode(self) -> bytes:
         """The message body."""
         return cbor.encode({1: self.workload, 2: log.to_value(self.log)})
-
-    @classmethod
-    def decode(cls, body: bytes) -> Measured:
-        """The message from its body."""
-        value = _fields(body, {1: bytes, 2: list}, "measured")
-        try:
-            return cls(_sized(value[1], 32, "workload"), log.from_value(value[2]))
-        except MalformedEvidence as error:
-            raise ProtocolError(f"measured: {error.what}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,18 +251,7 @@ class Status:
         """The message body."""
         return cbor.encode({1: self.state, 2: self.ended})
 
-    @classmethod
-    def decode(cls, body: bytes) -> Status:
-        """The message from its body."""
-        value = _fields(body, {1: str, 2: bytes}, "status")
-        return cls(value[1], value[2])
-
 
 def credit(size: int) -> bytes:
     """The body of a credit message: how many more bytes of stdin the keep takes (4 bytes, big endian)."""
     return size.to_bytes(4, "big")
-
-
-def decode_credit(body: bytes) -> int:
-    """The number in a credit message."""
-    return int.from_bytes(_sized(body, 4, "credit"), "big")

@@ -7,27 +7,23 @@ from __future__ import annotations
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fastness.errors import ProtocolError
 
 
-def _suite() -> hpke.Suite:
+def suite() -> hpke.Suite:
+    """The one suite of the protocol."""
     return hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
-def seal(plaintext: bytes, key: bytes, info: bytes) -> bytes:
-    """``plaintext`` sealed to the X25519 ``key`` (32 bytes) under ``info``: encapsulated key ‖ ciphertext ‖ tag."""
-    return _suite().encrypt(plaintext, X25519PublicKey.from_public_bytes(key), info=info)
-
-
 def unseal(sealed: bytes, key: X25519PrivateKey, info: bytes) -> bytes:
-    """The plaintext of :func:`seal`.
+    """The plaintext of :func:`fastness.seal.challenger.seal`.
 
     Raises:
         ProtocolError: sealed to another key, for another transcript, or altered.
     """
     try:
-        return _suite().decrypt(sealed, key, info=info)
+        return suite().decrypt(sealed, key, info=info)
     except (InvalidTag, ValueError):
         raise ProtocolError("the release was not sealed to this keep for this session") from None

@@ -14,6 +14,8 @@ HANDSHAKE_TIMEOUT = 20.0
 """Seconds for the TLS handshake; a guest under emulation needs one."""
 
 CLOSE_TIMEOUT = 2.0
+TURN = 4
+"""How often the others have their turn, in reads: reading what is there already waits for nobody."""
 
 
 class Closed(RemoteError):
@@ -37,6 +39,10 @@ class Transport:
         self.sock = sock
         self.channel = channel
         self.reader = Reader(frozenset[Type]())
+        self.heard = False
+        """Whether the peer ever sent anything."""
+        self._owed = b""
+        self._turns = 0
         self._sending = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
 
@@ -88,6 +94,7 @@ class Transport:
                         self.reader.feed(data)
                     if records:
                         continue
+                    await self._answer()
                     if self.channel.closed:
                         raise Closed(clean=self.reader.idle)
                     await self._fill()
@@ -107,8 +114,16 @@ class Transport:
                 await self._flush()
         self.sock.close()
 
+    async def _answer(self) -> None:
+        """Sends what TLS itself answers (to a peer that asks for new keys) before more is read: kept until our next
+        message it would grow for as long as the peer asks."""
+        self._owed += self.channel.outgoing()
+        if self._owed:
+            async with self._sending:
+                await self._flush()
+
     async def _flush(self) -> None:
-        data = self.channel.outgoing()
+        data, self._owed = self._owed + self.channel.outgoing(), b""
         if data:
             try:
                 await self._loop.sock_sendall(self.sock, data)
@@ -125,4 +140,8 @@ class Transport:
                 raise RemoteError(f"the connection was closed during {during}")
             # without a close_notify the end may be an attacker's: never clean (RFC 8446 section 6.1)
             raise Closed(clean=False)
+        self.heard = True
         self.channel.feed(data)
+        self._turns += 1
+        if not self._turns % TURN:
+            await asyncio.sleep(0)

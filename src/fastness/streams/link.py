@@ -94,6 +94,7 @@ class Link:
             while data := await self._read():
                 for frame in self._reader.feed(data):
                     self._take(frame)
+                await asyncio.sleep(0)  # a far end that never stops sending must not be all that this end does
         finally:
             self._over = True
             for stream in list(self._streams.values()):
@@ -207,6 +208,8 @@ class Link:
                     )
                 stream.incoming.put_nowait(frame.body)
             case Kind.END:
+                if stream.ended:
+                    raise ProtocolError(f"stream {stream.number} was ended twice")
                 stream.ended = True
                 stream.incoming.put_nowait(b"")
             case Kind.CREDIT:

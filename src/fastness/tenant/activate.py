@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from fastness.errors import MalformedEvidence, ProtocolError
 from fastness.pki import keys
+from fastness.seal.challenger import decode_refusal, encode_credential
 from fastness.seal.frames import Type
-from fastness.seal.messages import Refusal, Statement, encode_credential
+from fastness.seal.messages import Statement
 from fastness.seal.transport import Transport
 from fastness.tee import Collateral, Document
 from fastness.wire import x509
@@ -53,7 +54,7 @@ async def activate(transport: Transport, statement: Statement, *, timeout: float
     await transport.send(Type.CREDENTIAL, encode_credential(*credential.make_credential(endorsement, key.name, secret)))
     kind, body = await transport.receive(Type.ACTIVATED, Type.REFUSAL, timeout=timeout)
     if kind is Type.REFUSAL:
-        raise ProtocolError(f"the keep opened no credential: {Refusal.decode(body).what[:300]}")
+        raise ProtocolError(f"the keep opened no credential: {decode_refusal(body).what[:300]}")
     asked = credential.Transcript(bytes.fromhex(keys.fingerprint(endorsement)), key.name, secret)
     return Activated(asked.encode(), body)
 

@@ -22,6 +22,7 @@ from fastness.errors import NotGenuine, ProtocolError
 from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.seal import binding, log
+from fastness.seal.challenger import only, replay
 from fastness.seal.messages import Challenge, Statement
 from fastness.tee import Collateral
 from fastness.tenant import activate
@@ -146,7 +147,7 @@ def _replays(statement: Statement, claims: Claims) -> bool:
     register = bytes.fromhex(claims.measurements.get(name, ""))
     if statement.tee in MAY_REST and not any(register):
         return True
-    return binding.equal(log.replay(statement.log, hashing), register)
+    return binding.equal(replay(statement.log, hashing), register)
 
 
 def _log(statement: Statement, claims: Claims) -> None:
@@ -164,7 +165,7 @@ def _log(statement: Statement, claims: Claims) -> None:
             where="log",
             hint="stop it (`fastness keep stop`) and treat what it was given as known to the host",
         )
-    wasm, configuration = log.only(statement.log, log.WORKLOAD), log.only(statement.log, log.CONFIGURATION)
+    wasm, configuration = only(statement.log, log.WORKLOAD), only(statement.log, log.CONFIGURATION)
     loaded = binding.workload_digest(wasm, configuration) if wasm and configuration else b""
     if loaded != statement.workload:
         raise NotGenuine("binding.workload", "the workload the keep names is not the one in its log", where="log")

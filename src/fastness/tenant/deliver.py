@@ -20,20 +20,19 @@ from fastness.collateral.supply import Supply
 from fastness.errors import KeepFailed, NotGenuine, ProtocolError, RemoteError
 from fastness.pki.anchors import Anchors
 from fastness.seal import binding
-from fastness.seal.frames import MAX_DATA, Type
-from fastness.seal.messages import (
-    Attach,
-    Challenge,
-    Ended,
-    Measured,
-    Refusal,
-    Statement,
-    Status,
-    Workload,
+from fastness.seal.challenger import (
     decode_credit,
+    decode_ended,
     decode_evidence,
+    decode_measured,
+    decode_refusal,
+    decode_statement,
+    decode_status,
+    peer_key,
+    seal,
 )
-from fastness.seal.release import seal
+from fastness.seal.frames import MAX_DATA, Type
+from fastness.seal.messages import Attach, Challenge, Ended, Refusal, Statement, Status, Workload
 from fastness.seal.transport import Closed, Transport
 from fastness.tee import Collateral
 from fastness.tenant.activate import activate
@@ -116,9 +115,9 @@ async def challenge(
     stages.mark("evidence")
     when = at or datetime.now(UTC)
     if kind is Type.REFUSAL:
-        raise _refusal(Refusal.decode(body), policy, when)
+        raise _refusal(decode_refusal(body), policy, when)
     statement_bytes, signature = decode_evidence(body)
-    statement = Statement.decode(statement_bytes)
+    statement = decode_statement(statement_bytes)
     activated = await activate(transport, statement, timeout=EVIDENCE_TIMEOUT)
     exporter = transport.channel.exporter(asked.nonce)
     decision = decide(
@@ -127,7 +126,7 @@ async def challenge(
         signature=signature,
         challenge=asked,
         exporter=exporter,
-        session_key=transport.channel.peer_key(),
+        session_key=peer_key(transport.channel),
         policy=policy,
         anchors=anchors,
         at=when,
@@ -176,11 +175,11 @@ class Delivery:
         stages.mark("delivery")
         kind, body = await transport.receive(Type.MEASURED, Type.ENDED, Type.REFUSAL, timeout=START_TIMEOUT)
         if kind is Type.ENDED:
-            raise Ending(Ended.decode(body))
+            raise Ending(decode_ended(body))
         if kind is Type.REFUSAL:
-            refusal = Refusal.decode(body)
+            refusal = decode_refusal(body)
             raise ProtocolError(f"the keep refused: {refusal.what[:300]}", hint=refusal.hint[:300])
-        measured = Measured.decode(body)
+        measured = decode_measured(body)
         if not binding.equal(measured.workload, workload.digest):
             raise NotGenuine("binding.workload", "the keep measured another workload than was delivered")
         stages.mark("measured")
@@ -238,11 +237,11 @@ async def carry(
                 Type.STDOUT, Type.STDERR, Type.LOG, Type.CREDIT, Type.ENDED, Type.STATUS, Type.REFUSAL
             )
             if kind is Type.ENDED:
-                return Ended.decode(body)
+                return decode_ended(body)
             if kind is Type.STATUS:
-                return Ended("running", what=Status.decode(body).state)
+                return Ended("running", what=decode_status(body).state)
             if kind is Type.REFUSAL:
-                raise ProtocolError(f"the keep refused: {Refusal.decode(body).what[:300]}")
+                raise ProtocolError(f"the keep refused: {decode_refusal(body).what[:300]}")
             if kind is Type.CREDIT:
                 credit(decode_credit(body))
             else:
@@ -263,7 +262,7 @@ async def attach(attested: Attested, owner: bytes, wish: str, *, follow: bool = 
 async def status_word(attested: Attested) -> str:
     """The state in the status message that comes next."""
     _, body = await attested.transport.receive(Type.STATUS, timeout=EVIDENCE_TIMEOUT)
-    return Status.decode(body).state
+    return decode_status(body).state
 
 
 async def gone(attested: Attested) -> None:
@@ -281,5 +280,5 @@ async def status(attested: Attested, owner: bytes = b"") -> Status:
         await attested.transport.send(Type.STATUS, b"")
     kind, body = await attested.transport.receive(Type.STATUS, Type.REFUSAL, timeout=EVIDENCE_TIMEOUT)
     if kind is Type.REFUSAL:
-        raise RemoteError(f"the keep refused: {Refusal.decode(body).what[:300]}")
-    return Status.decode(body)
+        raise RemoteError(f"the keep refused: {decode_refusal(body).what[:300]}")
+    return decode_status(body)

@@ -15,7 +15,7 @@ from pathlib import Path
 from fastness.errors import Malformed, UsageError
 from fastness.seal.messages import Workload
 from fastness.workload import manifest as manifests
-from fastness.workload import parts, wasm
+from fastness.workload import parts, wasm, written
 
 MAX_SECRET = 1 << 20
 DEFAULT_CONFIG = "fastness.toml"
@@ -64,9 +64,9 @@ def prepare(
     place = config or _beside(app)
     manifest = manifests.Manifest()
     if place is not None:
-        manifest = manifests.parse(_text(place), str(place))
+        manifest = written.parse(_text(place), str(place))
     values = dict(_secret(item) for item in secret)
-    manifest = manifest.overridden(args=args, env=dict(map(_variable, env)), secrets=values)
+    manifest = written.overridden(manifest, args=args, env=dict(map(_variable, env)), secrets=values)
     missing = [item.name for item in manifest.secrets if item.name not in values]
     if missing:
         raise UsageError(
@@ -77,7 +77,7 @@ def prepare(
     manifests.check_supported(manifest)
     wasm.check_grants(program, manifest)
     base = place.parent if place is not None else Path()
-    manifest, assets = manifests.load_assets(manifest, lambda name: read(base / name, "an asset", parts.MAX_ASSETS))
+    manifest, assets = written.load_assets(manifest, lambda name: read(base / name, "an asset", parts.MAX_ASSETS))
     return Prepared(binary, manifest, values, assets, secrets.token_bytes(32))
 
 

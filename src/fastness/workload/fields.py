@@ -13,6 +13,7 @@ from fastness.errors import FastnessError
 
 Path = tuple[str | int, ...]
 Fault = Callable[[Path, str, str], FastnessError]
+Nearest = Callable[[str, tuple[str, ...]], str | None]
 
 MAX_TEXT = 65_536
 """Longest single string, in characters."""
@@ -40,13 +41,15 @@ class Fields:
         data: what should be a table.
         path: where it stands in the document.
         fault: makes the error to raise.
+        nearest: finds the known key that an unknown one was probably meant to be; None where no person wrote it.
     """
 
-    __slots__ = ("data", "fault", "path", "taken")
+    __slots__ = ("data", "fault", "nearest", "path", "taken")
 
-    def __init__(self, data: object, path: Path, fault: Fault) -> None:
+    def __init__(self, data: object, path: Path, fault: Fault, nearest: Nearest | None = None) -> None:
         self.path = path
         self.fault = fault
+        self.nearest = nearest
         if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
             raise fault(path, f"{dotted(path)} must be a table", "")
         if len(data) > MAX_ENTRIES:
@@ -109,23 +112,23 @@ class Fields:
             raise self.wrong(key, "must be a list")
         if len(value) > MAX_ENTRIES:
             raise self.wrong(key, f"has {len(value)} entries, more than {MAX_ENTRIES}")
-        inner = Fields({}, (*self.path, key), self.fault)
+        inner = Fields({}, (*self.path, key), self.fault, self.nearest)
         for index, item in enumerate(value):
             yield inner, index, item
 
     def table(self, key: str) -> Fields:
         """A table, empty when absent."""
-        return Fields(self.take(key, {}), (*self.path, key), self.fault)
+        return Fields(self.take(key, {}), (*self.path, key), self.fault, self.nearest)
 
     def tables(self, key: str) -> Iterator[Fields]:
         """The tables of a list of tables."""
         for inner, index, item in self.items(key):
-            yield Fields(item, (*inner.path, index), self.fault)
+            yield Fields(item, (*inner.path, index), self.fault, self.nearest)
 
-    def done(self, nearest: Callable[[str, tuple[str, ...]], str | None]) -> None:
-        """Refuses keys that were not taken, naming the nearest known one."""
+    def done(self) -> None:
+        """Refuses keys that were not taken, naming the nearest known one where that is told."""
         for key in self.data:
             if key not in self.taken:
-                near = nearest(key, tuple(sorted(self.taken)))
+                near = self.nearest(key, tuple(sorted(self.taken))) if self.nearest else None
                 hint = f"did you mean {near}?" if near else f"known keys: {', '.join(sorted(self.taken))}"
                 raise self.fault((*self.path, key), f"unknown key {dotted((*self.path, key))}", hint)

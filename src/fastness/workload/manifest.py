@@ -1,24 +1,23 @@
 """The workload manifest, ``fastness.toml``: everything a workload is granted. Nothing is granted that is not written.
 
 ``Enarx.toml`` (enarx-config 0.7: steward, args, env, files) is read as it stands; the other keys are ours. The manifest
-has two faces with one reader behind them: TOML, whose errors say file, line and column, and canonical CBOR (RFC 8949
-section 4.2.1), which is the configuration the keep measures before the first instruction. Assets are named by their
+has two faces with one reader behind them: TOML (:mod:`fastness.workload.written`), and canonical CBOR (RFC 8949 section
+4.2.1), which is the configuration the keep measures before the first instruction. Assets are named by their
 SHA-256 in the second; secrets by name only in both: no value of a secret is ever part of a manifest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from fastness.errors import FastnessError, Malformed, MalformedEvidence, UsageError
-from fastness.wire import cbor, toml
+from fastness.wire import cbor
 from fastness.workload import parts
 from fastness.workload.fields import Fields, Path, dotted
 from fastness.workload.limits import Limits
-from fastness.workload.parts import MAX_ASSETS, STDIO, Asset, File, Secret, Volume
+from fastness.workload.parts import STDIO, Asset, File, Secret, Volume
 
 VERSION = 1
 MAX_CONFIGURATION = 1 << 20
@@ -68,46 +67,19 @@ class Manifest:
         """The canonical configuration.
 
         Raises:
-            UsageError: an asset has not been read yet (see :func:`load_assets`).
+            UsageError: an asset has not been read yet (see :func:`fastness.workload.written.load_assets`).
         """
         unread = next((asset.path for asset in self.assets if len(asset.digest) != 32), None)
         if unread is not None:
             raise UsageError(
                 f'the asset "{unread}" has not been read', hint="read the assets before packing the manifest"
             )
-        return cbor.encode(_data(self))
+        return cbor.encode(to_data(self))
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of :meth:`to_cbor`: what a keep reports as its configuration."""
         return sha256(self.to_cbor()).digest()
-
-    def overridden(
-        self, *, args: Iterable[str] = (), env: Mapping[str, str] | None = None, secrets: Iterable[str] = ()
-    ) -> Manifest:
-        """This manifest with more on the command line: args replace, env adds or replaces, new secrets become files.
-
-        Raises:
-            UsageError: a name or value that no manifest could hold.
-        """
-        data = _data(self)
-        data["args"] = list(args) or data["args"]
-        data["env"] = {**data["env"], **(env or {})}
-        data["secrets"] = {**dict.fromkeys(secrets, "file"), **data["secrets"]}
-        assets = data.pop("assets")
-        return replace(_read(data, _usage("command line", None), measured=False), assets=self.assets if assets else ())
-
-
-def parse(text: str, file: str = "fastness.toml") -> Manifest:
-    """The manifest written in ``text``. Assets are named, not read.
-
-    Raises:
-        UsageError: with file, line and column, and the nearest key for an unknown one.
-    """
-    if len(text) > MAX_CONFIGURATION:
-        raise UsageError(f"the manifest is longer than {MAX_CONFIGURATION} characters", where=file)
-    document = toml.parse(text, file)
-    return _read(document.data, _usage(file, document), measured=False)
 
 
 def from_cbor(data: bytes) -> Manifest:
@@ -128,31 +100,10 @@ def from_cbor(data: bytes) -> Manifest:
         raise fault((), error.what, "") from None
     if not isinstance(value, dict) or value.pop("version", None) != VERSION:
         raise fault((), f"not a configuration of version {VERSION}", "use the same release of fastness on both sides")
-    manifest = _read(value, fault, measured=True)
+    manifest = read(Fields(value, (), fault), measured=True)
     if manifest.to_cbor() != data:
         raise fault((), "not in canonical form", "")
     return manifest
-
-
-def load_assets(manifest: Manifest, read: Callable[[str], bytes]) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest with sizes and digests of its assets, and their content by guest path.
-
-    Args:
-        manifest: with ``source`` in every asset.
-        read: gives the content of a source file; relative names are relative to the manifest's folder.
-
-    Raises:
-        UsageError: more than :data:`MAX_ASSETS` in all; and whatever ``read`` raises.
-    """
-    content = {asset.path: read(asset.source) for asset in manifest.assets}
-    total = sum(map(len, content.values()))
-    if total > MAX_ASSETS:
-        raise UsageError(f"the assets are {total} bytes, more than {MAX_ASSETS}", where="assets")
-    assets = tuple(
-        replace(asset, size=len(content[asset.path]), digest=sha256(content[asset.path]).digest())
-        for asset in manifest.assets
-    )
-    return replace(manifest, assets=assets), content
 
 
 def check_supported(manifest: Manifest) -> None:
@@ -175,17 +126,8 @@ def check_supported(manifest: Manifest) -> None:
         )
 
 
-def _usage(file: str, document: toml.Document | None) -> Callable[[Path, str, str], FastnessError]:
-    def fault(path: Path, what: str, hint: str) -> FastnessError:
-        if document is None:
-            return UsageError(what, where=file, hint=hint)
-        at = document.where(path)
-        return UsageError(what, where=f"{file}:{at.line}:{at.column}", hint=hint)
-
-    return fault
-
-
-def _data(manifest: Manifest) -> dict[str, Any]:
+def to_data(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as a table, of which :func:`read` makes it again."""
     return {
         "version": VERSION,
         "entry": manifest.entry,
@@ -214,8 +156,8 @@ def _file_data(file: File) -> dict[str, Any]:
     return data
 
 
-def _read(data: Mapping[str, Any], fault: Callable[[Path, str, str], FastnessError], *, measured: bool) -> Manifest:
-    top = Fields(data, (), fault)
+def read(top: Fields, *, measured: bool) -> Manifest:
+    """The manifest in the table ``top``, in its measured form or as it is written."""
     top.take("version")
     limits = top.table("limits")
     manifest = Manifest(
@@ -234,5 +176,5 @@ def _read(data: Mapping[str, Any], fault: Callable[[Path, str, str], FastnessErr
         steward=parts.read_steward(top),
         clock=top.choice("clock", CLOCKS, "host"),
     )
-    top.done(toml.nearest)
+    top.done()
     return manifest

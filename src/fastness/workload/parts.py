@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fastness.wire import toml
 from fastness.workload import limits as lim
 from fastness.workload.fields import Fields
 from fastness.workload.limits import Limits
@@ -85,7 +84,7 @@ def read_limits(table: Fields) -> Limits:
         name: table.integer(name, getattr(default, name) or 0, low, high, units)
         for name, (low, high, units) in LIMITS.items()
     }
-    table.done(toml.nearest)
+    table.done()
     return Limits(**{**values, "fuel": values["fuel"] or None})  # type: ignore[arg-type]
 
 
@@ -108,7 +107,7 @@ def _file(table: Fields) -> File:
     file = _socket(table, kind) if kind in ("listen", "connect") else File(kind, table.text("name", kind))
     if ":" in file.name:
         raise table.wrong("name", 'must not hold ":"', "FD_NAMES joins the names with it")
-    table.done(toml.nearest)
+    table.done()
     return file
 
 
@@ -142,7 +141,7 @@ def read_assets(table: Fields, *, measured: bool) -> tuple[Asset, ...]:
             if not isinstance(digest, bytes) or len(digest) != 32:
                 raise inner.wrong("sha256", "must be 32 bytes")
             assets.append(Asset(path, "", inner.integer("size", -1, 0, MAX_ASSETS), digest))
-            inner.done(toml.nearest)
+            inner.done()
         else:
             assets.append(Asset(path, table.checked(path, table.data[path])))
     return tuple(assets)
@@ -165,7 +164,7 @@ def read_secrets(table: Fields) -> tuple[Secret, ...]:
         variable = inner.text("env", name if _VARIABLE.fullmatch(name) else None)
         if not _VARIABLE.fullmatch(variable):
             raise inner.wrong("env", f'is "{variable}"', "use letters, digits and underscores")
-        inner.done(toml.nearest)
+        inner.done()
         secrets.append(Secret(name, variable))
     return tuple(secrets)
 
@@ -184,7 +183,7 @@ def read_volumes(table: Fields) -> tuple[Volume, ...]:
     for path in sorted(table.data):
         inner = table.table(_guest_path(table, path))
         volumes.append(Volume(path, inner.integer("size", 0, lim.MIB, 1 << 50, lim.SIZES)))
-        inner.done(toml.nearest)
+        inner.done()
     return tuple(volumes)
 
 

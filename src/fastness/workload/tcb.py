@@ -13,8 +13,16 @@ from pathlib import Path
 
 from fastness.errors import KeepFailed
 
-PARTS = ("__init__.py", "errors.py", "wire", "streams", "devices", "seal", "workload", "sandbox", "keep")
-"""Files and folders of the package that the keep imports; the import contracts hold it to these."""
+PARTS = (
+    "__init__.py", "errors.py", "streams", "devices", "keep",
+    *(f"wire/{name}.py" for name in ("__init__", "cbor", "cmw", "cursor", "injected")),
+    *(f"seal/{name}.py" for name in (
+        "__init__", "binding", "channel", "frames", "hello", "log", "messages", "release", "transport")),
+    *(f"workload/{name}.py" for name in ("__init__", "fields", "limits", "manifest", "parts", "wasm")),
+    *(f"sandbox/{name}.py" for name in ("__init__", "confine", "kernel", "landlock", "namespaces", "seccomp")),
+)  # fmt: skip
+"""Files and folders of the package that a keep's processes import, PID 1's and a device's on any platform included; the
+import contracts hold it to these, and nothing is here that none of them imports (``tests/workload/test_tcb.py``)."""
 
 WHEELS = ("cffi", "cryptography", "pyopenssl", "typing_extensions", "wasmtime")
 
