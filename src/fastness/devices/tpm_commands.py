@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.devices.failure import DeviceError
 from fastness.errors import MalformedEvidence
@@ -55,8 +55,7 @@ def _authorised(session: int) -> bytes:
     return struct.pack(">IHBH", session, 0, 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Tpm:
+class Tpm(NamedTuple):
     """A TPM behind ``send``. Every method raises :class:`DeviceError` for an error or an answer out of form."""
 
     send: Transmit

@@ -22,7 +22,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.poly1305 import Poly1305
@@ -38,8 +38,7 @@ UNREADABLE = "[vsyscall]"
 PACKAGE = "fastness"
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Executable memory: first address, the one after the last, rights (``r-xp``), and what it is mapped from."""
 
     start: int

@@ -9,9 +9,8 @@ SHA-256 in the second; secrets by name only in both: no value of a secret is eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness.errors import FastnessError, Malformed, MalformedEvidence, UsageError
 from fastness.wire import cbor, toml
@@ -28,8 +27,7 @@ ENTRIES = ("command", "service", "http")
 CLOCKS = ("host", "tenant")
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything granted to one workload.
 
     Attributes:
@@ -55,7 +53,7 @@ class Manifest:
     files: tuple[File, ...] = STDIO
     assets: tuple[Asset, ...] = ()
     secrets: tuple[Secret, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
     hosts: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
     trap_imports: tuple[str, ...] = ()
@@ -95,7 +93,7 @@ class Manifest:
         data["env"] = {**data["env"], **(env or {})}
         data["secrets"] = {**dict.fromkeys(secrets, "file"), **data["secrets"]}
         assets = data.pop("assets")
-        return replace(_read(data, _usage("command line", None), measured=False), assets=self.assets if assets else ())
+        return _read(data, _usage("command line", None), measured=False)._replace(assets=self.assets if assets else ())
 
 
 def parse(text: str, file: str = "fastness.toml") -> Manifest:
@@ -149,10 +147,10 @@ def load_assets(manifest: Manifest, read: Callable[[str], bytes]) -> tuple[Manif
     if total > MAX_ASSETS:
         raise UsageError(f"the assets are {total} bytes, more than {MAX_ASSETS}", where="assets")
     assets = tuple(
-        replace(asset, size=len(content[asset.path]), digest=sha256(content[asset.path]).digest())
+        asset._replace(size=len(content[asset.path]), digest=sha256(content[asset.path]).digest())
         for asset in manifest.assets
     )
-    return replace(manifest, assets=assets), content
+    return manifest._replace(assets=assets), content
 
 
 def check_supported(manifest: Manifest) -> None:

@@ -10,16 +10,15 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fastness.errors import KeepFailed
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from fastness.keep.__main__ import main; main(sys.argv[2:])"
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(NamedTuple):
     """A keep process and our ends of what it was given; ``words`` reads what it says until it is ready."""
 
     process: subprocess.Popen[bytes]
