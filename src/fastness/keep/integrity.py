@@ -58,6 +58,8 @@ class Integrity:
         self._growing = False
         self._workload: object = None
         self._lock = threading.Lock()
+        self._adding = threading.Lock()
+        """One at a time adds code: the first to end would have the rest of it flagged."""
         self._known = threading.Event()
 
     def know(self) -> None:
@@ -74,14 +76,15 @@ class Integrity:
         Raises:
             KeepFailed: memory is executable and writable at once.
         """
-        with self._lock:
-            self._growing = True
-        try:
-            yield
-        finally:
+        with self._adding:
             with self._lock:
-                self._growing = False
-                self._settle()
+                self._growing = True
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._growing = False
+                    self._settle()
 
     def hold(self, workload: object) -> None:
         """Keeps the compiled ``workload`` in memory when it has ended: code that goes away is code that was altered."""
