@@ -16,7 +16,6 @@ import ctypes
 import hashlib
 import marshal
 import os
-import secrets
 import sys
 import threading
 import time
@@ -151,8 +150,8 @@ class _Tags:
     """
 
     def __init__(self) -> None:
-        self._gcm = AESGCM(secrets.token_bytes(16))
-        self._key = secrets.token_bytes(32)
+        self._gcm = AESGCM(os.urandom(16))
+        self._key = os.urandom(32)
         sample, ways = memoryview(bytes(SAMPLE)), (self._gmac, self._poly)
         self._way = min(ways, key=lambda way: _seconds(way, sample))
 
