@@ -171,7 +171,7 @@ def test_b17_a_report_data_of_another_conversation_releases_nothing() -> None:
         real = stage.keep.state_for
 
         def other(challenge: Challenge, exporter: bytes) -> Any:
-            return real(replace(challenge, nonce=b"\x09" * 32), exporter)
+            return real(challenge._replace(nonce=b"\x09" * 32), exporter)
 
         stage.keep.state_for = other  # type: ignore[method-assign]
         with pytest.raises(NotGenuine) as error:

@@ -38,6 +38,42 @@ def test_what_is_extended_is_what_is_quoted(tmp_path: Path) -> None:
     assert "ek_certificate" not in parts
 
 
+def test_registers_are_read_eight_at_a_time() -> None:
+    codes = []
+    with Tpm() as running:
+        send = transmit(running)
+
+        def counting(command: bytes) -> bytes:
+            codes.append(struct.unpack(">I", command[6:10])[0])
+            return send(command)
+
+        for number in (0, 7, 8, 15):
+            running.extend(number, b"%d" % number)
+        found = tpm_commands.Tpm(counting).registers(range(16))
+        assert found == running.read(list(range(16)))
+        assert list(found) == list(range(16))
+    assert codes == [0x17E, 0x17E]
+
+
+def registers(*given: int, count: int | None = None, bank: int = 0x0B) -> Callable[[bytes], bytes]:
+    """A TPM that answers PCR_Read with the registers ``given``, each its number 32 times, and says ``count``."""
+
+    def send(_: bytes) -> bytes:
+        told = struct.pack(">IHB", 1, bank, 3) + sum(1 << index for index in given).to_bytes(3, "little")
+        values = b"".join(struct.pack(">H", 32) + bytes((index,)) * 32 for index in given)
+        body = struct.pack(">I", 1) + told + struct.pack(">I", len(given) if count is None else count) + values
+        return struct.pack(">HII", 0x8001, 10 + len(body), 0) + body
+
+    return send
+
+
+def test_only_registers_that_were_asked_for_are_taken() -> None:
+    assert tpm_commands.Tpm(registers(3, 5)).registers((5, 3)) == {3: b"\3" * 32, 5: b"\5" * 32}
+    for lying in (registers(), registers(4), registers(3, 4), registers(3, 5, count=1), registers(3, 5, bank=0x0C)):
+        with pytest.raises(DeviceError, match="no SHA-256 bank for PCR 3"):
+            tpm_commands.Tpm(lying).registers((3, 5))
+
+
 def test_the_tpm_opens_a_credential_for_its_keys_and_no_other(tmp_path: Path) -> None:
     with Tpm() as running:
         send = transmit(running)

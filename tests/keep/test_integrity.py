@@ -51,6 +51,40 @@ def test_nothing_changes_by_itself() -> None:
     assert told("print(repr(watch.check()), len(watch._memory) > 10, len(watch._code) > 300)") == "'' True True"
 
 
+def test_a_compiler_that_was_warmed_leaves_nothing_behind() -> None:
+    words = told("""
+        before = set(watch._memory)
+        with watch.growing():
+            runtime.warm()
+        print(repr(watch.check()), before == set(watch._memory))
+    """)
+    assert words == "'' True"
+
+
+def test_code_is_added_by_one_at_a_time() -> None:
+    words = told("""
+        import threading
+        first, second = threading.Event(), threading.Event()
+        def one():
+            with watch.growing():
+                first.wait()
+        def other():
+            with watch.growing():
+                second.set()
+        threads = [threading.Thread(target=one), threading.Thread(target=other)]
+        threads[0].start()
+        while not watch._growing:
+            pass
+        threads[1].start()
+        early = second.wait(0.2)
+        first.set()
+        for thread in threads:
+            thread.join()
+        print(early, second.is_set(), repr(watch.check()))
+    """)
+    assert words == "False True ''"
+
+
 def test_a_byte_of_a_library_that_changes_is_noticed() -> None:
     words = told("""
         at = ctypes.cast(runtime.engine.LIB.wasm_config_new, ctypes.c_void_p).value

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from fastness.seal.transport import Closed, Transport
 from fastness.tenant import deliver
 from fastness.tenant.deliver import Attested, Delivery, Ending, Refused, Stages
 from fastness.wire import x509
+from fastness.workload.limits import Limits
 from fastness.workload.manifest import Manifest
 
 LAUNCH = b"\x05" * 48
@@ -112,7 +113,7 @@ def scene(device: Device | None = None, root: Path | None = None) -> Scene:
 
 def workload(wasm: bytes = NOTHING, manifest: Manifest | None = None, **changed: Any) -> Workload:
     given = Workload(wasm, (manifest or Manifest()).to_cbor(), {}, {}, b"\x07" * 32, attached=True)
-    return replace(given, **changed)
+    return given._replace(**changed)
 
 
 def play(work: Callable[[], Awaitable[None]]) -> None:
@@ -259,10 +260,10 @@ POISON = (log.Event(log.POISON, bytes(32)),)
     ("change", "check"),
     [
         (lambda s, sig: (s, sig[:-1] + bytes((sig[-1] ^ 1,)) if sig else sig), "binding.transcript"),
-        (lambda s, sig: (replace(s, hpke_key=b"\x01" * 32), sig), "binding.report-data"),
-        (lambda s, sig: (replace(s, platform="vm"), sig), "binding.report-data"),
-        (lambda s, sig: (replace(s, workload=b"\x01" * 32), sig), "binding.report-data"),
-        (lambda s, sig: (replace(s, log=POISON), sig), "binding.log"),
+        (lambda s, sig: (s._replace(hpke_key=b"\x01" * 32), sig), "binding.report-data"),
+        (lambda s, sig: (s._replace(platform="vm"), sig), "binding.report-data"),
+        (lambda s, sig: (s._replace(workload=b"\x01" * 32), sig), "binding.report-data"),
+        (lambda s, sig: (s._replace(log=POISON), sig), "binding.log"),
     ],
 )
 def test_an_altered_statement_is_not_genuine(change: Any, check: str) -> None:
@@ -273,7 +274,7 @@ def test_an_altered_statement_is_not_genuine(change: Any, check: str) -> None:
 
 def test_evidence_of_a_type_that_was_not_asked_for_breaks_the_protocol() -> None:
     with pytest.raises(ProtocolError, match="not asked for"):
-        asyncio.run(altered(lambda s, sig: (replace(s, tee="imaginary"), sig)))
+        asyncio.run(altered(lambda s, sig: (s._replace(tee="imaginary"), sig)))
 
 
 def test_a_poisoned_keep_says_so_ever_after() -> None:
@@ -636,7 +637,7 @@ def test_the_attached_tenant_is_told_before_its_keep_ends() -> None:
     async def work() -> None:
         stage = scene()
         loop = wasmtime.wat2wasm('(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))')
-        bounded = replace(Manifest(), limits=replace(Manifest().limits, wall_clock=20, fuel=2_000_000_000))
+        bounded = Manifest(limits=Limits(wall_clock=20, fuel=2_000_000_000))
         delivery = await Delivery.release(await stage.attest(), workload(loop, bounded), Stages())
         stage.sound.trouble = "a function is not the one that was loaded"
         checking = asyncio.create_task(stage.service._measured(asyncio.to_thread(stage.sound.check)))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -243,7 +242,7 @@ def test_what_cannot_run_yet_says_so() -> None:
         runtime.compile(guests.start(""), Manifest(entry="http"))
     files = (*Manifest().files, File("listen", "in", "tls", "::", 443))
     with pytest.raises(UsageError, match=r"files\[3\] kind"):
-        runtime.compile(guests.start(""), replace(Manifest(), files=files))
+        runtime.compile(guests.start(""), Manifest(files=files))
 
 
 def test_large_output_arrives_whole(tmp_path: Path) -> None:

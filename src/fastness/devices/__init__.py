@@ -6,10 +6,9 @@ system starts, so that each back-end runs against a folder in tests. :func:`find
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from fastness.errors import UsageError
 
@@ -20,8 +19,7 @@ REPORT_DATA_SIZE = 64
 MAX_ANSWER = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """What a device gave: the TEE it speaks for, evidence, and what came with it as (kind, bytes)."""
 
     tee: str

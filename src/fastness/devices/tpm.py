@@ -131,7 +131,7 @@ def _quote(qualifying: bytes, tpm: Tpm) -> list[tuple[str, bytes]]:
         attest, signature = tpm.quote(key, qualifying, PCRS)
     finally:
         tpm.flush(key)
-    listed = ", ".join(f'"{index}": "{tpm.read_register(index).hex()}"' for index in PCRS)
+    listed = ", ".join(f'"{index}": "{value.hex()}"' for index, value in tpm.registers(PCRS).items())
     parts = [("quote", attest), ("signature", signature), ("ak", public)]
     parts.append(("pcrs", f'{{"sha256": {{{listed}}}}}'.encode()))
     with contextlib.suppress(tpm2.Refused):  # a TPM without a certificate of its maker

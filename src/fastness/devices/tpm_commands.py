@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.devices.failure import DeviceError
 from fastness.errors import MalformedEvidence
@@ -55,8 +55,7 @@ def _authorised(session: int) -> bytes:
     return struct.pack(">IHBH", session, 0, 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Tpm:
+class Tpm(NamedTuple):
     """A TPM behind ``send``. Every method raises :class:`DeviceError` for an error or an answer out of form."""
 
     send: Transmit
@@ -78,15 +77,19 @@ class Tpm:
         attest = cursor.sized(2, "quoted", limit=2048, order="big")
         return attest, cursor.take(size - (cursor.position - start), "signature")
 
-    def read_register(self, index: int) -> bytes:
-        """One register of the SHA-256 bank."""
-        chosen = selection((index,))
-        cursor = self._run(_PCR_READ, b"", chosen)
-        cursor.big(4, "pcrUpdateCounter")
-        cursor.take(len(chosen), "pcrSelectionOut")
-        if cursor.big(4, "pcrValues.count") != 1:
-            raise DeviceError(f"the TPM has no SHA-256 bank for PCR {index}")
-        return cursor.sized(2, "pcrValues.digest", limit=64, order="big")
+    def registers(self, indices: Iterable[int]) -> dict[int, bytes]:
+        """Registers of the SHA-256 bank by number, as many at once as the TPM gives: eight (TPML_DIGEST)."""
+        left, found = sorted(indices), dict[int, bytes]()
+        while left:
+            cursor = self._run(_PCR_READ, b"", selection(left))
+            cursor.big(4, "pcrUpdateCounter")
+            told = cursor.take(len(selection(())), "pcrSelectionOut")
+            given = [index for index in left if int.from_bytes(told[-3:], "little") >> index & 1]
+            if not given or told != selection(given) or cursor.big(4, "pcrValues.count") != len(given):
+                raise DeviceError(f"the TPM has no SHA-256 bank for PCR {left[0]}")
+            found |= {index: cursor.sized(2, "pcrValues.digest", limit=64, order="big") for index in given}
+            left = [index for index in left if index not in found]
+        return found
 
     def extend(self, index: int, digest: bytes) -> None:
         """Extends one register of the SHA-256 bank by 32 bytes of ``digest``."""

@@ -24,10 +24,14 @@ from fastness.image.lock import Input, Lock
 from fastness.image.store import Image
 from fastness.workload import tcb
 
-USELESS = ("jent_mod_init", "bpf_dummy_struct_ops_init", "bpf_tcp_ca_kfunc_init", "trace_eval_init")
+USELESS = (
+    "jent_mod_init", "bpf_dummy_struct_ops_init", "bpf_tcp_ca_kfunc_init", "trace_eval_init", "crypto_kdf108_init",
+    "init_encrypted",
+)  # fmt: skip
 """Functions that the kernel does not call when it starts: a source of randomness that only its own crypto API asks
-(getrandom(2) does not), hooks for BPF programs, for which it would read its whole type information, and names of
-values in traces."""
+(getrandom(2) does not), hooks for BPF programs, for which it would read its whole type information, names of
+values in traces, a self-test that asks for a module and so has a second processor wait until the root is unpacked, and
+a kind of key that wraps others."""
 
 CMDLINE = (
     "console=ttyS0 quiet loglevel=4 panic=-1 reboot=t random.trust_cpu=on "

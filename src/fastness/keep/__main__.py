@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from fastness.sandbox import confine
 
 if TYPE_CHECKING:
+    from fastness.keep.integrity import Integrity
     from fastness.keep.protocol import Service
 
 CONNECT, TERMINATE, READY = b"C", b"T", b"R"
@@ -56,7 +57,7 @@ async def _serve(control_end: int, device_end: int, flagged: tuple[bytes, ...], 
     integrity = Integrity()
     confined = confine.lock_down(isolated)
     service = Service(keep, confined.root, _leave, integrity)
-    knowing = asyncio.create_task(asyncio.to_thread(integrity.know))  # the first challenge waits for it
+    knowing = asyncio.create_task(asyncio.to_thread(_begin, integrity))
     watching = asyncio.create_task(service.watch())
     asyncio.get_running_loop().add_reader(control, _admit, control, service)
     control.send(READY)
@@ -64,6 +65,15 @@ async def _serve(control_end: int, device_end: int, flagged: tuple[bytes, ...], 
     os.dup2(sys.__stdout__.fileno() if sys.__stdout__ else 1, 2)
     await knowing
     await watching
+
+
+def _begin(integrity: Integrity) -> None:
+    """Measures this process, for which the first challenge waits, and warms the compiler while its tenant decides."""
+    from fastness.keep import runtime
+
+    integrity.know()
+    with integrity.growing():
+        runtime.warm()
 
 
 def _admit(control: socket.socket, service: Service) -> None:

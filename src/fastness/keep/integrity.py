@@ -16,13 +16,12 @@ import ctypes
 import hashlib
 import marshal
 import os
-import secrets
 import sys
 import threading
 import time
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.poly1305 import Poly1305
@@ -38,8 +37,7 @@ UNREADABLE = "[vsyscall]"
 PACKAGE = "fastness"
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Executable memory: first address, the one after the last, rights (``r-xp``), and what it is mapped from."""
 
     start: int
@@ -59,6 +57,8 @@ class Integrity:
         self._growing = False
         self._workload: object = None
         self._lock = threading.Lock()
+        self._adding = threading.Lock()
+        """One at a time adds code: the first to end would have the rest of it flagged."""
         self._known = threading.Event()
 
     def know(self) -> None:
@@ -75,14 +75,15 @@ class Integrity:
         Raises:
             KeepFailed: memory is executable and writable at once.
         """
-        with self._lock:
-            self._growing = True
-        try:
-            yield
-        finally:
+        with self._adding:
             with self._lock:
-                self._growing = False
-                self._settle()
+                self._growing = True
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._growing = False
+                    self._settle()
 
     def hold(self, workload: object) -> None:
         """Keeps the compiled ``workload`` in memory when it has ended: code that goes away is code that was altered."""
@@ -149,8 +150,8 @@ class _Tags:
     """
 
     def __init__(self) -> None:
-        self._gcm = AESGCM(secrets.token_bytes(16))
-        self._key = secrets.token_bytes(32)
+        self._gcm = AESGCM(os.urandom(16))
+        self._key = os.urandom(32)
         sample, ways = memoryview(bytes(SAMPLE)), (self._gmac, self._poly)
         self._way = min(ways, key=lambda way: _seconds(way, sample))
 

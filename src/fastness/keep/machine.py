@@ -9,9 +9,9 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from fastness.sandbox import kernel
 
@@ -34,8 +34,7 @@ SYSFS = Path("/sys")
 DEBUG_WORD = "fastness.debug=1"
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
+class Driver(NamedTuple):
     """A kernel module of the image: its name, its file, the modules it needs."""
 
     name: str

@@ -16,8 +16,8 @@ import ctypes
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fastness.errors import FastnessError, KeepFailed, Malformed, UsageError
 from fastness.keep import engine
@@ -41,6 +41,8 @@ MAX_MEMORIES = 8
 MAX_FRAMES = 64
 STREAMS = ("stdin", "stdout", "stderr")
 OFF = False
+SMALLEST = bytes.fromhex("0061736d01000000 01040160000003020100 070a01065f737461727400000a040102000b")
+"""``(module (func (export "_start")))``"""
 
 Opaque = ctypes.Array[ctypes.c_uint64]
 """A value of the library that it alone reads."""
@@ -49,8 +51,7 @@ PARALLEL_FROM = 64 * KIB
 """Binaries smaller than this many bytes compile in one thread: starting a pool costs more than it saves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a run ended.
 
     Attributes:
@@ -83,7 +84,7 @@ _STOPS: tuple[tuple[str, str, str, str], ...] = (
     ("count too high", "limit", "has too many memories, tables or instances", ""),
 )
 
-_FRAME = re.compile(r"^\s*\d+:\s+0x[0-9a-f]+ - (.+)$", re.MULTILINE)
+_FRAME = r"(?m)^\s*\d+:\s+0x[0-9a-f]+ - (.+)$"
 
 
 def compile(binary: bytes, manifest: Manifest, *, enclave: bool = False) -> Compiled:  # noqa: A001 (it is the word)
@@ -112,6 +113,11 @@ def compile(binary: bytes, manifest: Manifest, *, enclave: bool = False) -> Comp
             hint="build it for wasm32-wasi or wasm32-wasip2 with features the engine has",
         ) from None
     return Compiled(manifest, program, handle, code)
+
+
+def warm() -> None:
+    """Compiles a program of one empty function and forgets it: what a compiler does once, it then has done."""
+    compile(SMALLEST, Manifest())
 
 
 def _engine(manifest: Manifest, *, parallel: bool, enclave: bool) -> int:
@@ -303,7 +309,7 @@ def _component_run(context: int, instance: Opaque, program: wasm.Program) -> Opa
 def _ended(stopped: Stopped) -> Ended:
     if stopped.code is not None:
         return Ended("exit", stopped.code)
-    return _stopped(stopped.message, stopped.frames or tuple(_FRAME.findall(stopped.message)))
+    return _stopped(stopped.message, stopped.frames or tuple(re.findall(_FRAME, stopped.message)))
 
 
 def _stopped(message: str, frames: tuple[str, ...]) -> Ended:

@@ -10,8 +10,8 @@ import os
 import resource
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fastness.errors import KeepFailed
 from fastness.sandbox import kernel, landlock, namespaces, seccomp
@@ -23,16 +23,14 @@ MAX_FILES = 256 << 20
 MAX_DESCRIPTORS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Isolated:
+class Isolated(NamedTuple):
     """What :func:`isolate` did: where the private tmpfs is, if anywhere, and the measures taken."""
 
     mounted: Path | None
     features: tuple[Feature, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Confined:
+class Confined(NamedTuple):
     """What :func:`lock_down` did.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 MACHINE = os.uname().machine
@@ -14,8 +14,7 @@ PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(NamedTuple):
     """One measure of the sandbox.
 
     Attributes:

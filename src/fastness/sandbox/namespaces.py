@@ -11,8 +11,8 @@ import errno
 import os
 import struct
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fastness.sandbox import kernel
 from fastness.sandbox.kernel import Feature, holds, lacks
@@ -34,8 +34,7 @@ _REMEDY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Private:
+class Private(NamedTuple):
     """Where the private tmpfs is mounted (None when there is none), and what became of each namespace."""
 
     mounted: Path | None

@@ -12,7 +12,7 @@ import ctypes
 import errno
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.sandbox import kernel
 from fastness.sandbox.kernel import Feature, holds, lacks
@@ -29,8 +29,7 @@ CLONE_FORBIDDEN = 0x7E020000
 """CLONE_NEW* for every namespace; with :data:`CLONE_THREAD` (VM and THREAD) the mask that ``clone`` is held to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(NamedTuple):
     """One architecture: its audit number, the number of ``seccomp``, and the index of its column in the tables."""
 
     audit: int

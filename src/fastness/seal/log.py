@@ -7,8 +7,7 @@ the log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence
 
@@ -17,8 +16,7 @@ DEBUG, WORKLOAD, CONFIGURATION, POISON = "debug", "workload", "configuration", "
 KINDS = (DEBUG, WORKLOAD, CONFIGURATION, POISON)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One measured thing: ``kind`` of :data:`KINDS`, SHA-256 ``digest`` (32 bytes)."""
 
     kind: str

@@ -6,8 +6,7 @@ Every decoder takes exactly the fields it knows and refuses the rest: an unknown
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence, ProtocolError
 from fastness.seal import binding, log
@@ -45,8 +44,7 @@ def sized(value: bytes, size: int, what: str) -> bytes:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(NamedTuple):
     """``{1: version, 2: role, 3: nonce (32 bytes), 4: accepted evidence types}``, challenger to keep."""
 
     role: str
@@ -72,8 +70,7 @@ class Challenge:
         return cls(value[2], value[3], tuple(value[4]))
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """What a keep says of itself, signed as a whole.
 
     ``{1: version, 2: platform, 3: evidence (CMW record), 4: endorsements [[kind, bytes]], 5: signing key (DER SPKI),
@@ -115,8 +112,7 @@ def encode_evidence(statement: bytes, signature: bytes) -> bytes:
     return cbor.encode([statement, signature])
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
+class Workload(NamedTuple):
     """The plaintext of a release: everything a keep needs to run one workload.
 
     ``{1: wasm, 2: configuration (manifest CBOR), 3: {secret name: bytes}, 4: {asset path: bytes}, 5: owner token (32
@@ -124,13 +120,17 @@ class Workload:
     brought them.
     """
 
-    wasm: bytes = field(repr=False)
+    wasm: bytes
     configuration: bytes
-    secrets: Mapping[str, bytes] = field(repr=False)
-    assets: Mapping[str, bytes] = field(repr=False)
-    owner: bytes = field(repr=False)
+    secrets: Mapping[str, bytes]
+    assets: Mapping[str, bytes]
+    owner: bytes
     attached: bool = True
     time_ms: int = 0
+
+    def __repr__(self) -> str:
+        """Without what is secret."""
+        return f"Workload({len(self.wasm)} bytes)"
 
     def encode(self) -> bytes:
         """The plaintext that is sealed."""
@@ -174,13 +174,16 @@ WISHES = ("logs", "status", "stop", "end")
 grace is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(NamedTuple):
     """The plaintext of an attach message: ``{1: owner token, 2: wish, 3: follow}``; wish one of :data:`WISHES`."""
 
-    owner: bytes = field(repr=False)
+    owner: bytes
     wish: str
     follow: bool = False
+
+    def __repr__(self) -> str:
+        """Without what is secret."""
+        return f"Attach({self.wish})"
 
     def encode(self) -> bytes:
         """The plaintext that is sealed."""
@@ -195,8 +198,7 @@ class Attach:
         return cls(sized(value[1], 32, "owner token"), value[2], value[3])
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a workload ended: ``{1: outcome, 2: code, 3: what, 4: where, 5: hint}``.
 
     ``outcome`` is ``exit`` (``code`` is the workload's own), ``trap``, ``limit``, ``refused`` or ``failed``.
@@ -215,8 +217,7 @@ class Ended:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A keep that will not go on: ``{1: what, 2: hint, 3: evidence types it has}``."""
 
     what: str
@@ -228,8 +229,7 @@ class Refusal:
         return cbor.encode({1: self.what[:1024], 2: self.hint[:1024], 3: list(self.has)})
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """The workload was measured and starts now: ``{1: workload (32 bytes), 2: log}``."""
 
     workload: bytes
@@ -240,8 +240,7 @@ class Measured:
         return cbor.encode({1: self.workload, 2: log.to_value(self.log)})
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What a keep is doing: ``{1: state, 2: ended (an Ended body or empty)}``; state as in ``keep.states``."""
 
     state: str

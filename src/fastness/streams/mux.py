@@ -21,8 +21,8 @@ may be hostile, and what it said before cannot be told from what it meant.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from fastness.errors import ProtocolError
 
@@ -62,8 +62,7 @@ LINK = frozenset({Kind.HELLO, Kind.GOODBYE})
 """Kinds that speak of the link and stand on stream 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame."""
 
     stream: int

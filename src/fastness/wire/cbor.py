@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence
 
@@ -26,8 +25,7 @@ MAX_ITEMS = 65_536
 Value = Any
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(NamedTuple):
     """A tagged value (major type 6)."""
 
     number: int
@@ -242,13 +240,13 @@ def encode(value: Value) -> bytes:
     if isinstance(value, str):
         raw = value.encode()
         return _head(3, len(raw)) + raw
+    if isinstance(value, Tag):  # which is a tuple too
+        return _head(6, value.number) + encode(value.value)
     if isinstance(value, list | tuple):
         return _head(4, len(value)) + b"".join(encode(item) for item in value)
     if isinstance(value, dict):
         pairs = sorted((encode(key), encode(item)) for key, item in value.items())
         return _head(5, len(pairs)) + b"".join(key + item for key, item in pairs)
-    if isinstance(value, Tag):
-        return _head(6, value.number) + encode(value.value)
     if isinstance(value, float):
         return _float(value)
     raise TypeError(f"cbor has no form for {type(value).__name__}")

@@ -6,7 +6,7 @@ keep names the key to raise when one is hit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -23,8 +23,7 @@ MAX_FUEL = (1 << 63) - 1
 MAX_GRACE = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Limits of one run.
 
     Attributes:

@@ -8,9 +8,8 @@ SHA-256 in the second; secrets by name only in both: no value of a secret is eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness.errors import FastnessError, Malformed, MalformedEvidence, UsageError
 from fastness.wire import cbor
@@ -27,8 +26,7 @@ ENTRIES = ("command", "service", "http")
 CLOCKS = ("host", "tenant")
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything granted to one workload.
 
     Attributes:
@@ -54,7 +52,7 @@ class Manifest:
     files: tuple[File, ...] = STDIO
     assets: tuple[Asset, ...] = ()
     secrets: tuple[Secret, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
     hosts: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
     trap_imports: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.workload import limits as lim
 from fastness.workload.fields import Fields
@@ -17,13 +17,13 @@ KINDS = ("null", "stdin", "stdout", "stderr", "listen", "connect")
 PROTOCOLS = ("tls", "tcp")
 PORTS = {"tls": 443, "tcp": 80}
 
-_SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,252})?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,255}"
+_HOST = r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,252})?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?"
+"""Compiled when they are needed: most workloads have no secrets and no hosts."""
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """One descriptor of the workload, numbered by its place in the list (Enarx). ``host`` is the address for listen."""
 
     kind: str
@@ -36,8 +36,7 @@ class File:
 STDIO = (File("stdin", "stdin"), File("stdout", "stdout"), File("stderr", "stderr"))
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(NamedTuple):
     """A read-only file: path in the workload, the tenant's file (not delivered), size and SHA-256 of the content."""
 
     path: str
@@ -46,8 +45,7 @@ class Asset:
     digest: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(NamedTuple):
     """A secret by name: the file ``/secrets/NAME``, or the environment variable ``variable`` when that is set."""
 
     name: str
@@ -59,8 +57,7 @@ class Secret:
         return "" if self.variable else f"/secrets/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(NamedTuple):
     """A sealed volume: guest path and size in bytes."""
 
     path: str
@@ -151,7 +148,7 @@ def read_secrets(table: Fields) -> tuple[Secret, ...]:
     """``[secrets]``: ``NAME = "file"`` or ``NAME = { env = "VARIABLE" }``."""
     secrets = []
     for name in sorted(table.data):
-        if not _SECRET_NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             raise table.wrong(
                 name, "is not a name of a secret", "use up to 64 letters, digits, dots, dashes, underscores"
             )
@@ -161,8 +158,8 @@ def read_secrets(table: Fields) -> tuple[Secret, ...]:
         if not isinstance(table.data[name], Mapping):
             raise table.wrong(name, "must say how the workload sees it", 'write "file" or { env = "NAME" }')
         inner = table.table(name)
-        variable = inner.text("env", name if _VARIABLE.fullmatch(name) else None)
-        if not _VARIABLE.fullmatch(variable):
+        variable = inner.text("env", name if re.fullmatch(_VARIABLE, name) else None)
+        if not re.fullmatch(_VARIABLE, variable):
             raise inner.wrong("env", f'is "{variable}"', "use letters, digits and underscores")
         inner.done()
         secrets.append(Secret(name, variable))
@@ -172,7 +169,7 @@ def read_secrets(table: Fields) -> tuple[Secret, ...]:
 def read_host(inner: Fields, at: int, item: object) -> str:
     """One of ``hosts``."""
     host = inner.checked(at, item)
-    if not _HOST.fullmatch(host):
+    if not re.fullmatch(_HOST, host):
         raise inner.wrong(at, f'is "{host}"', "write a host name, with :PORT if wished, or * as its first label")
     return host
 

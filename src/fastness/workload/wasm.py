@@ -8,7 +8,7 @@ anything leaves, and the keep again on what arrived.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastness.errors import Malformed, UsageError
 from fastness.workload.manifest import Manifest
@@ -34,8 +34,7 @@ _FILES_KEY = '[[files]] kind = "listen" or "connect"'
 _GRANTED = frozenset(("wasi:cli", "wasi:clocks", "wasi:random", "wasi:io", "wasi:filesystem"))
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(NamedTuple):
     """One import. A component has no module names: its imports are named ``wasi:cli/stdout@0.2.0``."""
 
     module: str
@@ -46,8 +45,7 @@ class Import:
         return f"{self.module} {self.name}".strip()
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """The outside of a binary: component or core module, imports, and exports as (name, kind)."""
 
     component: bool
@@ -55,8 +53,7 @@ class Program:
     exports: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ungranted:
+class Ungranted(NamedTuple):
     """An import the manifest does not grant, and the manifest key that would; empty when none can."""
 
     wanted: Import

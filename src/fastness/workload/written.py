@@ -6,7 +6,6 @@ The tenant's side alone: a keep reads the measured form (:func:`fastness.workloa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from hashlib import sha256
 
 from fastness.errors import FastnessError, UsageError
@@ -45,7 +44,7 @@ def overridden(
     data["env"] = {**data["env"], **(env or {})}
     data["secrets"] = {**dict.fromkeys(secrets, "file"), **data["secrets"]}
     assets = data.pop("assets")
-    return replace(_read(data, _usage("command line", None)), assets=manifest.assets if assets else ())
+    return _read(data, _usage("command line", None))._replace(assets=manifest.assets if assets else ())
 
 
 def load_assets(manifest: Manifest, source: Callable[[str], bytes]) -> tuple[Manifest, dict[str, bytes]]:
@@ -63,10 +62,10 @@ def load_assets(manifest: Manifest, source: Callable[[str], bytes]) -> tuple[Man
     if total > MAX_ASSETS:
         raise UsageError(f"the assets are {total} bytes, more than {MAX_ASSETS}", where="assets")
     assets = tuple(
-        replace(asset, size=len(content[asset.path]), digest=sha256(content[asset.path]).digest())
+        asset._replace(size=len(content[asset.path]), digest=sha256(content[asset.path]).digest())
         for asset in manifest.assets
     )
-    return replace(manifest, assets=assets), content
+    return manifest._replace(assets=assets), content
 
 
 def _read(data: Mapping[str, object], fault: Callable[[Path, str, str], FastnessError]) -> Manifest:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from fastness.errors import UsageError
 
 PLATFORMS = ("nil", "vm", "snp", "tdx", "sev", "nitro", "sgx")
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(NamedTuple):
     """A local root that a platform's evidence leads to: the label of its PEM block, and its DER."""
 
     label: str
@@ -62,8 +60,7 @@ class Launcher(Protocol):
         """Local roots that this platform's evidence leads to; empty where a silicon vendor's does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """What a tenant makes for one launch of SEV: its certificate (2084 bytes) and the wrapped keys (128 bytes)."""
 
     certificate: bytes

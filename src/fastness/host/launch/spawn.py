@@ -10,16 +10,21 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from fastness.errors import KeepFailed
 
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from fastness.keep.__main__ import main; main(sys.argv[2:])"
+_BOOT = (
+    "import sys; sys.modules['ssl'] = None; sys.path.insert(0, sys.argv[1]); "
+    "from fastness.keep.__main__ import main; main(sys.argv[2:])"
+)
+"""Without ``ssl``, as in an image: asyncio would load it, and a second OpenSSL, in which a keep has no part."""
+
+_PACKAGES = os.path.abspath(os.path.join(__file__, *[os.pardir] * 4))  # noqa: PTH100, PTH118
+"""Where ours lie. Not by pathlib, which would hold up the keep by a tenth of what starts it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(NamedTuple):
     """A keep process and our ends of what it was given; ``words`` reads what it says until it is ready."""
 
     process: subprocess.Popen[bytes]
@@ -40,7 +45,7 @@ def spawn(*, debug: bool = False, flagged: tuple[bytes, ...] = ()) -> Spawned:
     words, keep_words = os.pipe()
     inherited = (keep_control.fileno(), keep_device.fileno())
     arguments = [str(inherited[0]), str(inherited[1]), *(item.hex() for item in flagged)]
-    command = [sys.executable, "-I", "-c", _BOOT, str(Path(__file__).resolve().parents[3]), *arguments]
+    command = [sys.executable, "-I", "-c", _BOOT, _PACKAGES, *arguments]
     try:
         process = subprocess.Popen(
             command,
