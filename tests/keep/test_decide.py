@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +12,7 @@ from fastness.attestation import Examined
 from fastness.claims.model import Claims
 from fastness.errors import NotGenuine
 from fastness.pki.anchors import Anchors
-from fastness.seal import binding, log
+from fastness.seal import binding, challenger, log
 from fastness.seal.messages import Challenge, Statement
 from fastness.tee import Collateral, Document
 
@@ -39,19 +38,19 @@ def layers(*debug: bool | None) -> Examined:
 def test_debug_is_what_the_evidence_or_the_log_says(debug: Any, flagged: bool, told: Any) -> None:
     """A TPM alone cannot tell, and leaves it to the log; above a machine that can, it is left to the machine."""
     events = (WASM, BUILD) if flagged else (WASM,)
-    found = deciding._with_debug(layers(*debug), replace(STATEMENT, log=events))
+    found = deciding._with_debug(layers(*debug), STATEMENT._replace(log=events))
     assert tuple(item.debug for item in found) == told
 
 
 def register(tee: str, value: bytes, *events: log.Event) -> bool:
     name = deciding.REGISTERS[tee][0]
     claims = Claims(tee, measurements={name: value.hex()})
-    return bool(deciding._replays(replace(STATEMENT, tee=tee, log=events), claims))
+    return bool(deciding._replays(STATEMENT._replace(tee=tee, log=events), claims))
 
 
 def test_a_register_of_a_td_may_rest_and_no_other() -> None:
     for tee, (_, hashing) in deciding.REGISTERS.items():
-        whole = log.replay((WASM,), hashing)
+        whole = challenger.replay((WASM,), hashing)
         assert register(tee, whole, WASM)
         assert not register(tee, whole, WASM, MANIFEST)
         assert not register(tee, bytes(len(whole) - 1) + b"\1", WASM)
@@ -64,7 +63,7 @@ def test_a_workload_is_both_of_its_parts(events: tuple[log.Event, ...]) -> None:
     named = binding.workload_digest(WASM.digest, MANIFEST.digest)
     whole = len(events) == 2
     for workload, holds in ((b"", not whole), (named, whole)):
-        statement = replace(STATEMENT, tee="snp", log=events, workload=workload)
+        statement = STATEMENT._replace(tee="snp", log=events, workload=workload)
         if holds:
             deciding._log(statement, claims)
         else:
