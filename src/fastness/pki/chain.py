@@ -158,7 +158,8 @@ def _build(
     understood: Callable[[x509.Certificate], None] | None,
 ) -> Chain:
     trusted = anchors.of(tee)
-    candidates = [*(item.certificate for item in trusted if item.certificate is not None), *pool]
+    given = (*(item.certificate for item in trusted if item.certificate is not None), *pool)
+    candidates = [*{item.raw: item for item in given}.values()]  # roots come with every list of certificates
     path = [leaf]
     while True:
         current = path[-1]
