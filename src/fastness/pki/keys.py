@@ -80,7 +80,12 @@ MIN_RSA_BITS = 2048
 
 def fingerprint(key: x509.PublicKey) -> str:
     """SHA-256 over the DER SubjectPublicKeyInfo, in hexadecimal: how anchors name keys."""
-    return sha256(key.raw).hex()
+    return _fingerprint(key.raw)
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(raw: bytes) -> str:
+    return sha256(raw).hex()
 
 
 def sha256(data: bytes) -> bytes:
