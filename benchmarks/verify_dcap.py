@@ -132,8 +132,8 @@ def forget() -> None:
 
 
 def real(name: str, count: int) -> tuple[Callable[[bool], float], str] | None:
-    """CPU seconds of one of ``count`` first verifications of a real quote from raw bytes, Intel's CAs met or not; and the
-    same for the peer as input lines."""
+    """CPU seconds of one of ``count`` first verifications of a real quote from raw bytes, Intel's CAs met or not; and
+    the same for the peer as input lines."""
     from vectors import ROOT, case
 
     folder = {"sgx": "sgx/v3-config-swhardening", "tdx": "tdx/v4-uptodate"}[name]
