@@ -115,8 +115,8 @@ class Transport:
         self.sock.close()
 
     async def _answer(self) -> None:
-        """Sends what TLS itself answers (to a peer that asks for new keys) between reads: kept until our next message it
-        would grow for as long as the peer asks."""
+        """Sends what TLS itself answers (to a peer that asks for new keys) between reads: kept until our next message
+        it would grow for as long as the peer asks."""
         self._owed += self.channel.outgoing()
         if self._owed:
             async with self._sending:

@@ -84,17 +84,22 @@ class _Decoder:
             return self.simple(info, at, stop)
         if info == 31:
             return self.indefinite(major, depth, at)
-        value = info if info < 24 else self.argument(info, at)
         # integers, bytes and texts are most of any evidence: they end here, on the shortest way
-        if major == 0:
-            return value
-        if major in (2, 3):
+        start = at + 1
+        if info < 24:
+            value = info
+        elif info == 24 and start < len(data) and (data[start] >= 24 or not self.canonical):
+            value, start = data[start], at + 2
+        else:
+            value = self.argument(info, at)
             start = self.position
-            if value <= len(data) - start:
-                self.position = start + value
-                part = data[start : start + value]
-                return part if major == 2 else self.text(part, at)
-        return self.definite(major, value, depth, at)
+        if major in (2, 3):
+            end = start + value
+            if end <= len(data):
+                self.position = end
+                return data[start:end] if major == 2 else self.text(data[start:end], at)
+        self.position = start
+        return value if major == 0 else self.definite(major, value, depth, at)
 
     def nest(self, count: int, depth: int, at: int) -> None:
         """Counts ``count`` items that stand one level below ``depth``."""
@@ -128,11 +133,15 @@ class _Decoder:
 
     def pair(self, into: dict[Any, Value], depth: int, previous: bytes, stop: bool = False) -> bytes:
         at = self.position
-        key = self.item(depth, stop)
-        if key is _BREAK:
-            return b"\xff"
-        if type(key) not in _KEYS:
-            raise MalformedEvidence("cbor map key", at, "an integer, text or bytes", type(key).__name__)
+        key: Any = self.data[at] if at < len(self.data) else 24
+        if key < 24:  # itself a head, and a number
+            self.position = at + 1
+        else:
+            key = self.item(depth, stop)
+            if key is _BREAK:
+                return b"\xff"
+            if type(key) not in _KEYS:
+                raise MalformedEvidence("cbor map key", at, "an integer, text or bytes", type(key).__name__)
         if key in into:
             raise MalformedEvidence("cbor map key", at, "distinct keys", f"{key!r} twice")
         raw = b""

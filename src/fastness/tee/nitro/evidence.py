@@ -144,9 +144,9 @@ def _pcrs(value: Any, name: str, base: int) -> dict[int, bytes]:
     if not isinstance(value, dict) or not value:
         raise MalformedEvidence(name, base, "a map of at least one register", repr(value)[:60])
     for index, register in value.items():
-        if not isinstance(index, int) or not 0 <= index <= at.MAX_PCR:
+        if type(index) is not int or not 0 <= index <= at.MAX_PCR:
             raise MalformedEvidence(name, base, f"an index of 0 to {at.MAX_PCR}", repr(index)[:60])
-        if not isinstance(register, bytes) or len(register) != at.PCR_SIZE:
+        if type(register) is not bytes or len(register) != at.PCR_SIZE:
             raise MalformedEvidence(f"{name}[{index}]", base, f"{at.PCR_SIZE} bytes", repr(register)[:60])
     return value
 
