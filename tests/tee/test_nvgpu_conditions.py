@@ -354,3 +354,16 @@ def test_what_a_cpu_is_over(value: Any, bound: bool) -> None:
     rests, findings = composite.binding(evidence, (cpu,))
     assert rests == ((cpu,) if bound else ())
     assert [item.outcome for item in findings] == [Outcome.HELD if bound else Outcome.UNKNOWN]
+
+
+def test_two_manifests_that_ask_for_one_security_version_are_refused() -> None:
+    """Which of them would count?"""
+    forged = forge.make({"svns": {"37": 9}, "floors": {"37": 5}})
+    manifest = next(
+        item for item in map(rim.read, (part.data for part in forged.collateral.of("rim"))) if item.floors == {37: 5}
+    )
+    asked = [(manifest, None), (replace(manifest, floors={40: 0, 37: 5}), None)]
+    twice, low = compare._late(nvgpu.parse(forged.evidence), asked)
+    assert (twice.check, twice.outcome) == ("nvgpu.rim-index", Outcome.FAILED)
+    assert low.check == "nvgpu.measurements"
+    assert compare._late(nvgpu.parse(forged.evidence), asked[:1]) == []

@@ -205,9 +205,25 @@ def test_records_of_least_security_versions():
     assert (floors().floors, floors().strange) == ({37: 7}, 0)
     assert floors(65536).floors == {0: 7}
     assert (floors(active="False").floors, floors(active="False").strange) == ({}, 0)
-    odd = (floors(65535), floors(131072), floors(least="0x7"), floors(least=""), floors(least="-1"), floors(space="u"))
+    assert floors(131071, 999999).floors == {65535: 999999}
+    odd = (
+        floors(65535),
+        floors(131072),
+        floors(least=1000000),
+        floors(least="٣"),
+        floors(least="0x7"),
+        floors(least=""),
+        floors(least="-1"),
+        floors(space="u"),
+    )
     for item in (*odd, floors(active="perhaps", least="x")):
         assert (item.floors, item.strange) == ({}, 1)
+
+
+def test_two_records_of_one_least_security_version_are_none():
+    record = f'<s:Resource index="65573" active="True" name="n" xmlns:o="{rim.OPAQUE}" o:minSvn="7"/>'
+    twice = rim.read(DRIVER.replace(b"</s:Payload>", f"{record}{record}</s:Payload>".encode()))
+    assert (twice.floors, twice.strange) == ({37: 7}, 1)
 
 
 def test_manifest_without_a_signer_or_with_two():

@@ -360,6 +360,12 @@ def test_a_nonce_of_zeros_binds_no_gpu():
         assert outcomes(genuine)["nvgpu.binding"] is Outcome.UNKNOWN
 
 
+def test_a_nonce_with_a_zero_in_it_binds():
+    asked = forge.make({"nonce": "00" + "5a" * 31})
+    genuine = run(asked, within=(vouch(Cpu(bytes.fromhex("00" + "5a" * 31) + bytes(32)), anchors=(), at=asked.at),))
+    assert outcomes(genuine)["nvgpu.binding"] is Outcome.HELD
+
+
 def test_padding_and_undocumented_fields_are_kept_and_told():
     forged = forge.make({"padding": 7, "opaque": {"4660": "abcd"}})
     genuine = run(forged)

@@ -134,3 +134,32 @@ def test_of_arks_the_one_that_the_ask_names_counts() -> None:
     renamed = PARTS["ark"][:4] + bytes(16) + PARTS["ark"][20:]
     for order in ((renamed, PARTS["ark"]), (PARTS["ark"], renamed)):
         assert chosen("ark", *order, own=("cek", "pek", "ask")) == PARTS["ark"]
+
+
+def test_without_several_of_a_kind_or_without_a_platform_nothing_is_looked_through() -> None:
+    """What cannot be read is told when the whole is put together."""
+    assert chosen("pdh", b"junk", own=("cek", "pek")) == b"junk"
+    assert chosen("ask", PARTS["ask"], b"junk", own=("ark",)) == b"junk"
+    assert chosen("pek", UNSIGNED, b"junk", own=()) == b"junk"
+
+
+def test_of_ceks_the_one_that_amd_signed_counts_beside_asks_of_other_lines() -> None:
+    other = sev.parse(forge.make({"line": "milan"}).evidence).ask.raw
+    place = layout.SEV_SIGNED + 20  # inside the signature
+    copy = PARTS["cek"][:place] + bytes((PARTS["cek"][place] ^ 1,)) + PARTS["cek"][place + 1 :]
+    parts = [(name, PARTS[name]) for name in layout.PARTS[:6]]
+    for asks in ([("ask", other), *parts], [*parts, ("ask", other)]):
+        assert endorse.choose([("cek", copy), *asks])["cek"] == PARTS["cek"]
+        assert endorse.choose([*asks, ("cek", copy)])["cek"] == PARTS["cek"]
+
+
+def test_of_peks_the_one_that_an_owner_signed_counts_beside_other_owners() -> None:
+    slot = 4 + 4 + 512
+    first, second = layout.SEV_SIGNED, layout.SEV_SIGNED + slot
+    usages = [int.from_bytes(PARTS["pek"][place : place + 4], "little") for place in (first, second)]
+    place = (first, second)[usages.index(0x1001)]
+    free = layout.NO_USAGE.to_bytes(4, "little") + bytes(slot - 4)
+    unowned = PARTS["pek"][:place] + free + PARTS["pek"][place + slot :]
+    stranger = sev.parse(forge.make({"large": True}).evidence).oca.raw
+    parts = [(name, PARTS[name]) for name in layout.PARTS[:6]]
+    assert endorse.choose([("pek", unowned), ("oca", stranger), *parts])["pek"] == PARTS["pek"]

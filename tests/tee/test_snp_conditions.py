@@ -91,6 +91,24 @@ def test_of_256_leaves_that_fit_alike_each_is_tried_and_no_more() -> None:
     assert refused(forged, collateral=beside(forged, *alike)) == "snp.signature"
 
 
+def copies(forged: Forged, count: int, **changed: Any) -> list[x509.Certificate]:
+    """Certificates of the leaf's key, chip and firmware that nobody signed."""
+    leaf = forged.collateral.certificates[0]
+    return [leaf._replace(raw=leaf.raw + bytes(number + 1), signature=bytes(103), **changed) for number in range(count)]
+
+
+def test_of_eight_copies_of_a_leaf_the_chain_of_each_is_tried_and_no_more() -> None:
+    forged = forge.make({})
+    assert verify(forged, collateral=beside(forged, *copies(forged, 7)))
+    assert refused(forged, collateral=beside(forged, *copies(forged, 8))) == "snp.chain"
+
+
+def test_of_copies_of_a_leaf_those_that_are_valid_come_first() -> None:
+    forged = forge.make({})
+    old = copies(forged, 20, not_after=forged.collateral.certificates[0].not_before)
+    assert verify(forged, collateral=beside(forged, *old))
+
+
 def test_a_named_ask_alone_vouches_for_its_leaves() -> None:
     """Nothing is above it that could have revoked it."""
     forged = forge.make({})

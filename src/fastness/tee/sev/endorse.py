@@ -139,9 +139,10 @@ def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
     whole = len(fitting) == len(at.SIGNING)
     if damaged and not whole:
         raise damaged[0]
-    if astray and not whole:  # its signature is by no CEK here, which is told when it is verified
+    lost = bool(astray) and not whole
+    if lost:  # its signature is by no CEK here, which is told when it is verified
         found["pek"] = astray[0].raw
-    if not pairs or (astray and not whole):
+    if not pairs or lost:
         return found
     if whole:
         found.pop(at.UNKNOWN, None)
