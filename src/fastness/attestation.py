@@ -141,6 +141,11 @@ def question(
     offline: bool,
 ) -> Question:
     """The arguments of :func:`verify` as one value, files read and names resolved."""
+    if at is not None and not isinstance(at, datetime):
+        raise UsageError(f"at is no datetime but {type(at).__name__}", where="at", hint="datetime(…, tzinfo=UTC)")
+    for name, value in (("nonce", nonce), ("report_data", report_data)):
+        if value is not None and not isinstance(value, bytes):
+            raise UsageError(f"{name} is no bytes but {type(value).__name__}", where=name, hint="bytes.fromhex(…)")
     if at is not None and at.tzinfo is None:
         raise UsageError("a time without a zone", hint="datetime(…, tzinfo=UTC)")
     if nonce is not None and report_data is not None:

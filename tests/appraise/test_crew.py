@@ -181,3 +181,15 @@ def _gone(child: int) -> None:
             return  # whoever adopts it has yet to bury it
         time.sleep(0.01)
     raise AssertionError(f"{child} runs on")
+
+
+def test_a_policy_from_a_pipe_is_not_asked_for_again(judge: crew.Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that opened /dev/stdin would read what it is told, and wait for its end."""
+    assert judge.asked.again()
+    assert judge.asked._replace(policy="strict", old=None).again()
+    assert not judge.asked._replace(old="/dev/stdin").again()
+    monkeypatch.setenv("FASTNESS_OWNERS", "/dev/stdin")
+    assert not judge.asked.again()
+    monkeypatch.setattr(crew, "_Crew", None)  # which nobody must call
+    monkeypatch.setattr(crew, "cores", lambda: 2)
+    assert len(list(crew.judged(batches(), judge))) == 40

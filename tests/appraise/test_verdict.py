@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fastness.appraise import turn
 from fastness.appraise import verdict as engine
 from fastness.appraise.policy import Policy, Waiver, load, parse
 from fastness.appraise.verdict import Verdict, appraise
@@ -259,6 +260,8 @@ def test_evidence_that_no_rule_could_accept_is_refused_before_it_is_asked_for() 
     assert (found.actual, "SIMULATED" in found.actual) == ("sev, unknown", False)
     assert "or add a rule that names sev, unknown" in found.hint
     simulated = refused(ACCEPT, "nil")
+    refusal = parse(ACCEPT, "test.toml").refuse_evidence(("nil",), at=AT)
+    assert [change.policy for change in turn.smallest(refusal)] == [""]  # no waiver helps
     assert simulated.actual == "nil (SIMULATED)"
     assert "nil protects nothing" in simulated.hint
     assert refused("", "snp").expected == "evidence of nothing"

@@ -320,3 +320,47 @@ def test_an_attestation_keys_certificate_is_not_one_of_an_endorsement_key() -> N
             assert run(given)["way"] == "credential"
         else:
             assert refused(given) == "tpm.activation"
+
+
+def of_one_authority(monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any], **extension: Any) -> Forged:
+    """Evidence of ``spec`` beside another certificate that the same authority made for the same key."""
+    made: list[Any] = []
+    issue = forge._Authority.issue
+
+    def noted(self: Any, *args: Any) -> Any:
+        made.append((self, args))
+        return issue(self, *args)
+
+    monkeypatch.setattr(forge._Authority, "issue", noted)
+    forged = forge.make(spec)
+    authority, args = made[0]
+    draft = authority._draft
+
+    def other(*words: Any, **named: Any) -> Any:
+        found = draft(*words, **named)
+        found._serial_number = 77
+        return found
+
+    monkeypatch.setattr(authority, "_draft", other)
+    pool = (issue(authority, *args), *forged.collateral.certificates)
+    return replace(forged, collateral=forged.collateral._replace(certificates=pool))
+
+
+def test_another_certificate_of_a_revoked_key_does_not_make_up_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = of_one_authority(monkeypatch, {"crl": True})
+    assert run(honest)["tpm.revocation"].outcome is Outcome.HELD
+    assert refused(of_one_authority(monkeypatch, {"crl": True, "lie": "revocation"})) == "tpm.revocation"
+
+
+def test_a_strangers_certificate_that_cannot_be_read_harms_no_key() -> None:
+    forged = forge.make({})
+    evidence = tpm.parse(forged.evidence)
+    assert evidence.ak_certificate is not None
+    stranger = evidence.ak_certificate._replace(
+        raw=b"stranger", extensions=(x509.Extension(x509.EXTENDED_KEY_USAGE, False, b"\x04\x01\x00", 9),)
+    )
+    pool = (stranger, evidence.ak_certificate, *forged.collateral.certificates)
+    bared = tpm.unparse(replace(evidence, ak_certificate=None))
+    for certificates in (pool, pool[::-1]):
+        given = replace(forged, evidence=bared, collateral=forged.collateral._replace(certificates=certificates))
+        assert run(given)

@@ -18,6 +18,7 @@ import vectors
 from fastness import verify
 from fastness.collateral import carriers
 from fastness.collateral.heap import Carrier
+from fastness.errors import UsageError
 from fastness.forge import snp
 from fastness.wire import cbor, x509
 
@@ -205,3 +206,10 @@ def test_no_line_ends_the_service(capsys, monkeypatch):
     replies = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["id"], row["exit_code"]) for row in replies] == [(None, 2), (None, 2), ("\ud800", 70), ("boom", 70)]
     assert all(row["error"]["hint"] for row in replies)
+
+
+@pytest.mark.parametrize(("name", "value"), [("at", "2026-01-01"), ("nonce", "aabb"), ("report_data", 7)])
+def test_arguments_of_another_type_are_wrong_use(name: str, value: object) -> None:
+    with pytest.raises(UsageError) as error:
+        verify(b"", **{name: value})
+    assert error.value.where == name and error.value.hint

@@ -395,3 +395,13 @@ def test_what_the_firmware_answers_a_guest() -> None:
     for place in (0, 4, 8, 31, 3999):
         altered = answer[:place] + b"\x16" + answer[place + 1 :]
         assert all(item.data != report for item in gather((altered,)).evidence), place
+
+
+@pytest.mark.skipif(not vectors.ROOT.is_dir(), reason="real evidence is not here")
+def test_a_damaged_event_log_beside_the_whole_one_is_passed_over():
+    case = vectors.case("tpm/gce-cos85-nonce")
+    files = list(case.files.values())
+    log = max(files, key=len)
+    whole = gather(files).evidence[0].data
+    for order in ((log[:-100], *files), (*files, log[:-100])):
+        assert gather(order).evidence[0].data == whole

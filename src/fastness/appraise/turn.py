@@ -22,6 +22,9 @@ FIXED = ("cpu.", "tee", "hardware_id", "cloud", "sgx.fmspc", "tdx.fmspc", "sgx.p
          "tdx.platform_instance_id")  # fmt: skip
 """Claims of the machine itself: no update changes them."""
 
+NEVER_WAIVED = ("policy.evidence-type", "policy.unreadable")
+"""What was refused before there were claims to judge."""
+
 _BOUND = re.compile(r"(\S+) (>=|<=|>|<) ?(\S+)(?: \((\S+)\))?")
 _DAYS = re.compile(r"\S+ at most \d+ days old.*")
 
@@ -90,7 +93,8 @@ def _change(finding: Finding, now: datetime) -> Change:
         return _unrefused(finding, at)
     if finding.check == "policy.default-deny":
         return Change(finding.check, "", f"with a rule whose 'when' holds for it, beside {place.file if place else ''}")
-    return Change(finding.check, f"after this: {finding.hint}", f'with a [[waive]] of "{finding.check}" and a reason')
+    waive = "" if finding.check in NEVER_WAIVED else f'with a [[waive]] of "{finding.check}" and a reason'
+    return Change(finding.check, f"after this: {finding.hint}", waive)
 
 
 def _unrefused(finding: Finding, at: str) -> Change:

@@ -47,6 +47,11 @@ class Question(NamedTuple):
     at: datetime
     measured: bool
 
+    def again(self) -> bool:
+        """Whether a child can read the same policies: profiles or files; what is in a pipe was read."""
+        names = [self.policy, self.old, self.owners or os.environ.get("FASTNESS_OWNERS")]
+        return all(name in policies.PROFILES or os.path.isfile(name) for name in names if name)  # noqa: PTH113
+
     def load(self) -> Judge:
         """The policies, read."""
         new = policies.load(self.policy, self.owners)
@@ -82,7 +87,8 @@ def judged(items: Iterable[Record | Batch], judge: Judge, most: int | None = Non
     Raises:
         FastnessError: a child ended early, or met a bug of ours. None is left running.
     """
-    most = min(cores(), MOST) if most is None else most
+    if most is None:
+        most = min(cores(), MOST) if judge.asked.again() else 1
     source, batches = iter(items), 0
     for item in source:
         yield _size(item), judge.moves(item)

@@ -84,8 +84,9 @@ def run(options: argparse.Namespace) -> int:
 
         emit(document(results))
     elif not alone:
+        _ignored(results[0])
         for result in results:
-            _show(result)
+            _show(result, several=len(results) > 1)
     return exit_code(results)
 
 
@@ -149,15 +150,23 @@ def _paths(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     return paths, anchors
 
 
-def _show(result: Result) -> None:
-    from fastness.cli.words import paint, printable, tell
+def _ignored(result: Result) -> None:
+    """What was left aside, which is the same for all results of one run."""
+    from fastness.cli.words import paint, printable
+    from fastness.language import current
+
+    label = paint(current().label("ignored"), "dim")
+    for item in result.ignored:
+        print(f"{label} {printable(item.source)}: {printable(item.why)}", file=sys.stderr)
+
+
+def _show(result: Result, *, several: bool) -> None:
+    from fastness.cli.words import printable, tell
     from fastness.language import current
 
     spoken = current()
-    for item in result.ignored:
-        print(
-            f"{paint(spoken.label('ignored'), 'dim')} {printable(item.source)}: {printable(item.why)}", file=sys.stderr
-        )
+    if several and result.source:
+        print(printable(f"{result.source}:"))
     if isinstance(result.error, FastnessError):
         tell(result.error)
     print("\n".join(printable(line) for line in lines(result, spoken)))

@@ -151,6 +151,8 @@ def _is_der(data: bytes) -> bool:
 def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
     """The key's certificate, the EK's, the event log and the quote around it, from among everything else."""
     logs = sorted(heap.of("event-log"), key=lambda log: _of_a_td(log.data))
+    if len(logs) > 1:
+        logs = sorted(logs[:MAX_CHOICES], key=lambda log: (_of_a_td(log.data), not _is_whole(log.data)))
     if logs and "event_log" not in named:
         named["event_log"] = logs[0].data
     quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
@@ -168,6 +170,17 @@ def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
             named["ak"] = certificate.key.raw
         if "ak" in named and certificate.key.bits and certificate.key.bits in named["ak"]:
             named.setdefault("ak_certificate", raw)
+
+
+def _is_whole(log: bytes) -> bool:
+    """Whether a log can be read to its end."""
+    from fastness.wire import eventlog
+
+    try:
+        eventlog.parse(log)
+    except MalformedEvidence:
+        return False
+    return True
 
 
 def _of_a_td(log: bytes) -> bool:

@@ -144,6 +144,8 @@ def _path_of(leaves: list[x509.Certificate], collateral: Collateral, anchors: An
         try:
             return _known(leaf, collateral, anchors, when)
         except (NotGenuine, MissingCollateral) as error:
+            if error.check == "snp.revocation":  # no other certificate makes up for it
+                raise
             failures.append(error)
     raise min(failures, key=lambda error: isinstance(error, NotGenuine))  # what can be fetched comes first
 

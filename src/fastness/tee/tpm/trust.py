@@ -20,7 +20,7 @@ from typing import Any
 
 from fastness.claims.finding import Finding, Outcome
 from fastness.claims.genuine import Genuine
-from fastness.errors import MissingCollateral, NotGenuine
+from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import chain, crl, keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.tee import Collateral
@@ -133,11 +133,22 @@ def _certificate(evidence: Evidence, collateral: Collateral, anchors: Anchors, a
     for leaf in dict.fromkeys(same if evidence.ak_certificate is None else [evidence.ak_certificate, *same]):
         try:
             return _of_key(leaf, evidence, collateral, anchors, at_time)
-        except (NotGenuine, MissingCollateral) as error:  # a stranger may write a certificate for any key
+        except MalformedEvidence as error:
+            what = f"a certificate of the attestation key cannot be read: {error.what}"
+            failures.append(NotGenuine("tpm.chain", what, where=_place(leaf)))
+        except MissingCollateral as error:
+            failures.append(error)
+        except NotGenuine as error:  # a stranger may write a certificate for any key; its authority alone withdraws one
+            if error.check == "tpm.revocation":
+                raise
             failures.append(error)
     if failures:
         raise min(failures, key=lambda error: isinstance(error, NotGenuine))  # what can be fetched comes first
     return None
+
+
+def _place(leaf: x509.Certificate) -> str:
+    return f"certificate {leaf.subject_cn!r}"
 
 
 def _of_key(
@@ -147,7 +158,7 @@ def _of_key(
         raise NotGenuine(
             "tpm.ak-certificate",
             "the certificate is not one of the attestation key that signed the quote",
-            where=f"certificate {leaf.subject_cn!r}",
+            where=_place(leaf),
             hint="certificate and quote are of different machines, or it certifies an endorsement key",
         )
     return replace(_chained(leaf, collateral, anchors, at_time, "certificate"), gce=gce(leaf))
@@ -165,7 +176,7 @@ def _chained(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, a
         raise NotGenuine(
             "tpm.chain",
             f"nobody that was named vouches for the issuer of the certificate: {error.what}",
-            where=f"certificate {leaf.subject_cn!r}",
+            where=_place(leaf),
             hint="a TPM of a host's own has a root of its own: name it with --anchors FILE (`fastness host anchors`)",
         ) from None
     return Vouched(way, (built.anchor,), _revocation(built, collateral, at_time))
