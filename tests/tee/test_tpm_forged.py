@@ -117,6 +117,18 @@ def test_a_certificate_whose_usages_cannot_be_read_is_refused() -> None:
     assert caught.value.check == "tpm.chain"
 
 
+def test_an_endorsement_key_whose_usages_cannot_be_read_is_refused() -> None:
+    forged = forge.make({"trust": "credential"})
+    evidence = tpm.parse(forged.evidence)
+    assert evidence.ek_certificate is not None
+    odd = x509.certificate(
+        evidence.ek_certificate.raw.replace(bytes.fromhex("0605678105"), bytes.fromhex("0205678105"))
+    )
+    with pytest.raises(NotGenuine, match="cannot be read") as caught:
+        tpm.verify(replace(evidence, ek_certificate=odd), forged.collateral, forged.anchors, at=forged.at)
+    assert caught.value.check == "tpm.chain"
+
+
 def test_another_bank_is_not_the_signed_one() -> None:
     forged = forge.make({"trust": "key"})
     fields = cbor.decode(forged.evidence)
