@@ -14,9 +14,8 @@ HANDSHAKE_TIMEOUT = 20.0
 """Seconds for the TLS handshake; a guest under emulation needs one."""
 
 CLOSE_TIMEOUT = 2.0
-TURN = 16
-"""How often the others have their turn, and what TLS itself answers is sent, in reads: reading what is there already
-waits for nobody."""
+TURN = 4
+"""How often the others have their turn, in reads: reading what is there already waits for nobody."""
 
 
 class Closed(RemoteError):
@@ -95,6 +94,7 @@ class Transport:
                         self.reader.feed(data)
                     if records:
                         continue
+                    await self._answer()
                     if self.channel.closed:
                         raise Closed(clean=self.reader.idle)
                     await self._fill()
@@ -115,8 +115,8 @@ class Transport:
         self.sock.close()
 
     async def _answer(self) -> None:
-        """Sends what TLS itself answers (to a peer that asks for new keys) between reads: kept until our next message
-        it would grow for as long as the peer asks."""
+        """Sends what TLS itself answers (to a peer that asks for new keys) before more is read: kept until our next
+        message it would grow for as long as the peer asks."""
         self._owed += self.channel.outgoing()
         if self._owed:
             async with self._sending:
@@ -144,5 +144,4 @@ class Transport:
         self.channel.feed(data)
         self._turns += 1
         if not self._turns % TURN:
-            await self._answer()
             await asyncio.sleep(0)
