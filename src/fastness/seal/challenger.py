@@ -15,7 +15,7 @@ from OpenSSL import SSL
 from fastness.errors import MalformedEvidence, ProtocolError
 from fastness.seal import log
 from fastness.seal.channel import Channel, context
-from fastness.seal.messages import MAX_TYPES, VERSION, Ended, Measured, Refusal, Statement, Status, fields, sized
+from fastness.seal.messages import MAX_TYPES, VERSION, Ended, Measured, Refusal, Statement, Status, fields, pair, sized
 from fastness.seal.release import suite
 from fastness.wire import cbor, cmw, x509
 
@@ -54,13 +54,7 @@ def encode_credential(credential: bytes, secret: bytes) -> bytes:
 
 def decode_evidence(body: bytes) -> tuple[bytes, bytes]:
     """(statement bytes, signature) of an evidence message."""
-    try:
-        value = cbor.decode(body, canonical=True)
-    except MalformedEvidence as error:
-        raise ProtocolError(f"evidence message: not canonical CBOR ({error.what})") from None
-    if not isinstance(value, list) or [type(part) for part in value] != [bytes, bytes]:
-        raise ProtocolError("evidence message: must be [statement, signature]")
-    return value[0], value[1]
+    return pair(body, "evidence message", "statement, signature")
 
 
 def decode_statement(body: bytes) -> Statement:

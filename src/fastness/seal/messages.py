@@ -160,12 +160,17 @@ class Workload(NamedTuple):
 
 def decode_credential(body: bytes) -> tuple[bytes, bytes]:
     """(credential, encrypted secret) of a credential message."""
+    return pair(body, "credential message", "credential, secret")
+
+
+def pair(body: bytes, what: str, parts: str) -> tuple[bytes, bytes]:
+    """The two byte strings of ``body``, which ``parts`` names."""
     try:
         value = cbor.decode(body, canonical=True)
     except MalformedEvidence as error:
-        raise ProtocolError(f"credential message: not canonical CBOR ({error.what})") from None
+        raise ProtocolError(f"{what}: not canonical CBOR ({error.what})") from None
     if not isinstance(value, list) or [type(part) for part in value] != [bytes, bytes]:
-        raise ProtocolError("credential message: must be [credential, secret]")
+        raise ProtocolError(f"{what}: must be [{parts}]")
     return value[0], value[1]
 
 
