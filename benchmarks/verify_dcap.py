@@ -113,13 +113,13 @@ def forget() -> None:
     """Forgets every judgement and value made of these inputs; the words of all vendors (identifiers) stay known."""
     endorse.memory.clear()
     chain.memo._held.clear()
+    x509._known.clear()
     for cached in (
         documents.tcb_info,
         dcap_verify._attestation_key,
         documents.identity,
         pck._read,
         pem.chain,
-        x509._certificate,
         keys.load,
         keys._fingerprint,
         x509.read_common_name,

@@ -60,7 +60,7 @@ def forget() -> None:
     """Forgets every judgement and value made of these inputs; the words of all vendors (identifiers) stay known."""
     sys.modules["fastness.tee.snp.verify"].paths.clear()
     chain.memo._held.clear()
-    for cached in (x509._certificate, x509.common_name, keys.load, der._time):
+    for cached in (x509.common_name, keys.load, der._time):
         cached.cache_clear()
 
 

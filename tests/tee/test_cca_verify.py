@@ -197,7 +197,7 @@ def rebuilt_realm(label, value) -> bytes:
     claims.pop(label, None)
     if value is not None:
         claims[label] = value
-    whole.value[44241] = replace(message, payload=cbor.encode(claims)).unparse()
+    whole.value[44241] = message._replace(payload=cbor.encode(claims)).unparse()
     return cbor.encode(whole)
 
 
@@ -323,9 +323,9 @@ def test_shapes_that_are_none():
 def test_algorithms_that_are_none(algorithm):
     whole = cbor.decode(forge.make({}).evidence)
     message = cose.parse(whole.value[44234], "platform")
-    whole.value[44234] = replace(message, protected=cbor.encode({1: algorithm})).unparse()
+    whole.value[44234] = message._replace(protected=cbor.encode({1: algorithm})).unparse()
     bad(cbor.encode(whole))
-    short = replace(message, signature=message.signature[:-1]).unparse()
+    short = message._replace(signature=message.signature[:-1]).unparse()
     bad(cbor.encode(cbor.Tag(399, whole.value | {44234: short})))
 
 
@@ -370,7 +370,7 @@ def test_any_values_in_any_claim_parse_or_raise_our_own_error(which, changes):
     whole = cbor.decode(BASE)
     message = cose.parse(whole.value[which][1], "token")
     body = cbor.decode(message.payload) | changes
-    whole.value[which] = [263, replace(message, payload=cbor.encode(body)).unparse()]
+    whole.value[which] = [263, message._replace(payload=cbor.encode(body)).unparse()]
     data = cbor.encode(whole)
     try:
         assert cca.unparse(cca.parse(data)) == data

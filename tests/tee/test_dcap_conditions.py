@@ -181,6 +181,8 @@ FOREIGN = bytes.fromhex("060a2a864886f84d010d0204")
         ({"4": row("4", fake._tlv(0x0C, FACTS.fmspc))}, b""),  # another kind of value
         ({"4": row("4", fake._tlv(4, FACTS.fmspc + b"\0"))}, b""), ({"1": row("1", fake._tlv(4, bytes(15)))}, b""),
         ({"2": row("2", fake._tlv(0x30, tcb(c3=row("2.3", b"\x04\x01\x03"))))}, b""),  # an SVN that is no number
+        ({"2": row("2", fake._tlv(0x30, tcb(more=row("2.3", b"\x02\x01\x04"))))}, b""),  # an SVN twice
+        ({"2": row("2", fake._tlv(0x30, tcb(c3=row("2.3", b"\x02\x02\x00\x7f"))))}, b""),  # in two bytes for nothing
     ],
 )  # fmt: skip
 def test_the_sgx_extension_is_read_strictly(changed: dict[str, bytes], more: bytes) -> None:
@@ -207,6 +209,14 @@ def test_svns_are_bytes(value: bytes, told: int | None) -> None:
 
 def test_fields_that_are_not_known_are_passed_over() -> None:
     assert read({}, row("9", b"\x05\x00")).fmspc == FACTS.fmspc
+    more = tcb(zero=row("2.0", b"\x02\x01\x04"), next=row("2.19", b"\x05\x00"))
+    assert read({"2": row("2", fake._tlv(0x30, more))}).components == (3,) * 16
+
+
+def test_components_may_stand_in_any_order() -> None:
+    rows = [row(f"2.{number}", bytes((2, 1, number))) for number in range(16, 0, -1)]
+    rows += [row("2.17", b"\x02\x01\x0d"), row("2.18", fake._tlv(4, bytes(16)))]
+    assert read({"2": row("2", fake._tlv(0x30, b"".join(rows)))}).components == tuple(range(1, 17))
 
 
 def options(head: bytes) -> bytes:

@@ -103,7 +103,7 @@ def test_n01_algorithm_header_is_exactly_es384():
     forged = forge.make({})
     message = nitro.parse(forged.evidence).message
     for protected in ({}, {1: -35, 4: b"kid"}, {1: -8}, {1: "ES384"}, {1: [-35]}):
-        raw = replace(message, protected=cbor.encode(protected)).unparse()
+        raw = message._replace(protected=cbor.encode(protected)).unparse()
         refused("nitro.algorithm", replace(forged, evidence=raw))
 
 
@@ -114,9 +114,9 @@ def test_n02_root_of_the_bundle_never_counts_by_itself():
 def test_n03_order_of_the_bundle_does_not_matter_but_completeness_does():
     forged = forge.make({})
     evidence = nitro.parse(forged.evidence)
-    mixed = replace(evidence, bundle=evidence.bundle[::-1])
+    mixed = evidence._replace(bundle=evidence.bundle[::-1])
     assert nitro.verify(mixed, Collateral(), forged.anchors, at=forged.at)
-    short = replace(evidence, bundle=(evidence.bundle[0], *evidence.bundle[2:]))
+    short = evidence._replace(bundle=(evidence.bundle[0], *evidence.bundle[2:]))
     with pytest.raises(MissingCollateral):
         nitro.verify(short, Collateral(), forged.anchors, at=forged.at)
     assert nitro.verify(short, Collateral(certificates=evidence.bundle), forged.anchors, at=forged.at)
@@ -207,7 +207,7 @@ def test_a_certificate_nobody_can_use_is_not_genuine():
     point = evidence.certificate.key
     broken = evidence.certificate._replace(key=x509.PublicKey(point.algorithm, point.bits[:-1], point.raw[:-1]))
     with pytest.raises(NotGenuine):
-        nitro.verify(replace(evidence, certificate=broken), Collateral(), forged.anchors, at=forged.at)
+        nitro.verify(evidence._replace(certificate=broken), Collateral(), forged.anchors, at=forged.at)
 
 
 def test_a_leaf_whose_name_cannot_be_read_is_not_genuine():
@@ -216,7 +216,7 @@ def test_a_leaf_whose_name_cannot_be_read_is_not_genuine():
     evidence = nitro.parse(forged.evidence)
     nameless = evidence.certificate._replace(subject=b"\x30\x02\x31\x01")
     with pytest.raises(NotGenuine) as caught:
-        nitro.verify(replace(evidence, certificate=nameless), Collateral(), forged.anchors, at=forged.at)
+        nitro.verify(evidence._replace(certificate=nameless), Collateral(), forged.anchors, at=forged.at)
     assert caught.value.check == "nitro.chain"
 
 
@@ -224,7 +224,7 @@ def test_the_same_answer_twice_and_a_memo_that_never_covers_the_document():
     one, two = forge.many({}, 2)
     assert run(one) and run(two)
     message = nitro.parse(two.evidence).message
-    swapped = replace(message, signature=nitro.parse(one.evidence).message.signature).unparse()
+    swapped = message._replace(signature=nitro.parse(one.evidence).message.signature).unparse()
     refused("nitro.signature", replace(two, evidence=swapped))
 
 
@@ -254,7 +254,7 @@ def test_a_remembered_path_speaks_for_no_other_time_root_or_bundle():
     refused("nitro.chain", forged, anchors=forge.make({}).anchors)
     evidence = nitro.parse(forged.evidence)
     with pytest.raises(MissingCollateral):
-        nitro.verify(replace(evidence, bundle=evidence.bundle[:1]), Collateral(), forged.anchors, at=forged.at)
+        nitro.verify(evidence._replace(bundle=evidence.bundle[:1]), Collateral(), forged.anchors, at=forged.at)
     real = Anchors(tuple(item._replace(simulated=False) for item in forged.anchors.items))
     assert run(forged).simulated
     assert not run(forged, anchors=real).simulated
@@ -290,7 +290,7 @@ def test_a_root_named_by_its_key_alone_has_lists_too():
     assert findings(forged, anchors=bare)["nitro.revocation"] is Outcome.HELD
     without = tuple(item for item in forged.collateral.crls if item.issuer != root.subject)
     assert findings(forged, anchors=bare, collateral=Collateral(crls=without))["nitro.revocation"] is Outcome.UNKNOWN
-    short = replace(evidence, bundle=evidence.bundle[1:])
+    short = evidence._replace(bundle=evidence.bundle[1:])
     genuine = nitro.verify(short, forged.collateral, bare, at=forged.at)
     assert {item.check: item.outcome for item in genuine.findings}["nitro.revocation"] is Outcome.UNKNOWN
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -179,4 +178,4 @@ def _sign(body: Any, key: ec.EllipticCurvePrivateKey, curve: str, which: str, li
     signer = ec.generate_private_key(key.curve) if lie == f"{which}-signature" else key
     r, s = utils.decode_dss_signature(signer.sign(message.to_be_signed(), ec.ECDSA(algorithm)))
     signature = r.to_bytes(size, "big") + s.to_bytes(size, "big")
-    return replace(message, signature=signature).unparse()
+    return message._replace(signature=signature).unparse()

@@ -57,7 +57,7 @@ class Anchors(NamedTuple):
 
     def of(self, tee: str) -> tuple[Anchor, ...]:
         """The anchors that may vouch for ``tee`` (those named for every TEE, ``*``, included)."""
-        return tuple(item for item in self.items if item.tee in (tee, "*"))
+        return tuple([item for item in self.items if item.tee in (tee, "*")])
 
     def find(self, tee: str, key: x509.PublicKey) -> Anchor | None:
         """The anchor of ``tee`` that pins ``key``."""

@@ -7,8 +7,8 @@ RSA is imported when the first RSA key is met, and `hashlib` is used only where 
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
@@ -128,6 +128,22 @@ def load(key: x509.PublicKey) -> Key:
     raise MalformedEvidence("subjectPublicKeyInfo.algorithm", 0, "an EC, RSA or Ed25519 key", oid)
 
 
+@cache
+def _elliptic(kind: type[Key]) -> bool:
+    """Asked of a class, not of its instances: `isinstance` with an abstract class costs a microsecond each time."""
+    return issubclass(kind, ec.EllipticCurvePublicKey)
+
+
+def is_elliptic(key: Key) -> TypeGuard[ec.EllipticCurvePublicKey]:
+    """Whether ``key`` is a point of an elliptic curve to verify ECDSA with."""
+    return _elliptic(type(key))
+
+
+def is_on(key: Key, curve: str) -> TypeGuard[ec.EllipticCurvePublicKey]:
+    """Whether ``key`` is a point of ``curve`` (``secp256r1`` …)."""
+    return is_elliptic(key) and key.curve.name == curve
+
+
 @lru_cache(maxsize=8)
 def _curve(parameters: bytes) -> ec.EllipticCurve:
     """The named curve of ECParameters (RFC 5480 section 2.1.1)."""
@@ -186,7 +202,7 @@ def _verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes, schem
 def verify(key: Key, algorithm: x509.Algorithm, signature: bytes, data: bytes) -> bool:
     """Whether ``signature`` over ``data`` holds under an X.509 ``algorithm``; unknown or malformed ones never hold."""
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey):
+        if is_elliptic(key):
             chosen = _ECDSA.get(algorithm.oid)
             if chosen is None:
                 return False
@@ -196,7 +212,7 @@ def verify(key: Key, algorithm: x509.Algorithm, signature: bytes, data: bytes) -
                 return False
             key.verify(signature, data)
         else:
-            return _verify_rsa(key, algorithm, signature, data)
+            return _verify_rsa(cast("rsa.RSAPublicKey", key), algorithm, signature, data)
     except (InvalidSignature, ValueError, MalformedEvidence):  # the last: parameters of PSS that cannot be read
         return False
     return True

@@ -65,5 +65,8 @@ def window(
         dates += (item.not_before, item.not_after)
     for entry in lists:
         dates += (entry.this_update, entry.next_update or entry.this_update)
-    after = max((date for date in dates if date <= at), default=datetime.min.replace(tzinfo=UTC))
-    return after, min((date for date in dates if date >= at), default=datetime.max.replace(tzinfo=UTC))
+    before, after = [date for date in dates if date <= at], [date for date in dates if date >= at]
+    return max(before, default=_EVER), min(after, default=_FOREVER)
+
+
+_EVER, _FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

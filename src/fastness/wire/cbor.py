@@ -85,19 +85,16 @@ class _Decoder:
         if info == 31:
             return self.indefinite(major, depth, at)
         # integers, bytes and texts are most of any evidence: they end here, on the shortest way
-        start = at + 1
         if info < 24:
-            value = info
-        elif info == 24 and start < len(data) and (data[start] >= 24 or not self.canonical):
-            value, start = data[start], at + 2
+            value, start = info, at + 1
+        elif info == 24 and at + 1 < len(data) and (data[at + 1] >= 24 or not self.canonical):
+            value, start = data[at + 1], at + 2
         else:
             value = self.argument(info, at)
             start = self.position
-        if major in (2, 3):
-            end = start + value
-            if end <= len(data):
-                self.position = end
-                return data[start:end] if major == 2 else self.text(data[start:end], at)
+        if 2 <= major <= 3 and (end := start + value) <= len(data):
+            self.position = end
+            return data[start:end] if major == 2 else self.text(data[start:end], at)
         self.position = start
         return value if major == 0 else self.definite(major, value, depth, at)
 
@@ -125,31 +122,44 @@ class _Decoder:
             self.nest(value, depth, at)
             return [self.item(depth + 1) for _ in range(value)]
         self.nest(2 * value, depth, at)
+        return self.map(value, depth + 1)
+
+    def map(self, count: int, depth: int) -> dict[Any, Value]:
+        """The ``count`` pairs of a map."""
         result: dict[Any, Value] = {}
-        previous, pair = b"", self.pair
-        for _ in range(value):
-            previous = pair(result, depth + 1, previous)
+        data, end, canonical, previous = self.data, len(self.data), self.canonical, b""
+        for _ in range(count):
+            at = self.position
+            key: Any = data[at] if at < end else 24
+            if key < 24 and key not in result:  # itself a head, and a number
+                self.position = at + 1
+            else:
+                key = self.key(result, depth)
+            if canonical:
+                previous = self.ordered(at, previous)
+            start = self.position + 2
+            # registers are most of some evidence: byte strings with a length of one byte are read in place
+            if start <= end and data[start - 2] == 0x58 and 24 <= (size := data[start - 1]) <= end - start:
+                result[key] = data[start : start + size]
+                self.position = start + size
+            else:
+                result[key] = self.item(depth)
         return result
 
-    def pair(self, into: dict[Any, Value], depth: int, previous: bytes, stop: bool = False) -> bytes:
+    def key(self, known: dict[Any, Value], depth: int, stop: bool = False) -> Any:
         at = self.position
-        key: Any = self.data[at] if at < len(self.data) else 24
-        if key < 24:  # itself a head, and a number
-            self.position = at + 1
-        else:
-            key = self.item(depth, stop)
-            if key is _BREAK:
-                return b"\xff"
-            if type(key) not in _KEYS:
-                raise MalformedEvidence("cbor map key", at, "an integer, text or bytes", type(key).__name__)
-        if key in into:
+        key = self.item(depth, stop)
+        if key is not _BREAK and type(key) not in _KEYS:
+            raise MalformedEvidence("cbor map key", at, "an integer, text or bytes", type(key).__name__)
+        if key in known:
             raise MalformedEvidence("cbor map key", at, "distinct keys", f"{key!r} twice")
-        raw = b""
-        if self.canonical:
-            raw = self.data[at : self.position]
-            if raw <= previous:
-                raise MalformedEvidence("cbor map key", at, "keys in bytewise order", f"{key!r} out of order")
-        into[key] = self.item(depth)
+        return key
+
+    def ordered(self, at: int, previous: bytes) -> bytes:
+        """The key that was read from ``at``, which must come after the one before it."""
+        raw = self.data[at : self.position]
+        if raw <= previous:
+            raise MalformedEvidence("cbor map key", at, "keys in bytewise order", f"{raw[:60].hex()} out of order")
         return raw
 
     def indefinite(self, major: int, depth: int, at: int) -> Value:
@@ -158,7 +168,8 @@ class _Decoder:
         self.nest(1, depth, at)
         if major == 5:
             result: dict[Any, Value] = {}
-            while self.pair(result, depth + 1, b"", stop=True) != b"\xff":
+            while (key := self.key(result, depth + 1, stop=True)) is not _BREAK:
+                result[key] = self.item(depth + 1)
                 self.nest(2, depth, at)
             return result
         parts = []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.wire import cbor
@@ -23,8 +22,7 @@ MAX_REMEMBERED = 64
 """Longest protected header whose decoding is remembered, in bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sign1:
+class Sign1(NamedTuple):
     """One COSE_Sign1 message.
 
     ``protected`` is the header as received (bytes), ``headers`` the same decoded; ``payload`` and ``signature`` are

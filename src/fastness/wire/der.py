@@ -68,13 +68,14 @@ def head(data: bytes, position: int, limit: int, field: str, base: int = 0) -> t
 def span(data: bytes, position: int, limit: int, tag: int, field: str, base: int = 0) -> tuple[int, int]:
     """:func:`head` of an element that must carry ``tag``: structures are read by positions, without a :class:`Node`."""
     start = position + 2
-    if (
-        start <= limit
-        and data[position] == tag
-        and (stop := start + data[position + 1]) <= limit
-        and stop - start < 0x80
-    ):
-        return start, stop
+    if start <= limit and data[position] == tag:
+        size = data[position + 1]
+        if size == 0x82 and start + 2 <= limit:  # what has a length of two bytes is read in place as well
+            start, size = start + 2, data[start] << 8 | data[start + 1]
+            if size > 0xFF and start + size <= limit:
+                return start, start + size
+        elif size < 0x80 and start + size <= limit:
+            return start, start + size
     found = head(data, position, limit, field, base)
     if data[position] != tag:
         raise MalformedEvidence(field, base + position, f"tag 0x{tag:02x}", f"tag 0x{data[position]:02x}")

@@ -129,6 +129,13 @@ def _path_length(data: bytes, position: int, base: int) -> int:
     return value
 
 
+MAX_KNOWN = 512
+"""Most certificates that are remembered."""
+
+_TELLING = 24
+_known: dict[bytes, Certificate] = {}
+"""Certificates that were read, by the end of their signatures: to compare one takes a tenth of hashing it."""
+
 KEY_CERT_SIGN = 0x0400
 CRL_SIGN = 0x0200
 DIGITAL_SIGNATURE = 0x8000
@@ -186,6 +193,10 @@ class Crl(NamedTuple):
         return not self.partial and not elsewhere
 
 
+_made = tuple.__new__
+"""What ``Extension(…)`` does, without a call in between."""
+
+
 def _algorithm(raw: bytes, name: str, offset: int) -> Algorithm:
     found = _algorithm_of(raw)
     if found is None:
@@ -233,7 +244,7 @@ def _extensions(data: bytes, start: int, end: int, name: str) -> tuple[Extension
         identifier = der.dotted(oid, name, item + 2)
         if identifier in found:
             raise MalformedEvidence(name, item, "distinct extensions", f"{identifier} twice")
-        found[identifier] = Extension(identifier, critical, data[value:stop], value)
+        found[identifier] = _made(Extension, (identifier, critical, data[value:stop], value))
         item = stop
     return tuple(found.values())
 
@@ -322,10 +333,17 @@ def certificate(data: bytes) -> Certificate:
     Raises:
         MalformedEvidence: not strict DER, not version 3 with extensions or version 1, duplicate extensions.
     """
-    return _certificate(bytes(data))
+    data = bytes(data)
+    end = data[-_TELLING:]
+    known = _known.get(end)
+    if known is None or known.raw != data:
+        known = _certificate(data)
+        if len(_known) >= MAX_KNOWN:
+            _known.clear()
+        _known[end] = known
+    return known
 
 
-@lru_cache(maxsize=512)
 def _certificate(data: bytes) -> Certificate:
     # by positions, not by nodes: a first verification spends most of its own time here
     envelope = _envelope(data, "certificate", MAX_CERTIFICATE)

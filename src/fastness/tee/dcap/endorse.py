@@ -106,7 +106,7 @@ def platform(
         facts, key = pck.read(leaf), keys.load(leaf.key)
     except Malformed as error:
         raise NotGenuine(f"{tee}.pck", f"PCK certificate: {error}", where=error.where) from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+    if not keys.is_on(key, "secp256r1"):
         raise NotGenuine(
             f"{tee}.pck",
             "the PCK is not a P-256 key",
@@ -153,7 +153,7 @@ def complete(
         item for item in infos if (item.signed.id, item.fmspc, item.pceid) == (tee.upper(), facts.fmspc, facts.pceid)
     ]
     what = f"TCB info of FMSPC {fmspc}, PCE {facts.pceid.hex()}"
-    others = ", ".join(sorted({f"{item.signed.id} {item.fmspc.hex().upper()} {item.pceid.hex()}" for item in infos}))
+    others = [f"{item.signed.id} {item.fmspc.hex().upper()} {item.pceid.hex()}" for item in infos]
     source = f"{PCS}/{tee}/certification/v4/tcb?fmspc={fmspc}"
     infos_now = _current(tee, "tcb-info", what, source, matching, at=at, others=others)
     info, signer = _signed(tee, "tcb", infos_now, pool, anchors, collateral, at=at)
@@ -162,7 +162,7 @@ def complete(
     found = _parsed(tee, collateral, "qe-identity", documents.identity, pool)
     same = [item for item in found if item.signed.id == name]
     what = f"identity of the quoting enclave ({name})"
-    others = ", ".join(sorted({item.signed.id for item in found}))
+    others = [item.signed.id for item in found]
     source = f"{PCS}/{tee}/certification/v4/qe/identity"
     identities = _current(tee, "identity", what, source, same, at=at, others=others)
     identity, other = _signed(tee, "identity", identities, pool, anchors, collateral, at=at, known=signer)
@@ -223,10 +223,13 @@ def _forged(tee: str, check: str, where: str) -> NotGenuine:
     )
 
 
-def _current(tee: str, check: str, what: str, source: str, found: list[D], *, at: datetime, others: str) -> list[D]:
+def _current(
+    tee: str, check: str, what: str, source: str, found: list[D], *, at: datetime, others: list[str]
+) -> list[D]:
     """The documents that hold at ``at``, issued ≤ at < next update: the highest evaluation number first."""
     if not found:
-        raise MissingCollateral(what, source, check=f"{tee}.{check}", where=f"supplied: {others or 'none'}")
+        supplied = ", ".join(sorted(set(others))) or "none"
+        raise MissingCollateral(what, source, check=f"{tee}.{check}", where=f"supplied: {supplied}")
     good = [item for item in found if item.signed.issued <= at < item.signed.next_update]
     if not good:
         item = found[0].signed
@@ -296,7 +299,7 @@ def p256(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
         key = keys.load(certificate.key)
     except Malformed:
         return None
-    return key if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1" else None
+    return key if keys.is_on(key, "secp256r1") else None
 
 
 def verifies(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -61,13 +62,14 @@ def read(certificate: x509.Certificate) -> Pck:
 @lru_cache(maxsize=256)
 def _read(data: bytes, offset: int) -> Pck:
     top = _fields(data, der.fills(data, der.SEQUENCE, _NAME, offset), len(data), b"", offset)
-    tcb, options = (_nested(data, top, arc, offset) if arc in top else {} for arc in (2, 7))
+    components, tcb = _tcb(data, top, offset)
+    options = _nested(data, top, 7, offset) if 7 in top else {}
     kind = _value(data, top, 5, der.ENUMERATED, offset)
     if kind not in (b"\0", b"\1", b"\2"):
         raise MalformedEvidence("SGXType", offset + top[5][1], "0, 1 or 2", kind.hex())
     return Pck(
         ppid=_octets(data, top, 1, 16, offset),
-        components=tuple([_svn(data, tcb, number, 255, offset) for number in range(1, 17)]),
+        components=components,
         pcesvn=_svn(data, tcb, 17, 65535, offset),
         cpusvn=_octets(data, tcb, 18, 16, offset),
         pceid=_octets(data, top, 3, 2, offset),
@@ -111,6 +113,32 @@ def _fields(data: bytes, item: int, limit: int, below: bytes, base: int) -> _Fie
 def _nested(data: bytes, fields: _Fields, arc: int, base: int) -> _Fields:
     _value(data, fields, arc, der.SEQUENCE, base)
     return _fields(data, *fields[arc][1:], bytes((arc,)), base)
+
+
+def _component(arc: int) -> bytes:
+    """Matches component ``arc`` of 0 to 127, whose integer has one byte, or of 128 to 255, whose integer has two."""
+    oid = bytes((der.OID, 11)) + _EXTENSION + bytes((2, arc))
+    small, large = bytes((der.SEQUENCE, 16)) + oid + b"\x02\x01", bytes((der.SEQUENCE, 17)) + oid + b"\x02\x02\x00"
+    return b"(?:%b(?=[\\0-\x7f])|%b(?=[\x80-\xff]))(.)" % (re.escape(small), re.escape(large))
+
+
+_NUMBERS = range(1, 17)
+_ORDERLY = re.compile(b"".join(map(_component, _NUMBERS)), re.DOTALL)
+"""The sixteen components in their order, as Intel writes them: read at once, in a fifth of the time."""
+
+
+def _tcb(data: bytes, top: _Fields, base: int) -> tuple[tuple[int, ...], _Fields]:
+    """The sixteen components, and the fields beside them."""
+    _value(data, top, 2, der.SEQUENCE, base)
+    _, start, stop = top[2]
+    orderly = _ORDERLY.match(data, start, stop)
+    if orderly is None:
+        fields = _fields(data, start, stop, b"\2", base)
+        return tuple([_svn(data, fields, number, 255, base) for number in _NUMBERS]), fields
+    fields = _fields(data, orderly.end(), stop, b"\2", base)
+    if not fields.keys().isdisjoint(_NUMBERS):
+        raise MalformedEvidence(_NAME, base + orderly.end(), "each component once", "one twice")
+    return (*b"".join(orderly.groups()),), fields
 
 
 def _value(data: bytes, fields: _Fields, arc: int, tag: int, base: int) -> bytes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVIDENCE
@@ -14,8 +13,7 @@ from fastness.wire import cbor, cose, x509
 from fastness.wire.hexdump import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One attestation document.
 
     ``kind`` is ``enclave`` or ``nitrotpm``; ``timestamp`` in milliseconds since 1970; ``pcrs`` 48 bytes each by index;
@@ -84,14 +82,15 @@ def parse(data: bytes) -> Evidence:
     if len(message.signature) != at.SIGNATURE_SIZE:
         raise MalformedEvidence("signature", data.rfind(message.signature), f"{at.SIGNATURE_SIZE} bytes",
                                 len(message.signature))  # fmt: skip
-    base = data.find(message.payload)
+    base = _payload(message, data)
     body = cbor.decode(message.payload, base=base)
     if not isinstance(body, dict):
         raise MalformedEvidence("payload", base, "a map", type(body).__name__)
     kind = _kind(body, base)
     names = at.MANDATORY[kind]
-    for name in sorted(names - body.keys()):
-        raise MalformedEvidence(name, base, "the field", "none")
+    if not names <= body.keys():
+        raise MalformedEvidence(min(names - body.keys()), base, "the field", "none")
+    unknown = body.keys() - names - at.OPTIONAL
     return Evidence(
         message=message,
         irregular=b"" if _regular(message, data) else bytes(data),
@@ -99,13 +98,19 @@ def parse(data: bytes) -> Evidence:
         module_id=_module_id(body, base),
         timestamp=_timestamp(body, base),
         pcrs=_pcrs(body[at.PCRS[kind]], at.PCRS[kind], base),
-        certificate=_certificate(body[at.CERTIFICATE], at.CERTIFICATE, base),
+        certificate=_certificate(body[at.CERTIFICATE], (at.CERTIFICATE, None), base),
         bundle=_bundle(body[at.CABUNDLE], base),
         public_key=_optional(body, "public_key", base),
         user_data=_optional(body, "user_data", base),
         nonce=_optional(body, "nonce", base),
-        unknown=tuple(sorted(repr(key)[:60] for key in body.keys() - names - at.OPTIONAL)),
+        unknown=tuple(sorted([repr(key)[:60] for key in unknown])),
     )
+
+
+def _payload(message: cose.Sign1, data: bytes) -> int:
+    """Where the payload stands: before the signature, which ends a regular document and has a head of two bytes."""
+    start = len(data) - at.SIGNATURE_SIZE - 2 - len(message.payload)
+    return start if data.startswith(message.payload, start) else data.find(message.payload)
 
 
 def _regular(message: cose.Sign1, data: bytes) -> bool:
@@ -113,7 +118,7 @@ def _regular(message: cose.Sign1, data: bytes) -> bool:
     if message.unprotected:
         return message.unparse() == data
     parts = (message.protected, message.payload, message.signature)
-    size = sum(len(cbor.bytes_head(len(part))) + len(part) for part in parts)
+    size = sum([len(cbor.bytes_head(len(part))) + len(part) for part in parts])
     return len(data) == size + 2 + message.tagged
 
 
@@ -151,8 +156,10 @@ def _pcrs(value: Any, name: str, base: int) -> dict[int, bytes]:
     return value
 
 
-def _certificate(value: Any, name: str, base: int) -> x509.Certificate:
+def _certificate(value: Any, place: tuple[str, int | None], base: int) -> x509.Certificate:
     if not isinstance(value, bytes) or not 0 < len(value) <= at.MAX_CERTIFICATE:
+        name, index = place
+        name += "" if index is None else f"[{index}]"
         raise MalformedEvidence(name, base, f"1 to {at.MAX_CERTIFICATE} bytes", repr(value)[:60])
     return x509.certificate(value)
 
@@ -160,7 +167,7 @@ def _certificate(value: Any, name: str, base: int) -> x509.Certificate:
 def _bundle(value: Any, base: int) -> tuple[x509.Certificate, ...]:
     if not isinstance(value, list) or not 0 < len(value) <= at.MAX_BUNDLE:
         raise MalformedEvidence(at.CABUNDLE, base, f"1 to {at.MAX_BUNDLE} certificates", repr(value)[:60])
-    return tuple(_certificate(item, f"{at.CABUNDLE}[{index}]", base) for index, item in enumerate(value))
+    return tuple([_certificate(item, (at.CABUNDLE, index), base) for index, item in enumerate(value)])
 
 
 def _optional(body: dict[Any, Any], name: str, base: int) -> bytes | None:

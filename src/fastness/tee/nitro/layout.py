@@ -44,6 +44,9 @@ MAX_PCR = 31
 PCR_SIZE = 48
 """The specification allows registers of 32, 48 and 64 bytes; SHA384, its only digest, makes 48."""
 
+ZERO = bytes(PCR_SIZE)
+"""A register that nothing was measured into."""
+
 SIGNATURE_SIZE = 96
 """r ‖ s, 48 bytes each, big endian (RFC 9053 section 2.1)."""
 

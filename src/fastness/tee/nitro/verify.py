@@ -22,8 +22,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
@@ -38,6 +36,7 @@ from fastness.wire import cose, x509
 SKEW = timedelta(minutes=5)
 """How far the document's clock may run ahead of ours."""
 
+_EPOCH, _MILLISECOND, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1), timedelta(seconds=1)
 _ES384 = "1.2.840.10045.4.3.3"
 """ecdsa-with-SHA384 (RFC 5758 section 3.2)."""
 
@@ -93,7 +92,7 @@ def _profile(certificate: x509.Certificate, leaf: bool) -> None:
         return NotGenuine(check, f"certificate {name!r} {what}", where=f"certificate {name}", hint=_AGAIN)
 
     key = keys.load(certificate.key)
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+    if not keys.is_on(key, "secp384r1"):
         raise refuse("nitro.leaf", f"has a {keys.common_bits(key)} key, not P-384")
     if certificate.algorithm.oid != _ES384:
         raise refuse("nitro.chain", f"is signed with {certificate.algorithm.oid}, not SHA-384")
@@ -106,7 +105,7 @@ def _signature(evidence: Evidence, key: keys.Key) -> None:
     signature = evidence.message.signature
     r, s = int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big")
     signed = evidence.message.to_be_signed()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not keys.verify_over(key, r, s, signed, keys.ECDSA_SHA384):
+    if not keys.is_on(key, "secp384r1") or not keys.verify_over(key, r, s, signed, keys.ECDSA_SHA384):
         raise NotGenuine(
             "nitro.signature",
             "the signature does not hold under the key of the certificate",
@@ -117,14 +116,14 @@ def _signature(evidence: Evidence, key: keys.Key) -> None:
 
 def made_at(evidence: Evidence) -> datetime:
     """When the document says it was made."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=evidence.timestamp)
+    return _EPOCH + evidence.timestamp * _MILLISECOND
 
 
 def _timestamp(evidence: Evidence, at: datetime) -> None:
     # (6) the document's own time
     made, leaf = made_at(evidence), evidence.certificate
     # X.509 counts whole seconds, the document milliseconds
-    if not leaf.not_before <= made < leaf.not_after + timedelta(seconds=1):
+    if not leaf.not_before <= made < leaf.not_after + _SECOND:
         raise NotGenuine(
             "nitro.timestamp",
             f"the document says it was made at {made:%Y-%m-%dT%H:%M:%SZ}, when its certificate was not valid",
@@ -166,7 +165,7 @@ def is_debug(evidence: Evidence) -> bool | None:
     """Whether an enclave runs in debug mode; None for instances, which have no such mode."""
     if evidence.kind != "enclave":
         return None
-    return not any(any(evidence.pcrs.get(index, b"")) for index in layout.DEBUG_PCRS)
+    return {evidence.pcrs.get(index, layout.ZERO) for index in layout.DEBUG_PCRS} == {layout.ZERO}
 
 
 def _notes(evidence: Evidence) -> list[Finding]:

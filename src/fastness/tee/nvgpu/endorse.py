@@ -88,7 +88,7 @@ def has_fwid(certificate: x509.Certificate) -> bool:
 
 def _signed(evidence: Evidence, certificate: x509.Certificate) -> bool:
     key = keys.load(certificate.key)
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+    if not keys.is_on(key, "secp384r1"):
         return False
     half = layout.SIGNATURE_SIZE // 2
     r, s = (int.from_bytes(part, "big") for part in (evidence.signature[:half], evidence.signature[half:]))
@@ -111,7 +111,7 @@ def path(leaf: x509.Certificate, pool: Iterable[x509.Certificate], anchors: Anch
 
     def profile(certificate: x509.Certificate) -> None:
         key = keys.load(certificate.key)
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        if not keys.is_on(key, "secp384r1"):
             found = keys.common_bits(key)
             raise NotGenuine("nvgpu.leaf", f"certificate {certificate.subject_cn!r} has a {found} key, not P-384")
         if certificate.algorithm.oid != _ES384:

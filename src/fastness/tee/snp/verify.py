@@ -202,7 +202,7 @@ def _path(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when
     # (3)
     found = chain.build(leaf, collateral.certificates, anchors, "snp", at=when)
     key = keys.load(leaf.key)
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
+    if not keys.is_on(key, "secp384r1"):
         what = f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384"
         raise NotGenuine("snp.leaf", what, where=f"certificate {leaf.subject_cn}")
     between = leaf.issuer_cn
