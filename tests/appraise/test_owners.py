@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastness.appraise import owners, signed
-from fastness.appraise.policy import load, parse
+from fastness.appraise.policy import load, opened, parse
 from fastness.appraise.rules import Rule
 from fastness.errors import UsageError
 from fastness.pki import dsse, signer
@@ -220,4 +220,4 @@ def test_a_signed_policy_is_text_in_canonical_form() -> None:
     for payload, said in ((b"\xff", "not UTF-8"), (RULES.encode(), "not in canonical form")):
         data = dsse.Envelope(signed.PAYLOAD, payload, (dsse.Signature("", b"x"),)).unparse()
         with pytest.raises(UsageError, match=said):
-            signed.policy(data, "p.json", None, AT)
+            opened(data, "p.json", None, AT)

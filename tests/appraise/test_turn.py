@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from appraise.test_policy import GENOA, MILAN
 from fastness.appraise.explain import text
 from fastness.appraise.policy import parse
-from fastness.appraise.turn import smallest, words
+from fastness.appraise.turn import words
 from fastness.appraise.verdict import Verdict, appraise
 from fastness.claims.finding import Finding, Outcome
 
@@ -37,7 +37,7 @@ def judge(rules: str, claims: object = GENOA, observed: tuple[Finding, ...] = ()
 
 def test_a_floor_can_be_met_by_the_host_or_moved_by_the_policy_and_the_change_works() -> None:
     verdict = judge(FLOOR)
-    (change,) = smallest(verdict)
+    (change,) = verdict.would_turn
     assert change.host == "if tcb.reported.snp >=40 on the host"
     assert change.policy == "with ours.toml:6 at >=23"
     assert judge(FLOOR.replace(">=40", ">=23")).accepted
@@ -48,7 +48,7 @@ def test_a_floor_can_be_met_by_the_host_or_moved_by_the_policy_and_the_change_wo
 
 
 def test_of_several_rules_the_nearest_is_told() -> None:
-    assert [item.check for item in smallest(judge(TWO))] == ["policy.rule.floor"]
+    assert [item.check for item in judge(TWO).would_turn] == ["policy.rule.floor"]
 
 
 def test_a_refusing_rule_wants_another_machine() -> None:
@@ -62,21 +62,21 @@ why = "seed"
 when = { "cpu.generation" = "milan" }
 """
     )
-    (change,) = smallest(judge(rules, MILAN))
+    (change,) = judge(rules, MILAN).would_turn
     assert change.host == "on a machine that it does not name"
     assert change.policy == "without rule 'no-milan' (ours.toml:8)"
 
 
 def test_a_claim_of_the_machine_itself_is_not_changed_by_an_update() -> None:
     rules = FLOOR.replace('"tcb.reported.snp" = ">=40"', '"cpu.generation" = "turin"')
-    (change,) = smallest(judge(rules))
+    (change,) = judge(rules).would_turn
     assert change.host == "on another machine, whose cpu.generation turin"
     assert change.policy == "with ours.toml:6 admitting genoa"
 
 
 def test_an_unanswered_check_stands_in_the_way_beside_the_rule() -> None:
     gap = Finding("snp.revocation", Outcome.UNKNOWN, "a current CRL", "none", hint="a current CRL is supplied")
-    changes = smallest(judge(FLOOR, observed=(gap,)))
+    changes = judge(FLOOR, observed=(gap,)).would_turn
     assert [item.check for item in changes] == ["snp.revocation", "policy.rule.floor"]
     assert changes[0].policy == 'with a [[waive]] of "snp.revocation" and a reason'
 
@@ -84,7 +84,7 @@ def test_an_unanswered_check_stands_in_the_way_beside_the_rule() -> None:
 def test_an_acceptance_has_nothing_to_turn_and_the_json_says_the_same() -> None:
     accepted = judge(FLOOR.replace(">=40", ">=1"))
     assert accepted.accepted
-    assert words(accepted) == ""
+    assert words(accepted.against, AT) == ""
     assert accepted.to_json()["would_turn"] == []
     assert judge(FLOOR).to_json()["would_turn"][0]["policy"] == "with ours.toml:6 at >=23"
 
@@ -95,4 +95,4 @@ def test_every_built_in_profile_says_what_would_turn_it() -> None:
 
         verdict = appraise((MILAN._replace(debug=True),), (), policy.load(name), at=AT)
         assert not verdict.accepted
-        assert words(verdict).startswith("would be accepted ")
+        assert words(verdict.against, verdict.at).startswith("would be accepted ")

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from fastness.appraise import turn
 from fastness.appraise import verdict as engine
 from fastness.appraise.policy import Policy, Waiver, load, parse
-from fastness.appraise.verdict import Verdict, appraise
+from fastness.appraise.verdict import Verdict, appraise, refuse_evidence
 from fastness.claims.finding import Finding, Outcome
 from fastness.claims.model import Claims, Cpu
 from fastness.errors import Malformed, UsageError
@@ -251,7 +250,7 @@ def test_long_values_are_cut(size: int, cut: bool) -> None:
 
 def test_evidence_that_no_rule_could_accept_is_refused_before_it_is_asked_for() -> None:
     def refused(rules: str, *has: str) -> Finding:
-        verdict = parse(rules, "test.toml").refuse_evidence(has, at=AT)
+        verdict = refuse_evidence(parse(rules, "test.toml"), has, at=AT)
         assert (verdict.accepted, verdict.decided_by) == (False, "policy.evidence-type")
         return verdict.findings[0]
 
@@ -260,8 +259,8 @@ def test_evidence_that_no_rule_could_accept_is_refused_before_it_is_asked_for() 
     assert (found.actual, "SIMULATED" in found.actual) == ("sev, unknown", False)
     assert "or add a rule that names sev, unknown" in found.hint
     simulated = refused(ACCEPT, "nil")
-    refusal = parse(ACCEPT, "test.toml").refuse_evidence(("nil",), at=AT)
-    assert [change.policy for change in turn.smallest(refusal)] == [""]  # no waiver helps
+    refusal = refuse_evidence(parse(ACCEPT, "test.toml"), ("nil",), at=AT)
+    assert [change.policy for change in refusal.would_turn] == [""]  # no waiver helps
     assert simulated.actual == "nil (SIMULATED)"
     assert "nil protects nothing" in simulated.hint
     assert refused("", "snp").expected == "evidence of nothing"

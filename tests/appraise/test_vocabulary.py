@@ -15,7 +15,6 @@ from appraise.test_policy import AT, CURED, GENOA, MILAN, TDX, accepting, judge
 from fastness.appraise import knowledge
 from fastness.appraise.lint import lint
 from fastness.appraise.policy import load, parse
-from fastness.appraise.turn import smallest
 from fastness.appraise.verdict import appraise
 from fastness.appraise.vocabulary import STATUSES, fault
 from fastness.claims.finding import Finding, Outcome
@@ -183,7 +182,7 @@ def test_what_is_known_to_be_wrong_decides_before_what_cannot_be_told() -> None:
     ],
 )  # fmt: skip
 def test_the_smallest_change_turns_it(rules: str, claims: Claims, changed: Any, host: str, policy: str) -> None:
-    (change,) = smallest(appraise((claims,), (), parse(rules, "p.toml"), at=AT))
+    (change,) = appraise((claims,), (), parse(rules, "p.toml"), at=AT).would_turn
     assert (change.host, change.policy) == (host, policy)
     assert judge(rules.replace(*changed), claims).accepted
 
@@ -191,7 +190,7 @@ def test_the_smallest_change_turns_it(rules: str, claims: Claims, changed: Any, 
 def test_a_refusal_that_can_be_lifted_says_by_what() -> None:
     rules = OPEN + REFUSING % 'tee = "snp"'
     rules += 'unless = { "tcb.reported.snp" = { by_generation = { genoa = ">=27" } } }\n'
-    (change,) = smallest(appraise((GENOA,), (), parse(rules, "p.toml"), at=AT))
+    (change,) = appraise((GENOA,), (), parse(rules, "p.toml"), at=AT).would_turn
     assert change.host == "where tcb.reported.snp is >=27 (genoa) (p.toml:10)"
     assert judge(rules, CURED).accepted
 
@@ -199,7 +198,7 @@ def test_a_refusal_that_can_be_lifted_says_by_what() -> None:
 def test_a_rule_on_what_the_evidence_does_not_say_can_be_narrowed() -> None:
     nitro = Claims("nitro", debug=False, collateral={"valid_until": "2027-01-01T00:00:00Z"})
     rules = OPEN.replace("snp", "nitro") + REFUSING % '"cpu.vendor" = "amd", "cpu.generation" = "milan"'
-    (change,) = smallest(appraise((nitro,), (), parse(rules, "p.toml"), at=AT))
+    (change,) = appraise((nitro,), (), parse(rules, "p.toml"), at=AT).would_turn
     assert change.host == "with evidence that says cpu.vendor"
     assert change.policy == "with rule 'n' (p.toml:5) for TEEs that say it alone"
     assert judge(rules.replace('when = { "cpu', 'when = { tee = ["snp", "sev"], "cpu'), nitro).accepted

@@ -12,6 +12,10 @@ Answer = Callable[[Any, datetime, Mapping[str, Any]], bool]
 Tell = Callable[[Any, datetime, Mapping[str, Any]], str]
 
 
+CANNOT_TELL, LIFTED = "cannot tell ", "the refusal is lifted where "
+"""How the words of a refusing rule's finding begin where a claim is absent, and where its ``unless`` would help."""
+
+
 class Told(Enum):
     """What a condition says of claims."""
 

@@ -26,7 +26,7 @@ def text(verdict: Verdict, language: Language = ENGLISH) -> str:
     template = word + " by {0}, policy {1} (sha-256 {2}…), at {3}"
     at = verdict.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     lines.append(language.fill(template, verdict.decided_by, verdict.policy, verdict.policy_digest[:16], at))
-    turn = words(verdict, language)
+    turn = words(verdict.against, verdict.at, language)
     return "\n".join([*lines, turn] if turn else lines)
 
 

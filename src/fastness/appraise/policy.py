@@ -24,75 +24,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fastness import packaged
 from fastness import tee as tees
 from fastness.appraise import canonical, reader
-from fastness.appraise.rules import Rule, Waiver
-from fastness.appraise.sets import NamedSet
-from fastness.appraise.verdict import Verdict, refusal
-from fastness.claims.finding import Finding, Outcome, Where
+from fastness.appraise.rules import Policy, Rule, Waiver
 from fastness.errors import UsageError
 from fastness.wire import toml
 
-__all__ = ["PROFILES", "Policy", "Rule", "Waiver", "load", "parse"]
+__all__ = ["PROFILES", "Policy", "Rule", "Waiver", "load", "opened", "parse"]
 
 PROFILES = ("strict", "default", "development")
 MAX_POLICY = 1 << 20
 MAX_ENVELOPE = 48 << 20
 """Largest signed policy, in bytes: reference values and their auditors are inside."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A whole policy. ``digest`` is the SHA-256 of ``canonical``, its canonical form; ``text`` is what was read.
-
-    ``signed`` says who signed it, where owners were asked for; ``sets`` are those its rules name by ``@name``.
-    """
-
-    name: str
-    file: str
-    text: str
-    rules: tuple[Rule, ...]
-    waivers: tuple[Waiver, ...]
-    digest: str
-    canonical: str = ""
-    signed: tuple[str, ...] = ()
-    sets: tuple[NamedSet, ...] = ()
-    types: frozenset[str] = frozenset()
-    """What :meth:`evidence_types` answers."""
-
-    def waiver(self, check: str) -> Waiver | None:
-        """The waiver of ``check``, if there is one."""
-        return next((item for item in self.waivers if fnmatchcase(check, item.check)), None)
-
-    def evidence_types(self) -> frozenset[str]:
-        """The TEEs an accepting rule could accept; ``nil`` only where one names it."""
-        return self.types
-
-    def refuse_evidence(self, has: tuple[str, ...], *, at: datetime) -> Verdict:
-        """The refusal of a keep that has only evidence this policy never accepts."""
-        types = ", ".join(sorted(self.evidence_types())) or "nothing"
-        shown = ", ".join(name if name in tees.NAMES else "unknown" for name in has)
-        hint = f"deploy to a host with one of {types}, or add a rule that names {shown}"
-        if "nil" in has:
-            hint = (
-                f"nil protects nothing: deploy to a host with one of {types}; to try things out, --policy development"
-            )
-        finding = Finding(
-            "policy.evidence-type",
-            Outcome.FAILED,
-            expected=f"evidence of {types}",
-            actual=f"{shown}{' (SIMULATED)' if 'nil' in has else ''}",
-            where=(Where(file=self.file),),
-            because="no accepting rule of the policy can ever hold for it",
-            hint=hint,
-        )
-        return refusal("policy.evidence-type", (finding,), self.name, self.digest, at)
 
 
 def load(name: str, owners: str | Path | None = None, *, at: datetime | None = None) -> Policy:
@@ -116,13 +64,33 @@ def load(name: str, owners: str | Path | None = None, *, at: datetime | None = N
         return parse(_profile(name), name)
     data = _read(name)
     if _is_envelope(data):
-        from fastness.appraise import signed
-
-        return signed.policy(data, name, demanded or None, at or datetime.now(UTC))
+        return opened(data, name, demanded or None, at or datetime.now(UTC))
     if demanded:
         what = "the policy is not signed, and owners are asked for"
         raise UsageError(what, where=name, hint="fastness policy sign FILE --key KEY")
     return parse(_decoded(data, name), name)
+
+
+def opened(data: bytes, where: str, owners: str | Path | None, at: datetime) -> Policy:
+    """The policy in a signed envelope; with a file of ``owners``, only if enough of them signed it at ``at``.
+
+    Lines in findings are those of the payload: `fastness policy show` prints it.
+
+    Raises:
+        Malformed, UsageError: no envelope of a policy, not signed by enough of them, a payload that is not canonical.
+    """
+    from fastness.appraise import signed  # DSSE and keys: most policies are plain files
+
+    payload, by = signed.opened(data, where, owners, at)
+    try:
+        chosen = parse(payload.decode(), where)
+    except UnicodeDecodeError:
+        raise UsageError("the policy in the envelope is not UTF-8", where=where) from None
+    if chosen.canonical.encode() != payload:
+        # anything else could rest on files beside it, which nobody signed
+        hint = "fastness policy sign signs the canonical form"
+        raise UsageError("the policy in the envelope is not in canonical form", where=where, hint=hint)
+    return replace(chosen, signed=by)
 
 
 def parse(text: str, file: str) -> Policy:

@@ -1,13 +1,15 @@
-"""What a policy is made of: rules and waivers."""
+"""A policy, and what it is made of: rules and waivers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 from fastness import tee as tees
 from fastness.appraise.conditions import Condition
+from fastness.appraise.sets import NamedSet
 from fastness.claims.model import NOT_WHAT_RUNS
 
 HARDWARE = frozenset(tees.NAMES) - {"nil"}
@@ -70,3 +72,31 @@ class Waiver:
     why: str
     line: int
     file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A whole policy. ``digest`` is the SHA-256 of ``canonical``, its canonical form; ``text`` is what was read.
+
+    ``signed`` says who signed it, where owners were asked for; ``sets`` are those its rules name by ``@name``.
+    """
+
+    name: str
+    file: str
+    text: str
+    rules: tuple[Rule, ...]
+    waivers: tuple[Waiver, ...]
+    digest: str
+    canonical: str = ""
+    signed: tuple[str, ...] = ()
+    sets: tuple[NamedSet, ...] = ()
+    types: frozenset[str] = frozenset()
+    """What :meth:`evidence_types` answers."""
+
+    def waiver(self, check: str) -> Waiver | None:
+        """The waiver of ``check``, if there is one."""
+        return next((item for item in self.waivers if fnmatchcase(check, item.check)), None)
+
+    def evidence_types(self) -> frozenset[str]:
+        """The TEEs an accepting rule could accept; ``nil`` only where one names it."""
+        return self.types

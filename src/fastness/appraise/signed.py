@@ -6,13 +6,11 @@ the same policy sign the same bytes, whatever their comments and layout.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from fastness.appraise import owners, reference, statements
-from fastness.appraise import policy as policies
-from fastness.appraise.policy import Policy
+from fastness.appraise.rules import Policy
 from fastness.errors import UsageError
 from fastness.pki import dsse, signer
 
@@ -32,39 +30,26 @@ def envelope(data: bytes, where: str) -> dsse.Envelope:
     return found
 
 
-def policy(data: bytes, where: str, keys: str | Path | None, at: datetime) -> Policy:
-    """The policy in an envelope; with a file of ``keys``, only if enough of their owners signed it at ``at``.
-
-    Lines in findings are those of the payload: `fastness policy show` prints it.
+def opened(data: bytes, where: str, keys: str | Path | None, at: datetime) -> tuple[bytes, tuple[str, ...]]:
+    """What a policy's envelope holds, and which owners signed it; with a file of ``keys``, only if enough of them did
+    at ``at``.
 
     Raises:
-        UsageError: not signed by enough of them, with who did and who is missing; a payload that is not canonical.
+        UsageError: not signed by enough of them, with who did and who is missing.
     """
     found = envelope(data, where)
     if keys is None:
-        return _parsed(found.payload, where)
+        return found.payload, ()
     counted = count(found, owners.parse(reference.read(keys), str(keys)), at)
     if not counted.enough:
         hint = "fastness policy sign FILE --key KEY adds a signature; fastness policy verify counts them"
         raise UsageError(f"the policy is not signed as its owners demand: {counted}", where=where, hint=hint)
-    return replace(_parsed(found.payload, where), signed=counted.signed)
+    return found.payload, counted.signed
 
 
 def count(found: dsse.Envelope, ring: owners.Keyring, at: datetime) -> owners.Count:
     """Whose signatures an envelope has, and whether they are enough."""
     return owners.count(ring, found.payload, statements.envelope_signers(found, ring), at)
-
-
-def _parsed(payload: bytes, where: str) -> Policy:
-    try:
-        chosen = policies.parse(payload.decode(), where)
-    except UnicodeDecodeError:
-        raise UsageError("the policy in the envelope is not UTF-8", where=where) from None
-    if chosen.canonical.encode() != payload:
-        # anything else could rest on files beside it, which nobody signed
-        hint = "fastness policy sign signs the canonical form"
-        raise UsageError("the policy in the envelope is not in canonical form", where=where, hint=hint)
-    return chosen
 
 
 def sign(chosen: Policy, key: signer.Signer) -> dsse.Envelope:

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from fastness.appraise.answers import CANNOT_TELL, LIFTED
 from fastness.appraise.conditions import FOREIGN, date
-from fastness.appraise.verdict import CANNOT_TELL, LIFTED, Verdict
 from fastness.claims.finding import Finding, Outcome
 from fastness.language import ENGLISH, Language
 
@@ -42,24 +42,22 @@ class Change:
         return {"check": self.check, "host": self.host, "policy": self.policy}
 
 
-def smallest(verdict: Verdict) -> tuple[Change, ...]:
-    """The fewest changes that would turn a refusal into an acceptance; none for an acceptance."""
-    if verdict.accepted:
-        return ()
+def smallest(against: Iterable[Finding], at: datetime) -> tuple[Change, ...]:
+    """The fewest changes that would turn a refusal at ``at`` into an acceptance, from the findings ``against`` it."""
     always: list[Finding] = []
     by_rule: dict[str, list[Finding]] = {}
-    for finding in verdict.against:
+    for finding in against:
         if _required(finding):
             by_rule.setdefault(finding.check, []).append(finding)
         else:
             always.append(finding)
     fewest = min(by_rule.values(), key=len, default=[])
-    return tuple(dict.fromkeys(_change(finding, verdict.at) for finding in (*always, *fewest)))
+    return tuple(dict.fromkeys(_change(finding, at) for finding in (*always, *fewest)))
 
 
-def words(verdict: Verdict, language: Language = ENGLISH) -> str:
-    """The changes as one sentence; empty for an acceptance."""
-    changes = smallest(verdict)
+def words(against: Iterable[Finding], at: datetime, language: Language = ENGLISH) -> str:
+    """The changes as one sentence; empty where there are none."""
+    changes = smallest(against, at)
     return sentence([(item.host, item.policy) for item in changes], language) if changes else ""
 
 

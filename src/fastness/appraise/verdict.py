@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastness.appraise.answers import Told
+from fastness import tee as tees
+from fastness.appraise.answers import CANNOT_TELL, LIFTED, Told
 from fastness.appraise.conditions import Condition
+from fastness.appraise.rules import Policy, Rule
+from fastness.appraise.turn import Change, smallest
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.model import Claims
-
-if TYPE_CHECKING:
-    from fastness.appraise.policy import Policy, Rule
 
 SCHEMA = "fastness/verdict/v1"
 NO_CLAIMS = "policy.no-claims"
 MAX_SHOWN = 136
 """Longest value in a finding, in characters: 64 bytes in hexadecimal can be copied from it into a policy."""
-CANNOT_TELL, LIFTED = "cannot tell ", "the refusal is lifted where "
-"""How the words of a refusing rule's finding begin where a claim is absent, and where its ``unless`` would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,13 @@ class Verdict:
         """The findings that speak against acceptance."""
         return tuple(_against(self.findings))
 
+    @property
+    def would_turn(self) -> tuple[Change, ...]:
+        """The fewest changes of host or policy that would turn a refusal into an acceptance."""
+        return smallest(self.against, self.at)
+
     def to_json(self) -> dict[str, Any]:
         """``fastness/verdict/v1``, for evidence that is genuine."""
-        from fastness.appraise.turn import smallest
-
         first = self.claims[0] if self.claims else None
         return {
             "schema": SCHEMA,
@@ -55,7 +56,7 @@ class Verdict:
             "verdict": "accept" if self.accepted else "refuse",
             "decided_by": self.decided_by,
             "policy": {"name": self.policy, "sha256": self.policy_digest},
-            "would_turn": [item.to_json() for item in smallest(self)],
+            "would_turn": [item.to_json() for item in self.would_turn],
             "at": self.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "error": None,
         }
@@ -64,6 +65,25 @@ class Verdict:
 def refusal(decided_by: str, findings: tuple[Finding, ...], policy: str, digest: str, at: datetime) -> Verdict:
     """A refusal before there are claims."""
     return Verdict(False, decided_by, findings, policy, digest, at)
+
+
+def refuse_evidence(policy: Policy, has: tuple[str, ...], *, at: datetime) -> Verdict:
+    """The refusal of a keep that has only evidence ``policy`` never accepts."""
+    types = ", ".join(sorted(policy.evidence_types())) or "nothing"
+    shown = ", ".join(name if name in tees.NAMES else "unknown" for name in has)
+    hint = f"deploy to a host with one of {types}, or add a rule that names {shown}"
+    if "nil" in has:
+        hint = f"nil protects nothing: deploy to a host with one of {types}; to try things out, --policy development"
+    finding = Finding(
+        "policy.evidence-type",
+        Outcome.FAILED,
+        expected=f"evidence of {types}",
+        actual=f"{shown}{' (SIMULATED)' if 'nil' in has else ''}",
+        where=(Where(file=policy.file),),
+        because="no accepting rule of the policy can ever hold for it",
+        hint=hint,
+    )
+    return refusal("policy.evidence-type", (finding,), policy.name, policy.digest, at)
 
 
 def appraise(

@@ -86,7 +86,7 @@ def _sign(options: argparse.Namespace) -> int:
     key = _key(options.key)
     if options.policy not in policy.PROFILES and dsse.looks_like(data := reference.read(options.policy)):
         # our own signature says that we read it: it must be a policy that parses
-        signed.policy(data, options.policy, None, _when(None))
+        policy.opened(data, options.policy, None, _when(None))
         found, output = statements.add(signed.envelope(data, options.policy), key), options.policy
     else:
         # what is signed here need not be signed already, whatever the environment demands elsewhere
@@ -112,11 +112,11 @@ def _when(text: str | None) -> datetime:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from fastness.appraise import reference, signed
+    from fastness.appraise import policy, reference, signed
 
     data = reference.read(options.policy)
     counted = signed.count(signed.envelope(data, options.policy), _ring(options.owners), _when(options.at))
-    chosen = signed.policy(data, options.policy, None, _when(options.at))
+    chosen = policy.opened(data, options.policy, None, _when(options.at))
     if options.json:
         named = {"name": chosen.name, "sha256": chosen.digest}
         emit({"schema": "fastness/policy-verify/v1", "policy": named, **_counted(counted)})

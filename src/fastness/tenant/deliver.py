@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from fastness.appraise.policy import Policy
-from fastness.appraise.verdict import Verdict
+from fastness.appraise.verdict import Verdict, refuse_evidence
 from fastness.collateral.supply import Supply
 from fastness.errors import KeepFailed, NotGenuine, ProtocolError, RemoteError
 from fastness.pki.anchors import Anchors
@@ -146,7 +146,7 @@ async def challenge(
 def _refusal(refusal: Refusal, policy: Policy, at: datetime) -> Exception:
     """What a keep's refusal means: evidence of a type the policy never accepts is a refusal by the policy."""
     if refusal.has:
-        return Refused(policy.refuse_evidence(refusal.has, at=at))
+        return Refused(refuse_evidence(policy, refusal.has, at=at))
     return ProtocolError(f"the keep refused: {refusal.what[:300]}", hint=refusal.hint[:300])
 
 
