@@ -126,6 +126,17 @@ def test_of_pcks_beside_a_quote_the_one_that_signed_counts(tee: str) -> None:
     assert judge(pool(FORGES[tee].make({"certification": layout.PPID_PLAIN}), *others))
 
 
+@pytest.mark.parametrize(
+    ("tee", "other", "kind", "told"),
+    [("sgx", "tdx", "qe-identity", "TD_QE"), ("tdx", "sgx", "qe-identity", "QE"),
+     ("sgx", "tdx", "tcb-info", "TDX"), ("tdx", "sgx", "tcb-info", "SGX")],
+)  # fmt: skip
+def test_what_is_missing_is_told_beside_what_there_was(tee: str, other: str, kind: str, told: str) -> None:
+    forged, theirs = FORGES[tee].make({}), FORGES[other].make({}).collateral.of(kind)
+    assert failure(documents(forged, kind)).where == "supplied: none"
+    assert failure(documents(forged, kind, *theirs, *theirs)).where.split(" ")[:2] == ["supplied:", told]
+
+
 # the SGX extension
 
 FACTS = dcap.facts({})
@@ -214,9 +225,14 @@ def test_fields_that_are_not_known_are_passed_over() -> None:
 
 
 def test_components_may_stand_in_any_order() -> None:
-    rows = [row(f"2.{number}", bytes((2, 1, number))) for number in range(16, 0, -1)]
-    rows += [row("2.17", b"\x02\x01\x0d"), row("2.18", fake._tlv(4, bytes(16)))]
-    assert read({"2": row("2", fake._tlv(0x30, b"".join(rows)))}).components == tuple(range(1, 17))
+    rows = [row(f"2.{number}", bytes((2, 1, number))) for number in range(15, 0, -1)]
+    rows += [
+        row("2.17", b"\x02\x03\x00\xff\xff"),
+        row("2.18", fake._tlv(4, bytes(16))),
+        row("2.16", b"\x02\x02\x00\xff"),
+    ]
+    found = read({"2": row("2", fake._tlv(0x30, b"".join(rows)))})
+    assert (found.components, found.pcesvn) == ((*range(1, 16), 255), 65535)
 
 
 def options(head: bytes) -> bytes:
