@@ -400,7 +400,11 @@ def test_lint_of_fields() -> None:
     assert "unreachable" not in kinds_of(
         base % "debug = false" + '[[rule]]\nid = "n"\neffect = "refuse"\nwhy = "w"\nwhen = { debug = true }\n'
     )
-    assert "unknown-check" in kinds_of(base % "debug = false" + '[[waive]]\ncheck = "snp.revokation"\nwhy = "w"\n')
+    waive = '[[waive]]\ncheck = "%s"\nwhy = "w"\n'
+    assert "unknown-check" in kinds_of(base % "debug = false" + waive % "snp.revokation")
+    assert "never-waived" in kinds_of(base % "debug = false" + waive % "snp.chain")
+    for check in ("snp.revocation", "*.revocation", "policy.debug"):
+        assert not {"never-waived", "unknown-check"} & set(kinds_of(base % "debug = false" + waive % check))
     assert "no-measurement" in kinds_of(base.replace("launch", "host_data") % "debug = false")
 
 

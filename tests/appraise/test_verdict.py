@@ -260,7 +260,11 @@ def test_evidence_that_no_rule_could_accept_is_refused_before_it_is_asked_for() 
     assert "or add a rule that names sev, unknown" in found.hint
     simulated = refused(ACCEPT, "nil")
     refusal = refuse_evidence(parse(ACCEPT, "test.toml"), ("nil",), at=AT)
-    assert [change.policy for change in refusal.would_turn] == [""]  # no waiver helps
+    assert [(change.host, change.policy) for change in refusal.would_turn] == [
+        ("on a host with evidence of nitro, snp, tdx", "with a rule that accepts nil (SIMULATED)")  # no waiver helps
+    ]
+    nothing = refuse_evidence(parse("", "test.toml"), ("snp",), at=AT)
+    assert [change.host for change in nothing.would_turn] == [""]
     assert simulated.actual == "nil (SIMULATED)"
     assert "nil protects nothing" in simulated.hint
     assert refused("", "snp").expected == "evidence of nothing"

@@ -68,9 +68,14 @@ def lint(policy: Policy, at: datetime | None = None) -> tuple[Remark, ...]:
 
 def _waivers(policy: Policy) -> Iterator[Remark]:
     for item in policy.waivers:
-        if not any(fnmatchcase(check, item.check) for check in table()):
+        named = [check for check in table().values() if fnmatchcase(check.id, item.check)]
+        if not named:
             what = f"no check is called {item.check!r}: the waiver waives nothing"
             yield Remark("unknown-check", "", item.line, what, "see docs/checks.md", item.file)
+        elif not any(check.waivable for check in named):
+            what = f"{item.check!r} never stays unanswered: the waiver waives nothing"
+            hint = "what cryptography or format decides cannot be waived; docs/checks.md says what can"
+            yield Remark("never-waived", "", item.line, what, hint, item.file)
 
 
 def _unvouched(policy: Policy, at: datetime) -> Iterator[Remark]:

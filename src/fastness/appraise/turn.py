@@ -22,7 +22,7 @@ FIXED = ("cpu.", "tee", "hardware_id", "cloud", "sgx.fmspc", "tdx.fmspc", "sgx.p
          "tdx.platform_instance_id")  # fmt: skip
 """Claims of the machine itself: no update changes them."""
 
-NEVER_WAIVED = ("policy.evidence-type", "policy.unreadable")
+TYPE, NEVER_WAIVED = "policy.evidence-type", ("policy.evidence-type", "policy.unreadable")
 """What was refused before there were claims to judge."""
 
 _BOUND = re.compile(r"(\S+) (>=|<=|>|<) ?(\S+)(?: \((\S+)\))?")
@@ -91,6 +91,9 @@ def _change(finding: Finding, now: datetime) -> Change:
         return _unrefused(finding, at)
     if finding.check == "policy.default-deny":
         return Change(finding.check, "", f"with a rule whose 'when' holds for it, beside {place.file if place else ''}")
+    if finding.check == TYPE:
+        host = "" if finding.expected == "evidence of nothing" else f"on a host with {finding.expected}"
+        return Change(finding.check, host, f"with a rule that accepts {finding.actual}")
     waive = "" if finding.check in NEVER_WAIVED else f'with a [[waive]] of "{finding.check}" and a reason'
     return Change(finding.check, f"after this: {finding.hint}", waive)
 

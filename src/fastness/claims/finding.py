@@ -81,13 +81,17 @@ class Finding(NamedTuple):
 
 
 class Check(NamedTuple):
-    """One row of ``checks.toml``: ``short`` (a few words), ``long`` (what a pass means), ``hint``, ``spec``."""
+    """One row of ``checks.toml``: ``short`` (a few words), ``long`` (what a pass means), ``hint``, ``spec``.
+
+    ``waivable``: it can stay unanswered, and then a policy may waive it. What cryptography or format decides never is.
+    """
 
     id: str
     short: str
     long: str
     hint: str
     spec: str
+    waivable: bool = False
 
 
 @cache
@@ -99,11 +103,11 @@ def table() -> dict[str, Check]:
     root = files("fastness").joinpath("checks")
     found: dict[str, Check] = {}
     for part in sorted(item.name for item in root.iterdir() if item.name.endswith(".toml")):
-        rows: dict[str, dict[str, str]] = tomllib.loads(root.joinpath(part).read_text("utf-8"))
+        rows: dict[str, dict[str, Any]] = tomllib.loads(root.joinpath(part).read_text("utf-8"))
         prefix = part.removesuffix(".toml")
         for name, row in rows.items():
             check = f"{prefix}.{name}"
-            found[check] = Check(check, row["short"], row["long"], row["hint"], row["spec"])
+            found[check] = Check(check, row["short"], row["long"], row["hint"], row["spec"], row.get("waivable", False))
     return found
 
 
