@@ -15,6 +15,7 @@ from fastness.host import server
 from fastness.host.inventory import Inventory
 from fastness.host.launch import Root
 from fastness.host.server import Server
+from fastness.streams import lively as streams
 from fastness.tenant import remote
 from fastness.tenant.remote import Host
 
@@ -105,7 +106,9 @@ def test_a_keep_somebody_came_for_outlives_the_connection_and_one_nobody_came_fo
 
 def test_a_tenant_that_went_without_a_word_is_gone_to_its_keep_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine lost power: no end of the connection ever comes, and nothing is sent that would show it."""
-    monkeypatch.setattr(server, "ALIVE", ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)))
+    monkeypatch.setattr(
+        streams, "ALIVE", ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2))
+    )
     launcher = Launcher()
 
     async def work(url: str) -> None:
@@ -124,6 +127,28 @@ def test_a_tenant_that_went_without_a_word_is_gone_to_its_keep_too(monkeypatch: 
         assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(visitor, 10), 20) == b""
 
     hosted(launcher, work)
+
+
+def test_a_host_that_went_without_a_word_is_gone_to_its_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        streams, "ALIVE", ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2))
+    )
+
+    async def work() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            sock = await Host(f"http://127.0.0.1:{listening.getsockname()[1]}")._open()
+            peer, _ = listening.accept()
+            await asyncio.sleep(0.3)  # as above
+            try:
+                peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            except PermissionError:
+                pytest.skip("only an administrator takes a connection away without a word")
+            peer.close()
+            # the machine is there still and says that it knows of no such connection; one that is off says nothing
+            with pytest.raises(ConnectionResetError), sock:
+                await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 10), 20)
+
+    asyncio.run(work())
 
 
 def test_a_keep_that_does_not_start_is_ended_and_takes_no_room() -> None:

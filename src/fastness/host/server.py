@@ -32,14 +32,12 @@ from fastness.errors import FastnessError, KeepFailed, RemoteError
 from fastness.host.inventory import Entry, Inventory
 from fastness.host.launch import Session
 from fastness.host.relay import relay
+from fastness.streams.lively import lively
 
 MAX_CONNECTIONS = 512
 MAX_BODY = 4096
 IDLE_TIMEOUT = 60.0
 UPGRADE = b"fastness-keep"
-ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-"""A tenant whose machine or network went without a word is gone after two minutes, to its keep too."""
-
 UNCLAIMED = 5.0
 """Seconds in which somebody must come for a keep once whoever asked for it has hung up."""
 
@@ -81,10 +79,7 @@ class Server:
     async def _connection(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for option, value in ALIVE:
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            lively(sock)  # a tenant that went without a word is gone to its keep too
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
         made: list[Entry] = []
         try:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import h11
 
 from fastness.errors import KeepFailed, RemoteError, UsageError
+from fastness.streams.lively import lively
 
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 60.0
@@ -76,7 +77,7 @@ class Host:
                     sock.setblocking(False)
                     try:
                         await loop.sock_connect(sock, place)
-                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        lively(sock)
                         return sock
                     except OSError as error:
                         reason = error.strerror or str(error)

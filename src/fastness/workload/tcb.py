@@ -14,7 +14,8 @@ from pathlib import Path
 from fastness.errors import KeepFailed
 
 PARTS = (
-    "__init__.py", "errors.py", "streams", "devices", "keep",
+    "__init__.py", "errors.py", "devices", "keep",
+    *(f"streams/{name}.py" for name in ("__init__", "link", "mux", "ready")),
     *(f"wire/{name}.py" for name in ("__init__", "cbor", "cmw", "cursor", "injected")),
     *(f"seal/{name}.py" for name in (
         "__init__", "binding", "channel", "frames", "hello", "log", "messages", "release", "transport")),
