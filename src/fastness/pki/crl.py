@@ -50,7 +50,7 @@ def look_up(
             hint="fetch the CRL again from the vendor",
         )
     why, until = "", None
-    for item in good if len(good) == 1 else sorted(good, key=lambda entry: entry.this_update, reverse=True):
+    for item in sorted(good, key=lambda entry: entry.this_update, reverse=True):
         since = _since(item, certificate.serial, tee) if item.this_update <= at else None
         if since is not None:
             raise NotGenuine(
