@@ -4,7 +4,8 @@ QEMU names virtio-mmio devices on the command line where a machine has no ACPI, 
 Three levels, as far as this machine has what they need:
 
 * Debian's kernel, with QEMU's ``microvm``: no device comes, the keep refuses, its machine ends.
-* Another kernel (``FASTNESS_NITRO_KERNEL``, or the one on record in the cache of inputs): the device comes.
+* Another kernel (``FASTNESS_NITRO_KERNEL``, ``FASTNESS_NITRO_MODULES``; or the one on record in the cache of inputs):
+  the device comes.
 * That kernel in QEMU's ``nitro-enclave`` machine (QEMU 9.2 built with libcbor, ``FASTNESS_NITRO_QEMU``; and
   ``vhost-device-vsock`` in the path): the launcher starts ``keep.eif``, the keep answers over vsock with a document of
   the emulated module, runs a workload, ends. That module signs nothing, so that no tenant takes its word.
@@ -19,6 +20,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,6 +50,7 @@ from fastness.tenant import decide, deliver
 from fastness.tenant.deliver import Delivery, Stages
 from fastness.wire import cbor, cose
 from fastness.workload.manifest import Manifest
+from fastness.workload.parts import Asset
 from images import keep_image
 from keep.test_protocol import collect
 
@@ -85,8 +88,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Image:
     path = Path(os.environ.get("FASTNESS_NITRO_KERNEL") or kept)
     if not path.is_file():
         pytest.skip("no kernel for an enclave: tools/nitro_kernel.py FILE, FASTNESS_NITRO_KERNEL=FILE")
+    modules = [Path(name) for name in os.environ.get("FASTNESS_NITRO_MODULES", "").split(os.pathsep) if name]
     keep_image()  # its inputs are here, or this skips
-    return build.build(lambda _: None, output=tmp_path_factory.mktemp("own") / "image", kernel=path)
+    place = tmp_path_factory.mktemp("own") / "image"
+    return build.build(lambda _: None, output=place, kernel=path, modules=modules)
 
 
 def boot(image: Image, folder: Path, *, probe: bool) -> str:
@@ -218,7 +223,9 @@ def test_an_enclave_answers_over_vsock_runs_a_workload_and_ends(
             await deliver.challenge(Transport(keep.connect(), client_channel()), chosen, roots, stages=Stages())
         monkeypatch.setattr(deliver, "decide", judged)
         attested = await deliver.challenge(Transport(keep.connect(), client_channel()), chosen, roots, stages=Stages())
-        given = Workload(wasmtime.wat2wasm(HELLO), Manifest().to_cbor(), {}, {}, bytes(32))
+        # a file for it: refused where the kernel has no namespaces, or no tmpfs
+        manifest = Manifest(assets=(Asset("/data", "", 4, sha256(b"file").digest()),))
+        given = Workload(wasmtime.wat2wasm(HELLO), manifest.to_cbor(), {}, {"/data": b"file"}, bytes(32))
         ended, heard = await collect(await Delivery.release(attested, given, Stages()))
         assert (ended.outcome, ended.code, heard) == ("exit", 7, b"hello from a keep\n")
         await attested.transport.close()
