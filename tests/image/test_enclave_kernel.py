@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import synthetic
-from fastness.cli import host
+from fastness.cli import expected, host
 from fastness.cli.main import main
 from fastness.errors import FastnessError, Malformed, UsageError
 from fastness.host.launch.qemu import Settings
@@ -214,6 +214,18 @@ def test_measured_as_it_is_and_refused_as_anything_else(bench: Bench) -> None:
     for change in ({"nitro": ()}, {"eif": b""}, {"eif": swapped}, {"eif": swapped, "nitro": hashes}, {"cmdline": "x"}):
         with pytest.raises(UsageError, match="holds other parts"):
             nitro.rows(replace(parts_of(image), **change), Machine())  # type: ignore[arg-type]
+
+
+def test_what_is_signed_and_what_the_self_test_expects_is_the_same(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = placed(bench, synthetic.bzimage(WHOLE), nsm=NSM)
+    (row,) = nitro.rows(parts_of(image), Machine())
+    assert expected.COMPUTED["nitro"]("nitro", Settings(str(image.folder))) == [row.measurements]
+    assert main(["image", "measure", image.digest, "--platform", "nitro"]) == 0
+    told = capsys.readouterr().out
+    assert all(values[0] in told for values in row.measurements.values())
+    assert "a ramdisk of modules and the root" in told
 
 
 def test_listed_among_what_is_inside(bench: Bench) -> None:
