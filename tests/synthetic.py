@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import lzma
 import struct
@@ -111,6 +112,34 @@ def stub(sections: int = 1, room: int = 8, alignment: int = 512) -> bytes:
     dos = b"MZ".ljust(60, b"\0") + struct.pack("<I", 64)
     # room that is not room: what follows the table to a whole 512 bytes is the section's
     return (dos + b"PE\0\0" + coff + bytes(optional) + table).ljust(headers, b"\0") + b"S" * 512
+
+
+DRIVERS = b"virtio_mmio.device\0nsm-hwrng\0vmw_vsock_virtio_transport\0"
+"""Words that stand in a kernel with the drivers of an enclave."""
+
+
+def config(*lines: str) -> bytes:
+    """A kernel that tells its configuration."""
+    return b"code" + b"IKCFG_ST" + gzip.compress("\n".join(lines).encode()) + b"IKCFG_ED"
+
+
+def bzimage(kernel: bytes = DRIVERS, release: str = "6.12-own", packed: bytes | None = None) -> bytearray:
+    """A boot image of x86-64 around ``kernel``, packed by gzip, or around ``packed``."""
+    payload = gzip.compress(kernel) if packed is None else packed
+    body = b"start" + payload
+    body += bytes(-len(body) % 16)
+    head = bytearray(1024)
+    head[0x1F1] = 1
+    struct.pack_into("<I", head, 0x1F4, len(body) // 16)
+    head[0x1FE:0x200] = b"\x55\xaa"
+    head[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", head, 0x206, 0x020F)
+    struct.pack_into("<H", head, 0x20E, 0x100)
+    head[0x211], head[0x236] = 1, 1
+    struct.pack_into("<II", head, 0x248, 5, len(payload))
+    text = f"{release} (somebody@somewhere) #1\0".encode()
+    head[0x300 : 0x300 + len(text)] = text
+    return head + body
 
 
 def item(kind: str, name: str, data: bytes, version: str = "1") -> Input:

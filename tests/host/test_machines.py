@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import errno
 import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -330,6 +334,50 @@ def test_an_enclave_tells_its_parent_that_it_has_booted(monkeypatch: pytest.Monk
     monkeypatch.setattr(supervise.socket, "socket", Socket)
     supervise._tell_parent()
     assert said == [(socket.AF_VSOCK, socket.SOCK_STREAM), (3, 9000), b"\xb7", "closed"]
+
+
+@pytest.mark.parametrize(
+    ("number", "ends"), [(errno.ENODEV, True), (errno.ECONNRESET, False), (errno.ETIMEDOUT, False)]
+)
+def test_an_enclave_without_a_vsock_ends_and_one_that_is_not_heard_does_not(
+    number: int, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(supervise.socket, "socket", refuse)
+    with pytest.raises(KeepFailed, match="has no vsock") if ends else contextlib.nullcontext():
+        supervise._tell_parent()
+
+
+@pytest.mark.parametrize(("own", "said"), [("", "it has Debian's kernel"), ("6.12-own", "within")])
+def test_an_enclave_that_is_not_reached_says_which_kernel_it_has(
+    own: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = made(tmp_path / "image")
+    if own:
+        image = replace(image, manifest={**image.manifest, "nitro": {"kernel": own, "parts": []}})
+    sleeper = subprocess.Popen(["sleep", "60"])
+    answer = {"EnclaveID": "i-0-enc0", "ProcessID": sleeper.pid, "EnclaveCID": 42}
+    monkeypatch.setattr(nitro, "load", lambda _: image)
+    monkeypatch.setattr(nitro, "run", lambda words: json.dumps(answer).encode())
+    monkeypatch.setattr(nitro.Launcher, "check", lambda self: None)
+
+    def refuse(_: int) -> NoReturn:
+        raise ConnectionRefusedError
+
+    async def work() -> None:
+        keep = await nitro.Launcher(Settings(), Machine(tmp_path), refuse).launch()
+        try:
+            with pytest.raises(KeepFailed, match=said) as caught:
+                await keep.ready(0.1)
+            assert ("--nitro-kernel" in caught.value.hint) is (not own)
+        finally:
+            sleeper.kill()
+            sleeper.wait()
+            await keep.ended()
+
+    asyncio.run(work())
 
 
 def test_a_spare_that_cannot_be_launched_leaves_the_host_serving() -> None:

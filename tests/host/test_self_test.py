@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fastness.cli.main import main
 from fastness.errors import NotGenuine
 from fastness.host import machine as facts
 from fastness.host import survey as surveyed
+from fastness.host.launch.qemu import Settings
 from fastness.host.machine import Need
 
 
@@ -140,3 +142,12 @@ def test_a_machine_is_described_and_not_named(tmp_path: Path) -> None:
     found = self_test.machine(tmp_path)
     assert found["model_name"] == "A CPU"
     assert set(found) == {"kernel", "architecture", "model_name", "microcode"}
+
+
+def test_what_would_be_better_is_said_before_it_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    needs = (Need("kernel", True, "Debian's", "name another"), Need("driver", False, "none", "load it"))
+    options = argparse.Namespace(platform=None, offline=True)
+    item = surveyed.Platform("nitro", "an enclave", True, True, needs)
+    record = self_test._platform(item, Settings(), options)
+    assert [(step.outcome, step.detail) for step in record.steps] == [("skipped", "missing driver: none")]
+    assert "note     kernel: Debian's; name another" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,31 @@ def test_the_processor_is_a_device_too(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / place / "modalias").write_text(text)
     monkeypatch.setattr(machine, "SYSFS", tmp_path)
     assert machine._devices() == ["platform:sev-guest", PLAIN]
+
+
+def test_drivers_of_another_release_are_as_good_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(machine, "_devices", lambda: ["virtio:d00000021v00001AF4"])
+    monkeypatch.setattr(machine, "mount", lambda: done.append("mounted"))
+    monkeypatch.setattr(machine, "Path", lambda *parts: tmp_path.joinpath(*(part.strip("/") for part in parts)))
+    machine.load_drivers()
+    assert done == ["mounted"]
+
+
+@pytest.mark.parametrize(("place", "order"), [("firmware/acpi", machine.POWER_OFF), ("firmware", machine.RESTART)])
+def test_a_machine_without_a_switch_is_restarted(
+    place: str, order: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    given: list[int] = []
+
+    class Library:
+        def reboot(self, order: ctypes.c_int) -> None:
+            given.append(order.value)
+
+    monkeypatch.setattr(machine, "SYSFS", tmp_path)
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(machine.os, "sync", lambda: None)
+    monkeypatch.setattr(machine.os, "_exit", given.append)
+    machine.power_off()
+    assert given == [order, 0]

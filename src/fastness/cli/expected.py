@@ -33,7 +33,10 @@ def _of_image(name: str, settings: Settings) -> Rows:
     from fastness.image.store import load
 
     image = load(settings.image)
-    parts = Parts(image.kernel.read_bytes(), image.initrd.read_bytes(), image.cmdline, b"", image.eif.read_bytes())
+    parts = Parts(
+        image.kernel.read_bytes(), image.initrd.read_bytes(), image.cmdline, b"", image.eif.read_bytes(),
+        image.nitro_parts,
+    )  # fmt: skip
     host = Machine(
         _firmware(name, settings), settings.vcpus, settings.guard.cpu or CPU, settings.memory,
         qemu.program().version if name != "nitro" else (10, 0),

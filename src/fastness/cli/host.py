@@ -142,6 +142,16 @@ def _settings(options: argparse.Namespace) -> object:
     ).checked()  # fmt: skip
 
 
+def _note(options: argparse.Namespace) -> None:
+    """Says of an enclave's kernel what ``fastness platforms`` says."""
+    from fastness.host.launch.qemu import Settings
+    from fastness.host.survey import enclave
+
+    for need in enclave(Settings(options.image)):
+        if need.remedy:
+            say(f"note: {need.name}: {need.seen}; {need.remedy}")
+
+
 def _serve(options: argparse.Namespace) -> int:
     from fastness.host.inventory import Inventory
     from fastness.host.launch import load
@@ -163,6 +173,8 @@ def _serve(options: argparse.Namespace) -> int:
         say("SIMULATED: platform nil protects nothing from this machine")
     if options.platform == "vm":
         say("platform vm measures what it runs, and protects it from nobody who owns this machine")
+    if options.platform == "nitro":
+        _note(options)
     if name not in ("127.0.0.1", "::1"):
         say(f"warning: whoever reaches {name}:{port} can launch and end keeps (never read them)")
     asyncio.run(_until_told(inventory, listening))

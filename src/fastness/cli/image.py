@@ -29,13 +29,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--output", metavar="DIR", help="write it there, in place of the cache")
     build.add_argument("--inputs", metavar="DIR", help="a cache of inputs: copied from elsewhere, or to be archived")
     build.add_argument("--platform", choices=["all"], default="all", help="one image serves every platform")
+    _named(build)
     build.add_argument("--json", action="store_true", help="one JSON document on stdout")
     build.set_defaults(run=_build)
     again = commands.add_parser("reproduce", help="build it again from its inputs and compare; 1 if they differ")
     again.add_argument("image", metavar="DIGEST|FOLDER", nargs="?", default="", help="the last one built")
     again.add_argument("--inputs", metavar="DIR", help="a cache of inputs, in place of the user's")
+    _named(again)
     again.add_argument("--json", action="store_true", help="one JSON document on stdout")
     again.set_defaults(run=_reproduce)
+
+
+def _named(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nitro-kernel", metavar="FILE", help="bzImage for the Nitro enclave image, not Debian's")
+    parser.add_argument("--nitro-module", metavar="FILE", action="append", default=[], help="a module of it: nsm.ko")
+
+
+def _kernel(options: argparse.Namespace) -> tuple[Path | None, list[Path]]:
+    """What was named for the enclave image: the kernel, its modules."""
+    return Path(options.nitro_kernel) if options.nitro_kernel else None, [Path(name) for name in options.nitro_module]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,10 +57,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
+    from fastness.image import store
     from fastness.image.build import build
 
     output, inputs = (Path(name) if name else None for name in (options.output, options.inputs))
-    image = build(say, debug=options.debug, output=output, inputs=inputs)
+    kernel, modules = _kernel(options)
+    image = build(say, debug=options.debug, output=output, inputs=inputs, kernel=kernel, modules=modules)
+    if not image.nitro_kernel:
+        say(f"{store.EIF} has {store.DEBIAN}; {store.ANOTHER}")
     if options.json:
         emit({**image.manifest, "digest": image.digest, "folder": str(image.folder)})
         return 0
@@ -81,7 +97,7 @@ def _promised(options: argparse.Namespace, cache: Cache | None) -> int:
     from fastness.image import reproduce
 
     say("no image of that name is here: building the one of this version")
-    have = reproduce.promised(options.image, cache, say)
+    have = reproduce.promised(options.image, cache, say, *_kernel(options))
     words = (
         ""
         if options.image in have.values()

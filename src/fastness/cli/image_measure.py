@@ -121,6 +121,7 @@ def _parts(image: Image, options: argparse.Namespace) -> Parts:
         image.cmdline,
         _read(image.uki),
         _read(image.eif),
+        image.nitro_parts,
         _read(Path(options.enclave)) if options.enclave else b"",
     )
 

@@ -73,8 +73,9 @@ def _show(item: Platform) -> None:
     if not item.launcher:
         print("         launching it is not part of this version")
     for need in item.needs:
-        if not need.there:
-            print(printable(f"         missing {need.name}: {need.seen}; {need.remedy}"))
+        if not need.there or need.remedy:
+            mark = "note   " if need.there else "missing"
+            print(printable(f"         {mark} {need.name}: {need.seen}; {need.remedy}"))
     for feature in item.features:
         mark = "holds " if feature.available else "lacks "
         more = f"; {feature.remedy}" if feature.remedy else ""

@@ -206,6 +206,9 @@ def _platform(item: Platform, settings: Settings, options: argparse.Namespace) -
     """One platform: skipped with the reason, or tried to the end."""
     record = Record()
     say(item.name)
+    for need in item.needs:
+        if need.there and need.remedy:
+            say(f"  note     {need.name}: {printable(need.seen)}; {printable(need.remedy)}")
     missing = next((need for need in item.needs if not need.there), None)
     if options.platform and item.name not in options.platform:
         record.add("launch", "skipped", "not asked for")

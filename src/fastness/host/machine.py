@@ -32,7 +32,7 @@ SEV_ISSUE_CMD, SEV_PLATFORM_STATUS = 0xC0105300, 1
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing a platform needs: whether it is there, what was seen, and what would mend it."""
+    """One thing a platform needs: whether it is there, what was seen, and what would mend it, or make it better."""
 
     name: str
     there: bool

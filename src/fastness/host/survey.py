@@ -19,6 +19,7 @@ from fastness.host.launch.sgx import Launcher as Sgx
 from fastness.host.launch.snp import Launcher as Snp
 from fastness.host.launch.tdx import Launcher as Tdx
 from fastness.host.machine import Machine, Need, met, permission
+from fastness.image import store
 from fastness.image.store import load
 from fastness.sandbox.kernel import Feature
 from fastness.sandbox.probe import probe
@@ -66,7 +67,7 @@ def survey(machine: Machine | None = None, settings: Settings | None = None) -> 
          (*Sev(chosen, here).needs(), *guests), ()),
         ("tdx", "Intel TDX trust domain", True, (*Tdx(chosen, here).needs(), *guests), ()),
         ("sgx", "Intel SGX enclave under Gramine", True, Sgx(chosen, here).needs(), ()),
-        ("nitro", "AWS Nitro enclave", True, (*Nitro(chosen, here).needs(), image), ()),
+        ("nitro", "AWS Nitro enclave", True, (*Nitro(chosen, here).needs(), image, *enclave(chosen)), ()),
     )  # fmt: skip
     return tuple(
         Platform(name, text, protects, name in PLATFORMS, tuple(needs), tuple(found))
@@ -80,6 +81,16 @@ def _image(settings: Settings) -> Need:
     except UsageError as error:
         return Need("keep image", False, error.what, error.hint)
     return Need("keep image", True, f"{image.digest[:16]}{', a debug build' if image.debug else ''}")
+
+
+def enclave(settings: Settings) -> tuple[Need, ...]:
+    """The kernel of the enclave image. Whether Debian's will do is for Nitro to show: it is told, and can be tried."""
+    try:
+        image = load(settings.image)
+    except UsageError:
+        return ()
+    own = image.nitro_kernel
+    return (Need("kernel of the enclave", True, f"Linux {own}" if own else store.DEBIAN, "" if own else store.ANOTHER),)
 
 
 def _kvm(settings: Settings) -> Need:

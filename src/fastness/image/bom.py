@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from fastness import __version__
 from fastness.errors import Malformed
-from fastness.image import lock, store
+from fastness.image import enclave, lock, store
 from fastness.image.ingredients import Part
 from fastness.image.store import Image
 from fastness.workload import tcb
@@ -42,7 +42,7 @@ class Component:
     """One thing somebody made and named.
 
     Attributes:
-        kind: ``own``, ``deb`` or ``wheel``.
+        kind: ``own``, ``deb``, ``wheel``, or ``kernel`` and ``module`` of the enclave image.
         name: as its archive has it.
         version: likewise.
         licence: SPDX expression, or empty where it is not told.
@@ -106,6 +106,8 @@ def _of_manifest(manifest: Mapping[str, Any]) -> list[Component]:
         held = files.pop(row["name"], [])
         if row["name"].startswith("linux-image-"):
             held.append(_file(store.KERNEL, kernel))
+        if row["kind"] in (enclave.KERNEL, enclave.MODULE):
+            held.append(_file(f"{store.EIF}: {row['file']}", row))
         if row["name"] == "systemd-boot-efi":
             held.append(_file("linuxx64.efi.stub", manifest["stub"]))
         found.append(_input(row, tuple(held)))
@@ -174,4 +176,6 @@ def _lines(path: Path) -> int:
 def _purl(kind: str, name: str, version: str) -> str:
     if kind == "deb":
         return f"pkg:deb/debian/{quote(name, safe='')}@{quote(version, safe='')}?arch=amd64&distro=debian-12"
+    if kind in (enclave.KERNEL, enclave.MODULE):
+        return f"pkg:generic/{quote(name, safe='')}@{quote(version, safe='')}"
     return f"pkg:pypi/{name.lower().replace('_', '-')}@{quote(version, safe='')}"

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import stat
 import tempfile
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fastness import __version__
 from fastness.errors import UsageError
-from fastness.image import contents, cpio, eif, fetch, lock, store, uki
+from fastness.image import contents, cpio, eif, enclave, fetch, lock, store, uki
 from fastness.image.cache import Cache, home
 from fastness.image.contents import Contents
 from fastness.image.lock import Input, Lock
@@ -45,7 +45,15 @@ LEVEL, WORKERS = 19, 4
 Say = Callable[[str], None]
 
 
-def build(say: Say, *, debug: bool = False, output: Path | None = None, inputs: Path | None = None) -> Image:
+def build(
+    say: Say,
+    *,
+    debug: bool = False,
+    output: Path | None = None,
+    inputs: Path | None = None,
+    kernel: Path | None = None,
+    modules: Sequence[Path] = (),
+) -> Image:
     """The image of the committed lock; built only if it is not here yet.
 
     Args:
@@ -53,13 +61,16 @@ def build(say: Say, *, debug: bool = False, output: Path | None = None, inputs: 
         debug: an image that shows the keep's words on its console, and attests as debug.
         output: a folder to write it to, in place of the user's cache.
         inputs: the cache of inputs, in place of the user's.
+        kernel: a boot image for the Nitro enclave image, in place of Debian's kernel.
+        modules: modules of that kernel.
 
     Raises:
-        UsageError: an input cannot be had, or the image cannot be written.
+        UsageError: an input cannot be had, the image cannot be written, or ``kernel`` will not do.
         Malformed: an input cannot be read.
     """
-    pinned, cache = lock.read(), Cache(inputs or home() / "inputs")
-    wanted = key(debug=debug)
+    cache = Cache(inputs or home() / "inputs")
+    pinned = with_kernel(lock.read(), cache, say, kernel, modules)
+    wanted = key(pinned, debug=debug)
     found = None if output else store.built(wanted)
     if found is not None:
         say("built before from the same inputs: nothing to do")
@@ -68,6 +79,19 @@ def build(say: Say, *, debug: bool = False, output: Path | None = None, inputs: 
     image = store.place(*made(pinned, cache, say, debug=debug), output)
     store.remember(image, wanted)
     return image
+
+
+def with_kernel(pinned: Lock, cache: Cache, say: Say, kernel: Path | None, modules: Sequence[Path] = ()) -> Lock:
+    """``pinned`` with the kernel and the modules that somebody named for the enclave image.
+
+    Raises:
+        UsageError, Malformed: as :func:`fastness.image.enclave.inputs`.
+    """
+    if kernel is None:
+        if modules:
+            raise UsageError("--nitro-module goes with --nitro-kernel", hint="name the kernel that they are of")
+        return pinned
+    return replace(pinned, inputs=(*pinned.inputs, *enclave.inputs(kernel, modules, cache, say)))
 
 
 def made(pinned: Lock, cache: Cache, say: Say, *, debug: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -92,9 +116,10 @@ def made(pinned: Lock, cache: Cache, say: Say, *, debug: bool) -> tuple[dict[str
     return assemble(pinned, gathered, debug=debug)
 
 
-def key(*, debug: bool) -> str:
-    """SHA-256 in hexadecimal over all that determines an image."""
+def key(pinned: Lock, *, debug: bool) -> str:
+    """SHA-256 in hexadecimal over all that determines an image of ``pinned``, the committed lock and what was named."""
     rows = "".join(row.line() for row in tcb.files())
+    rows += "".join(item.sha256 for kind in (enclave.KERNEL, enclave.MODULE) for item in pinned.of(kind))
     digest = hashlib.sha256(f"{__version__} {debug} {rows}".encode())
     for path in lock.sources():
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
@@ -113,12 +138,14 @@ def assemble(pinned: Lock, parts: Contents, *, debug: bool) -> tuple[dict[str, A
         uki.Section(".initrd", initrd),
         uki.Section(".linux", parts.vmlinuz),  # last: the kernel may grow behind itself
     )
+    own = parts.enclave or enclave.Kernel(parts.release, parts.vmlinuz, ())
+    booted = eif.Eif(own.vmlinuz, cmdline.encode("ascii"), (*own.ramdisks, initrd), _metadata(pinned, own.release))
     artefacts = {
         store.KERNEL: parts.vmlinuz,
         store.INITRD: initrd,
         store.CMDLINE: cmdline.encode("ascii"),
         store.UKI: uki.build(parts.stub, sections),
-        store.EIF: eif.unparse(eif.Eif(parts.vmlinuz, cmdline.encode("ascii"), (initrd,), _metadata(pinned, parts))),
+        store.EIF: eif.unparse(booted),
     }
     origins = {entry.path: entry.origin for entry in parts.root}
     manifest = {
@@ -134,6 +161,9 @@ def assemble(pinned: Lock, parts: Contents, *, debug: bool) -> tuple[dict[str, A
         "root_bytes": len(archive),
         "artefacts": [{"name": name, **_measured(data)} for name, data in sorted(artefacts.items())],
     }
+    if parts.enclave is not None:
+        hashes = [hashlib.sha256(part).hexdigest() for part in (booted.kernel, *booted.ramdisks)]
+        manifest["nitro"] = {"kernel": own.release, "parts": hashes}
     return manifest, artefacts
 
 
@@ -172,8 +202,8 @@ def osrel() -> str:
     )
 
 
-def _metadata(pinned: Lock, parts: Contents) -> bytes:
-    return eif.metadata("fastness-keep", __version__, datetime.fromtimestamp(pinned.epoch, UTC), parts.release)
+def _metadata(pinned: Lock, release: str) -> bytes:
+    return eif.metadata("fastness-keep", __version__, datetime.fromtimestamp(pinned.epoch, UTC), release)
 
 
 def _input(item: Input, parts: Contents) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fastness.errors import Malformed
-from fastness.image import archives, cpio, elf, ingredients, modules, python
+from fastness.image import archives, cpio, elf, enclave, ingredients, modules, python
 from fastness.image.archives import Files
 from fastness.image.cache import Cache
+from fastness.image.enclave import Kernel
 from fastness.image.ingredients import Part
 from fastness.image.lock import Choice, Lock
 from fastness.workload import tcb
@@ -42,6 +43,7 @@ class Contents:
         root: the entries of the root.
         lines: lines of the Python source behind a path of the root.
         parts: libraries inside the binaries of an input, by the input's name.
+        enclave: the kernel of the Nitro enclave image, where it is another.
     """
 
     release: str
@@ -50,6 +52,7 @@ class Contents:
     root: tuple[cpio.Entry, ...]
     lines: Mapping[str, int]
     parts: Mapping[str, tuple[Part, ...]]
+    enclave: Kernel | None = None
 
 
 def gather(lock: Lock, choice: Choice, cache: Cache) -> Contents:
@@ -76,7 +79,7 @@ def gather(lock: Lock, choice: Choice, cache: Cache) -> Contents:
     root = (*machine, *python.compiled(sources, machine), *drivers, *_own())
     lines = {source.result: source.data.count(b"\n") for source in sources}
     parts = {name: found for name, held in wheels.items() if (found := ingredients.of(held))}
-    return Contents(release, vmlinuz, stub, root, lines, parts)
+    return Contents(release, vmlinuz, stub, root, lines, parts, enclave.of(lock, cache))
 
 
 def _python(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastness import __version__
+from fastness.image import enclave
 from fastness.image.bom import Component
 from fastness.image.ingredients import Part
 
@@ -56,7 +57,7 @@ def document(components: Sequence[Component], *, digest: str = "", epoch: int | 
 
 
 def _component(item: Component) -> dict[str, Any]:
-    kernel = item.name.startswith("linux-image-")
+    kernel = item.name.startswith("linux-image-") or item.kind == enclave.KERNEL
     inside = [_part(item, part) for part in item.parts]
     inside += [
         {

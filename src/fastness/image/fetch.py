@@ -54,6 +54,13 @@ def fetch(lock: Lock, cache: Cache, say: Callable[[str], None]) -> None:
     Raises:
         UsageError: an input cannot be had, or is not what the lock names.
     """
+    named = [item for item in lock.inputs if item.kind not in ("deb", "wheel") and not cache.has(item)]
+    if named:
+        raise UsageError(
+            f"{named[0]} is not in the cache of inputs, and no archive has it",
+            where=f"SHA-256 {named[0].sha256}",
+            hint=f"put {named[0].file} at {cache.place / named[0].sha256}: whoever built the image named that file",
+        )
     for kind, client in (("deb", _debs), ("wheel", _wheels)):
         missing = [item for item in lock.of(kind) if not cache.has(item)]
         if missing:

@@ -18,7 +18,7 @@ INPUTS, ROOT, STDLIB = "inputs.toml", "root.toml", "stdlib.toml"
 MAX_INPUT = 1 << 30
 WORD = r"[A-Za-z0-9][A-Za-z0-9.+_~:%-]*"
 FORMS = {
-    "kind": "deb|wheel", "name": WORD, "version": WORD, "file": WORD, "sha256": "[0-9a-f]{64}",
+    "kind": "deb|wheel|kernel|module", "name": WORD, "version": WORD, "file": WORD, "sha256": "[0-9a-f]{64}",
     "licence": r"[\w.+() -]*", "source": r"[!-~]+",
 }  # fmt: skip
 """What the texts of an input may be: deb-version(7) and PEP 440, and never an option or a path."""
@@ -29,7 +29,7 @@ class Input:
     """One file the image is made of.
 
     Attributes:
-        kind: ``deb`` or ``wheel``.
+        kind: ``deb`` or ``wheel``; ``kernel`` or ``module`` of the enclave image, which no archive has.
         name: name of the package.
         version: its version as its archive spells it.
         file: file name under which the archive serves it.
@@ -69,7 +69,7 @@ class Lock:
         epoch: SOURCE_DATE_EPOCH of the image, seconds; the environment's is not asked, or two builders would differ.
         zstandard: version of the compressor, whose output is measured at launch.
         suites: lines of an apt source list, without options.
-        inputs: Debian packages, then wheels.
+        inputs: Debian packages, then wheels, then what the builder named.
     """
 
     epoch: int

@@ -5,8 +5,9 @@ Found from the outside in: the artefact; in the root the file, in the EFI progra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastness.errors import Malformed
@@ -120,11 +121,21 @@ def first(one: bytes, other: bytes) -> int:
     return low
 
 
-def promised(digest: str, cache: Cache | None, say: Callable[[str], None]) -> dict[str, str]:
-    """For a digest without a folder: those of this version's images, up to the one that is meant."""
-    pinned, found = lock.read(), {}
+def promised(
+    digest: str,
+    cache: Cache | None,
+    say: Callable[[str], None],
+    kernel: Path | None = None,
+    modules: Sequence[Path] = (),
+) -> dict[str, str]:
+    """For a digest without a folder: those of this version's images, up to the one that is meant.
+
+    ``kernel`` and ``modules`` are what its builder named for the enclave image; no digest tells them.
+    """
+    place, found = cache or Cache(home() / "inputs"), {}
+    pinned = build.with_kernel(lock.read(), place, say, kernel, modules)
     for kind in ("release", "debug"):
-        manifest, _ = build.made(pinned, cache or Cache(home() / "inputs"), say, debug=kind == "debug")
+        manifest, _ = build.made(pinned, place, say, debug=kind == "debug")
         found[kind] = store.digest(manifest)
         if found[kind] == digest:
             break

@@ -26,6 +26,12 @@ MANIFEST = "manifest.json"
 KERNEL, INITRD, CMDLINE, UKI, EIF = "vmlinuz", "keep.cpio.zst", "cmdline", "keep.efi", "keep.eif"
 ARTEFACTS = (KERNEL, INITRD, CMDLINE, UKI, EIF)
 BUILD = "fastness image build"
+DEBIAN = (
+    "Debian's kernel, which takes no virtio devices from its command line: not expected to reach its vsock on Nitro"
+)
+ANOTHER = f"{BUILD} --nitro-kernel FILE (docs/image.md)"
+"""What an enclave image has where nobody named another kernel, and how to name one."""
+
 ATTEMPTS = 5
 """Times a place is tried that others write to as well."""
 
@@ -63,8 +69,20 @@ class Image:
 
     @property
     def eif(self) -> Path:
-        """The same parts as a Nitro enclave image."""
+        """The same parts as a Nitro enclave image, with a kernel of its own where the builder named one."""
         return self.folder / EIF
+
+    @property
+    def nitro_parts(self) -> tuple[str, ...]:
+        """SHA-256 of the enclave image's kernel and ramdisks, where its kernel is another than Debian's."""
+        found = self.manifest.get("nitro")
+        return tuple(map(str, found["parts"])) if isinstance(found, dict) else ()
+
+    @property
+    def nitro_kernel(self) -> str:
+        """Release of the enclave image's own kernel; empty where it has Debian's."""
+        found = self.manifest.get("nitro")
+        return str(found["kernel"]) if isinstance(found, dict) else ""
 
     @property
     def cmdline(self) -> str:
@@ -128,6 +146,8 @@ def check(folder: Path) -> Image:
         manifest = json.loads(raw)
         rows = [(str(row["name"]), str(row["sha256"])) for row in manifest["artefacts"]]
         schema, _ = manifest["schema"], (manifest["debug"], manifest["kernel"])
+        if "nitro" in manifest:
+            _ = manifest["nitro"]["kernel"], [str(part) for part in manifest["nitro"]["parts"]]
     except OSError as error:
         raise UsageError(f"no image is here: {error.strerror}", where=str(folder / MANIFEST), hint=BUILD) from None
     except (ValueError, KeyError, TypeError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -127,12 +128,20 @@ class _Supervisor:
 
 
 def _tell_parent() -> None:
-    """Says that this enclave takes connections. One that is not heard is ended from outside: nothing to do here."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as sock:
-        sock.settimeout(5)
-        sock.connect(PARENT)
-        sock.sendall(HEARTBEAT)
-        sock.recv(1)
+    """Says that this enclave takes connections. One that is not heard is ended from outside: nothing to do here.
+
+    Raises:
+        KeepFailed: there is no vsock, and never will be: whoever listens would wait for ever.
+    """
+    try:
+        with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as sock:
+            sock.settimeout(5)
+            sock.connect(PARENT)
+            sock.sendall(HEARTBEAT)
+            sock.recv(1)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise KeepFailed("this enclave has no vsock: its kernel was told of none, or took none") from None
 
 
 def _answer(device: socket.socket, found: Hardware) -> None:

@@ -24,6 +24,7 @@ from fastness.host.launch import Root, vsock, waiting
 from fastness.host.launch.qemu import Settings
 from fastness.host.launch.vsock import Vsock
 from fastness.host.machine import Machine, Need, demand, met
+from fastness.image import store
 from fastness.image.store import Image, load
 
 PROGRAM = "nitro-cli"
@@ -79,10 +80,11 @@ def run(words: list[str]) -> bytes:
 class Enclave:
     """A running enclave. Starts in the running event loop."""
 
-    def __init__(self, found: Started, channel: Vsock, end: Callable[[], None]) -> None:
+    def __init__(self, found: Started, channel: Vsock, end: Callable[[], None], *, debian: bool = False) -> None:
         self.pid = found.process
         self._channel = channel
         self._end = end
+        self._debian = debian
         self._loop = asyncio.get_running_loop()
         self._gone: asyncio.Future[int] = self._loop.create_future()
         self._hello = asyncio.Event()
@@ -112,6 +114,8 @@ class Enclave:
         """Returns when the keep takes connections."""
         if not await waiting.greeted(self._hello, self._gone, timeout):
             what = f"took no connection within {timeout:g} s" if self.alive else "ended while it started"
+            if self._debian:
+                raise KeepFailed(f"the enclave {what}: it has {store.DEBIAN}", hint=store.ANOTHER)
             raise KeepFailed(f"the enclave {what}", hint=f"{PROGRAM} console, with a debug image, shows why")
 
     def connect(self) -> socket.socket:
@@ -184,4 +188,4 @@ class Launcher:
         def end() -> None:
             run([program, "terminate-enclave", "--enclave-id", found.enclave])
 
-        return Enclave(found, Vsock(found.cid, self._connect), end)
+        return Enclave(found, Vsock(found.cid, self._connect), end, debian=not self._image.nitro_kernel)

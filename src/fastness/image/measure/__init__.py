@@ -40,6 +40,7 @@ class Parts:
         cmdline: the kernel command line, ASCII, without a final newline or NUL.
         uki: the unified kernel image of the same parts, or empty.
         eif: the Nitro enclave image of the same parts, or empty.
+        nitro: SHA-256 of that image's kernel and ramdisks, where its kernel is another than ``kernel``.
         enclave: the SGX enclave of the same keep, as a SIGSTRUCT or an SGXS stream, or empty.
     """
 
@@ -48,6 +49,7 @@ class Parts:
     cmdline: str
     uki: bytes = b""
     eif: bytes = b""
+    nitro: tuple[str, ...] = ()
     enclave: bytes = b""
 
 

@@ -6,6 +6,8 @@ says them. PCR 0 to 2 are zero in a debug enclave, whatever it runs.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from fastness.errors import UsageError
 from fastness.image import eif
 from fastness.image.measure import Machine, Parts, Row
@@ -14,14 +16,23 @@ from fastness.image.measure import Machine, Parts, Row
 def rows(parts: Parts, machine: Machine) -> tuple[Row, ...]:
     """One row. Without ``parts.eif``, that of the image which one kernel, command line and ramdisk make.
 
+    What it holds must be ``parts``; where its kernel is its own, what ``parts.nitro`` names, the root last.
+
     Raises:
         UsageError: the enclave image holds other parts than these.
         Malformed: it does not follow its format.
     """
     del machine  # an enclave is measured alike on every instance
-    same = (parts.kernel, parts.cmdline.encode("ascii", "replace"), (parts.initrd,))
-    image = eif.parse(parts.eif) if parts.eif else eif.Eif(*same, b"")
-    if (image.kernel, image.cmdline, image.ramdisks) != same:
+    cmdline = parts.cmdline.encode("ascii", "replace")
+    image = eif.parse(parts.eif) if parts.eif else eif.Eif(parts.kernel, cmdline, (parts.initrd,), b"")
+    wanted = parts.nitro or tuple(map(_hash, (parts.kernel, parts.initrd)))
+    held = tuple(map(_hash, (image.kernel, *image.ramdisks)))
+    if image.cmdline != cmdline or held != wanted or held[-1] != _hash(parts.initrd):
         raise UsageError("the enclave image holds other parts than the image", hint="fastness image build")
     found = {name: (value.hex(),) for name, value in eif.registers(image).items()}
-    return (Row("nitro", "enclave image of one ramdisk", found),)
+    count = {1: "one ramdisk", 2: "a ramdisk of modules and the root"}.get(len(image.ramdisks), "several ramdisks")
+    return (Row("nitro", f"enclave image of {count}", found),)
+
+
+def _hash(data: bytes) -> str:
+    return sha256(data).hexdigest()
