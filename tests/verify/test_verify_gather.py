@@ -78,6 +78,7 @@ WRAPS = {
     "hex of base64": lambda data: base64.b64encode(data).hex().encode(),
     "hexdump -C": canonical,
     "hex with a byte order mark": lambda data: b"\xef\xbb\xbf" + data.hex().encode(),
+    "hex as a string of C": lambda data: data.hex().encode() + b"\0",
     "base64 in UTF-16": lambda data: base64.b64encode(data).decode().encode("utf-16"),
     "cmw": lambda data: json.dumps(["application/octet-stream", base64.urlsafe_b64encode(data).decode()]).encode(),
     "cbor cmw": lambda data: cbor.encode(["application/octet-stream", data]),

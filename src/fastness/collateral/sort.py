@@ -22,7 +22,7 @@ MAX_PATH = 32
 """Most certificates and lists in one sequence of them."""
 MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 """Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind is refused later."""
-NONCE_SIZES = range(8, 65)
+NONCE_SIZES = range(8, text.MAX_NONCE + 1)
 
 _CCEL = b"CCEL"
 _PROTOBUF = b"\x0a"

@@ -33,6 +33,9 @@ _BEARERS = frozenset((
 """Names under which short strings hold evidence or collateral in the JSON of common producers, without case, ``_`` and
 ``-``. Other strings must say themselves what they are (:func:`_telling`), or be long enough for a report."""
 
+MAX_NONCE = 64
+"""Bytes: what is no longer may be a nonce, filled up with zeros."""
+
 SHORT, LONG = 64, 400
 """Least characters of a string, or numbers of a list of bytes, under such a name and under any other."""
 
@@ -59,10 +62,13 @@ def is_text(data: bytes) -> bool:
 
 
 def narrowed(data: bytes) -> bytes:
-    """Text of PowerShell's redirections, UTF-16 with a byte order mark, in UTF-8; anything else as it is."""
+    """Text of PowerShell's redirections, UTF-16 with a byte order mark, in UTF-8; strings of C, as DCAP libraries give
+    chains and documents, without the zero byte at their end; anything else as it is."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") and 0 in data[2:4]:
         with suppress(UnicodeDecodeError):
             return data.decode("utf-16").encode()
+    if data[-1:] == b"\0" and len(data) > MAX_NONCE and data.find(b"\0") == len(data) - 1 and is_text(data[:-1]):
+        return data[:-1]
     return data
 
 
