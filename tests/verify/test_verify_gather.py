@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import random
@@ -78,6 +79,8 @@ WRAPS = {
     "hex of base64": lambda data: base64.b64encode(data).hex().encode(),
     "hexdump -C": canonical,
     "hex with a byte order mark": lambda data: b"\xef\xbb\xbf" + data.hex().encode(),
+    "gzip": gzip.compress,
+    "base64 of gzip": lambda data: base64.b64encode(gzip.compress(data)),
     "hex as a string of C": lambda data: data.hex().encode() + b"\0",
     "base64 in UTF-16": lambda data: base64.b64encode(data).decode().encode("utf-16"),
     "cmw": lambda data: json.dumps(["application/octet-stream", base64.urlsafe_b64encode(data).decode()]).encode(),

@@ -1,7 +1,7 @@
 """Telling bytes apart by content, never by name: each piece is unwrapped until what is left has a kind.
 
-Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), JSON bundles, CMW records and collections, certificate tables,
-certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them around one piece.
+Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), gzip, JSON bundles, CMW records and collections, certificate
+tables, certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them around one piece.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from fastness import tee as tees
 from fastness.collateral import carriers, parts, sniff, text
-from fastness.collateral.heap import Carrier, Found, Heap
+from fastness.collateral.heap import MAX_FILE, Carrier, Found, Heap
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVENT_LOG, MAX_EVIDENCE, Document
 from fastness.wire import der, x509
@@ -24,7 +24,8 @@ MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 """Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind is refused later."""
 NONCE_SIZES = range(8, text.MAX_NONCE + 1)
 
-_CCEL = b"CCEL"
+_CCEL, _GZIP = b"CCEL", b"\x1f\x8b\x08"
+"""How an ACPI table, and a gzip member (RFC 1952 section 2.3.1, deflate), start."""
 _PROTOBUF = b"\x0a"
 """Field 1, bytes: how protocol buffers of go-tpm-tools start."""
 _BANKS = frozenset((b"sha1", b"sha256", b"sha384", b"sha512", b"sm3_256", b"sha3_256", b"sha3_384", b"sha3_512"))
@@ -44,6 +45,8 @@ class Sorter:
             return False
         if data[:5] == b"HTTP/":
             return self._response(data, source, depth)
+        if data[:3] == _GZIP:
+            return self._zipped(data, source, depth, carrier)
         data = text.narrowed(data)
         if text.is_text(data):
             return self._text(data, source, depth, carrier)
@@ -60,6 +63,20 @@ class Sorter:
         values = [line.partition(b":")[2].strip() for line in head.splitlines()[1:]]
         chains = [value for value in values if value.startswith(b"-----BEGIN")]
         return self._all([*chains, *([body] if body else [])], source, depth, None)
+
+    def _zipped(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
+        """A gzip member, as Tinfoil's enclaves send reports. What it unfolds to counts, and is cut off, like a file."""
+        import zlib
+
+        member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            plain = member.decompress(data, MAX_FILE)
+        except zlib.error:
+            return False
+        if not member.eof or member.unused_data.strip(b"\0"):
+            self.heap.count(plain, source)
+            return False
+        return self.sort(plain, source, depth + 1, carrier)
 
     def _evidence(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
         data = sniff.answered(data)
