@@ -242,14 +242,26 @@ def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and _is_bytes(value):
         yield bytes(value)
-    elif isinstance(value, dict) and {"message", "signature", "pcrs"} <= set(value) and ask():
-        from fastness.collateral import tpm_forms
-
-        yield from tpm_forms.trustee(value)
+    elif isinstance(value, dict) and (apart := _in_fields(value, ask)) is not None:
+        yield from apart
     elif isinstance(value, dict | list) and depth <= MAX_NESTING:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             # Veraison's sessions: {"type": media type, "value": base64} under a name that says what it is
             yield from _borne(item, depth + 1, ask, name if key == "value" else str(key))
+
+
+def _in_fields(value: dict[str, Any], ask: Ask) -> list[bytes] | None:
+    """The pieces of a quote or report whose parts stand apart under their names; None for any other object."""
+    if {"message", "signature", "pcrs"} <= set(value) and ask():
+        from fastness.collateral import tpm_forms
+
+        return list(tpm_forms.trustee(value))
+    if "measurement" in value and "signature" in value and ask():
+        from fastness.collateral import snp_forms
+
+        report = snp_forms.of_fields(value) if snp_forms.names(value) else None
+        return None if report is None else [report]
+    return None
 
 
 def _bytes(text: str) -> bytes:

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastness.collateral import text
+from fastness.collateral import snp_forms, text
 from fastness.errors import MalformedEvidence
 from fastness.wire.cursor import Cursor
 
@@ -66,31 +66,32 @@ def of_text(data: bytes) -> list[bytes]:
 def of_bytes(data: bytes) -> list[bytes]:
     """The pieces of an ``attest.Attestation``; empty for anything else."""
     try:
-        fields = _fields(data)
-        quotes = [quote for number, value in fields if number == 2 for quote in _quote(value)]
+        found = fields(data)
+        quotes = [quote for number, value in found if number == 2 for quote in _quote(value)]
     except MalformedEvidence:
         return []
     if not quotes:
         return []
-    # 1 AK, 3 event log, 6 and 7 certificates; the reports in 8 and 9 are taken apart and no longer what was signed
-    return [*max(quotes)[1], *(value for number, value in fields if number in (1, 3, 6, 7) and value)]
+    # 1 AK, 3 event log, 6 and 7 certificates, 8 an SNP report; the TDX quote in 9 is taken apart and left aside
+    reports = [piece for number, value in found if number == 8 for piece in snp_forms.of_attestation(value)]
+    return [*max(quotes)[1], *(value for number, value in found if number in (1, 3, 6, 7) and value), *reports]
 
 
 def _quote(data: bytes) -> Iterator[tuple[int, tuple[bytes, ...]]]:
     """(bank, attest, signature and registers) of a ``tpm.Quote`` over a bank that counts."""
-    fields = dict(_fields(data))
-    listed = _fields(fields.get(3, b""))
+    found = dict(fields(data))
+    listed = fields(found.get(3, b""))
     bank = int.from_bytes(dict(listed).get(1, b""), "big")
     rows: dict[int, bytes] = {}
     for number, value in listed:
         if number == 2:
-            entry = dict(_fields(value))
+            entry = dict(fields(value))
             rows[int.from_bytes(entry.get(1, b""), "big")] = entry.get(2, b"")
-    if bank in _HASHES and {1, 2} <= set(fields) and rows:
-        yield bank, (fields[1], fields[2], _registers(_HASHES[bank], rows))
+    if bank in _HASHES and {1, 2} <= set(found) and rows:
+        yield bank, (found[1], found[2], _registers(_HASHES[bank], rows))
 
 
-def _fields(data: bytes) -> list[tuple[int, bytes]]:
+def fields(data: bytes) -> list[tuple[int, bytes]]:
     """(number, value) of a protocol buffer's fields; numbers as big-endian bytes, fixed-size fields refused."""
     cursor, found = Cursor(data), []
     while cursor.remaining:
@@ -109,9 +110,9 @@ def _fields(data: bytes) -> list[tuple[int, bytes]]:
 
 def _varint(cursor: Cursor) -> int:
     value = 0
-    for index in range(9):
+    for index in range(10):
         byte = cursor.take(1, "number")[0]
         value |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:
+        if byte < 0x80 and value < 1 << 64:
             return value
-    raise MalformedEvidence("number", cursor.offset, "at most 63 bits", "more")
+    raise MalformedEvidence("number", cursor.offset, "at most 64 bits", "more")
