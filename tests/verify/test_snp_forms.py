@@ -7,6 +7,7 @@ import json
 import struct
 
 import pytest
+from protobufs import field
 
 from fastness import verify
 from fastness.collateral import snp_forms
@@ -82,15 +83,6 @@ def protojson(report):
         elif value:
             fields[camel(name)] = str(value) if name in wide or name.endswith("_tcb") else value
     return fields
-
-
-def varint(value):
-    return bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80,)) + varint(value >> 7)
-
-
-def field(number, value):
-    body = varint(value) if isinstance(value, int) else varint(len(value)) + value
-    return varint(number << 3 | (0 if isinstance(value, int) else 2)) + body
 
 
 def protobuf(report, *chain):

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from fastness.collateral import text
+from fastness.collateral.protobuf import fields
 from fastness.errors import MalformedEvidence
 
 _ALIASES = {"sigalgo": "signaturealgo", "platinfo": "platforminfo", "signerinfo": "keyinfo", "authorkeyen": "keyinfo",
@@ -117,8 +118,6 @@ def _inner(value: Mapping[str, Any]) -> bytes:
 
 def of_attestation(data: bytes) -> Iterator[bytes]:
     """The report and the certificates of a ``sevsnp.Attestation``; nothing of anything else."""
-    from fastness.collateral.tpm_forms import fields
-
     try:
         outer = dict(fields(data))
         found = {_NUMBERED[number - 1]: value for number, value in fields(outer.get(1, b"")) if 0 < number < 32}

@@ -109,9 +109,10 @@ class Sorter:
         if self._record(data, source, depth, carrier):
             return True
         if data[:1] == _PROTOBUF:
-            from fastness.collateral import snp_forms, tpm_forms
+            from fastness.collateral import snp_forms, tdx_forms, tpm_forms
 
-            if self._all(tpm_forms.of_bytes(data) or snp_forms.of_attestation(data), source, depth, None):
+            found = tpm_forms.of_bytes(data) or (*snp_forms.of_attestation(data), *tdx_forms.of_quote(data))
+            if self._all(found, source, depth, None):
                 return True
         return self._last(data, source, carrier)
 

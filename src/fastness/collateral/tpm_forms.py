@@ -5,7 +5,8 @@ program             form
 =================== ==================================================================================================
 Trustee's attesters JSON with ``message``, ``signature`` and ``pcrs``, a list from register 0 upwards
 keylime's agents    ``r<attest>:<signature>:<registers>``, each in base64, the last as tpm2-tools dumps it
-go-tpm-tools        protocol buffer ``attest.Attestation``: one quote for each bank, of which the strongest is taken
+go-tpm-tools        protocol buffer ``attest.Attestation``: one quote for each bank, of which the strongest is taken,
+                    and perhaps an SNP report or a TDX quote, in fields
 tpm2_pcrread        YAML: a bank, and below it ``index : 0xdigest``
 =================== ==================================================================================================
 """
@@ -18,9 +19,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastness.collateral import snp_forms, text
+from fastness.collateral import snp_forms, tdx_forms, text
+from fastness.collateral.protobuf import fields
 from fastness.errors import MalformedEvidence
-from fastness.wire.cursor import Cursor
 
 _KEYLIME = rb"\s*r([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)\s*"
 _BANK = rb"\s*(sha1|sha256|sha384|sha512)\s*:[ \t]*\r?\n((?:[ \t]+\d+[ \t]*:[ \t]*0x[0-9A-Fa-f]+[ \t]*\r?\n?)+)"
@@ -28,9 +29,12 @@ _ROW = rb"(\d+)[ \t]*:[ \t]*0x([0-9A-Fa-f]+)"
 _SIZES = {20: "sha1", 32: "sha256", 48: "sha384", 64: "sha512"}
 _HASHES = {0x000B: "sha256", 0x000C: "sha384", 0x000D: "sha512"}
 """``tpm.HashAlgo``: TPM_ALG_ID of the banks that count."""
-MAX_FIELDS = 256
 REGISTERS = 24
 """Of a TPM (PC Client Platform TPM Profile 1.05, section 4.6)."""
+
+
+_AROUND = {8: snp_forms.of_attestation, 9: tdx_forms.of_quote}
+"""Evidence of the machine around the TPM, in the fields of ``attest.Attestation``."""
 
 
 def _registers(bank: str, rows: Mapping[int, bytes]) -> bytes:
@@ -72,9 +76,9 @@ def of_bytes(data: bytes) -> list[bytes]:
         return []
     if not quotes:
         return []
-    # 1 AK, 3 event log, 6 and 7 certificates, 8 an SNP report; the TDX quote in 9 is taken apart and left aside
-    reports = [piece for number, value in found if number == 8 for piece in snp_forms.of_attestation(value)]
-    return [*max(quotes)[1], *(value for number, value in found if number in (1, 3, 6, 7) and value), *reports]
+    # 1 AK, 3 event log, 6 and 7 certificates, 8 an SNP report, 9 a TDX quote
+    around = [piece for number, value in found if number in _AROUND for piece in _AROUND[number](value)]
+    return [*max(quotes)[1], *(value for number, value in found if number in (1, 3, 6, 7) and value), *around]
 
 
 def _quote(data: bytes) -> Iterator[tuple[int, tuple[bytes, ...]]]:
@@ -89,30 +93,3 @@ def _quote(data: bytes) -> Iterator[tuple[int, tuple[bytes, ...]]]:
             rows[int.from_bytes(entry.get(1, b""), "big")] = entry.get(2, b"")
     if bank in _HASHES and {1, 2} <= set(found) and rows:
         yield bank, (found[1], found[2], _registers(_HASHES[bank], rows))
-
-
-def fields(data: bytes) -> list[tuple[int, bytes]]:
-    """(number, value) of a protocol buffer's fields; numbers as big-endian bytes, fixed-size fields refused."""
-    cursor, found = Cursor(data), []
-    while cursor.remaining:
-        head, at = _varint(cursor), cursor.offset
-        if head & 7 == 0:
-            value = _varint(cursor).to_bytes(8, "big")
-        elif head & 7 == 2:
-            value = cursor.take(_varint(cursor), "field")
-        else:
-            raise MalformedEvidence("field", at, "a number or bytes", head & 7)
-        found.append((head >> 3, value))
-        if len(found) > MAX_FIELDS:
-            raise MalformedEvidence("field", at, f"at most {MAX_FIELDS}", "more")
-    return found
-
-
-def _varint(cursor: Cursor) -> int:
-    value = 0
-    for index in range(10):
-        byte = cursor.take(1, "number")[0]
-        value |= (byte & 0x7F) << 7 * index
-        if byte < 0x80 and value < 1 << 64:
-            return value
-    raise MalformedEvidence("number", cursor.offset, "at most 64 bits", "more")
