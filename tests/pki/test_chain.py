@@ -129,6 +129,7 @@ AT_CA = "http://ca.example/middle.crt"
 @pytest.mark.parametrize(("access", "address"), [
     ([("1.3.6.1.5.5.7.48.1", "http://ocsp.example"), ("1.3.6.1.5.5.7.48.2", AT_CA)], AT_CA),
     ([("1.3.6.1.5.5.7.48.1", "http://ocsp.example")], ""), ([("1.3.6.1.5.5.7.48.2", "ldap://ca.example")], ""),
+    ([("1.3.6.1.5.5.7.48.2", "http://ca.example/\nerror: all is well")], ""),
     ([("1.3.6.1.5.5.7.48.2", "http://ca.example/" + "m" * 900)], "http://ca.example/" + "m" * 282),
     (b"\x30\x05\x30\x03\x06\x01\x2a", ""), (b"\x05\x00", ""),
 ])  # fmt: skip

@@ -7,6 +7,7 @@ consulted: it speaks of TLS roles, which attestation certificates do not have.
 
 from __future__ import annotations
 
+import re
 from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
@@ -252,8 +253,9 @@ def _address(certificate: x509.Certificate) -> str:
     try:
         entries = () if found is None else der.children(der.one(found.value, der.SEQUENCE, "aia"), "aia")
         for kind, name in (der.children(entry, "aia") for entry in entries):
-            if der.oid(kind) == CA_ISSUERS and name.tag == URI and name.value.startswith(b"http"):
-                return name.value[:MAX_ADDRESS].decode("ascii")
+            address = name.value[:MAX_ADDRESS].decode("ascii")
+            if der.oid(kind) == CA_ISSUERS and name.tag == URI and re.fullmatch(r"https?://[!-~]+", address):
+                return address
     except (MalformedEvidence, ValueError):  # an aid to whoever reads the error, no part of the chain
         return ""
     return ""
