@@ -69,6 +69,11 @@ def canonical(data: bytes) -> bytes:
     return "\n".join([*lines, f"{len(data):08x}", ""]).encode()
 
 
+def source(data, head, form, tail):
+    rows = ("".join(map(form.format, data[start : start + 16])) for start in range(0, len(data), 16))
+    return "\n".join([head, *rows, tail]).encode()
+
+
 WRAPS = {
     "plain": bytes,
     "base64": base64.b64encode,
@@ -83,6 +88,10 @@ WRAPS = {
     "base64 of gzip": lambda data: base64.b64encode(gzip.compress(data)),
     "hex as a string of C": lambda data: data.hex().encode() + b"\0",
     "base64 in UTF-16": lambda data: base64.b64encode(data).decode().encode("utf-16"),
+    "array of C": lambda data: source(data, "static const uint8_t x[] = {", "0x{:02X}, ", "};\nint x_len = 4;"),
+    "array of Rust": lambda data: source(data, "const X: [u8; 9] = [", "{}, ", "];"),
+    "array alone": lambda data: source(data, "[", "0x{:02x}, ", "]"),
+    "print of Go": lambda data: source(data, "quote: [", "{} ", "]"),
     "cmw": lambda data: json.dumps(["application/octet-stream", base64.urlsafe_b64encode(data).decode()]).encode(),
     "cbor cmw": lambda data: cbor.encode(["application/octet-stream", data]),
 }

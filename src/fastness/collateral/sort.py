@@ -270,7 +270,8 @@ class Sorter:
             return self.sort(plain, source, depth + 1, carrier)
         from fastness.collateral import tpm_forms
 
-        return self._all(tpm_forms.of_text(data), source, depth, None)
+        forms = tpm_forms.of_text(data)
+        return self._all(forms or text.arrays(data), source, depth, None if forms else carrier)
 
     def _pem(self, data: bytes, source: str, depth: int) -> bool:
         from fastness.wire import pem
@@ -307,4 +308,6 @@ class Sorter:
         if pieces:
             self.heap.bundle_at = at or self.heap.bundle_at
             return self._all(pieces, source, depth, carrier)
-        return text.first_name(data) in _BANKS and self._part("tpm", data, source)
+        if text.first_name(data) in _BANKS and self._part("tpm", data, source):
+            return True
+        return self._all(text.arrays(data), source, depth, carrier)

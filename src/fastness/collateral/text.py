@@ -16,6 +16,7 @@ _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
 _DUMP = rb"(?i)([0-9a-f]{4,16}):?(?: +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?)?"
 MAX_DUMP, MAX_LINE = 1 << 22, 512
 """Largest dump that is read, in bytes of what it shows, and its longest line."""
+_ARRAY = rb"[\[{(]([0-9A-Fa-fXx,\s]{128,}+)[\]})]"
 _BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
 _SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"signature"))
 _SIGNED_BODY = rb'"(tcbInfo|enclaveIdentity)"\s*:\s*\{'
@@ -116,6 +117,16 @@ def _dump(body: bytes) -> bytes | None:
         row, again = bytes.fromhex((match[2] or b"").decode().replace(" ", "")), False
         found += row
     return bytes(found)
+
+
+def arrays(data: bytes) -> Iterator[bytes]:
+    """What arrays of bytes in source code hold, and Go's prints of them: ``{0xab, 0x01, …}`` (so ``xxd -i``),
+    ``[171 1 …]``; longer than a nonce."""
+    for match in re.finditer(_ARRAY, data):
+        items = match[1].lower().replace(b",", b" ").split()
+        with suppress(ValueError):
+            if len(items) > MAX_NONCE:
+                yield bytes(int(item, 16 if item.startswith(b"0x") else 10) for item in items)
 
 
 def _percent(body: bytes) -> bytes | None:
