@@ -72,6 +72,12 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
         _unquoted(parts, heap)
         return None
     named["pcrs"] = _registers(named, parts) or named.get("pcrs", b"")
+    if named.pop("runtime_data", b"") and "hcl_report" not in named:
+        from fastness.collateral import hcl_forms
+
+        runtimes = [part.data for part in parts if part.kind == "runtime_data"][:MAX_CHOICES]
+        report = hcl_forms.around(runtimes, heap.evidence.values())
+        named |= {"hcl_report": report} if report else {}
     _surroundings(named, heap)
     absent = [need for need in _NEEDED["tpm"] if not named.get(need)]
     if absent:

@@ -304,6 +304,9 @@ class Sorter:
         if kind is not None:
             self.heap.add_document(kind, data, source)
             return True
+        if text.first_name(data) == b"keys" and b'"HCLAkPub"' in data:  # exactly these bytes are what is hashed
+            self.heap.add_part("tpm", Document("runtime_data", data, source))
+            return True
         pieces, at = text.pieces(data, self.heap.ask)
         if pieces:
             self.heap.bundle_at = at or self.heap.bundle_at

@@ -34,6 +34,9 @@ _BEARERS = frozenset((
 """Names under which short strings hold evidence or collateral in the JSON of common producers, without case, ``_`` and
 ``-``. Other strings must say themselves what they are (:func:`_telling`), or be long enough for a report."""
 
+_QUOTED = ({"message", "signature", "pcrs"}, {"quote", "signature", "pcrs"}, {"ak_pub", "quotes"}, {"akPub", "quotes"})
+"""Names of the parts of a TPM's quote in one object (:mod:`fastness.collateral.tpm_forms`)."""
+
 MAX_NONCE = 64
 """Bytes: what is no longer may be a nonce, filled up with zeros."""
 
@@ -253,7 +256,7 @@ def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and _is_bytes(value):
         yield bytes(value)
-    elif isinstance(value, dict) and (apart := _in_fields(value, ask)) is not None:
+    elif isinstance(value, dict) and (apart := _in_fields(value, depth, ask)) is not None:
         yield from apart
     elif isinstance(value, dict | list) and depth <= MAX_NESTING:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
@@ -261,12 +264,14 @@ def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
             yield from _borne(item, depth + 1, ask, name if key == "value" else str(key))
 
 
-def _in_fields(value: dict[str, Any], ask: Ask) -> list[bytes] | None:
+def _in_fields(value: dict[str, Any], depth: int, ask: Ask) -> list[bytes] | None:
     """The pieces of a quote or report whose parts stand apart under their names; None for any other object."""
-    if {"message", "signature", "pcrs"} <= set(value) and ask():
+    if any(names <= set(value) for names in _QUOTED) and ask():
         from fastness.collateral import tpm_forms
 
-        return list(tpm_forms.trustee(value))
+        apart, rest = tpm_forms.of_fields(value)
+        if apart or "message" in value:
+            return [*apart, *_borne(rest, depth + 1, ask)]
     if "measurement" in value and "signature" in value and ask():
         from fastness.collateral import snp_forms
 

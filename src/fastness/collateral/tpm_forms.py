@@ -5,8 +5,9 @@ program             form
 =================== ==================================================================================================
 Trustee's attesters JSON with ``message``, ``signature`` and ``pcrs``, a list from register 0 upwards
 keylime's agents    ``r<attest>:<signature>:<registers>``, each in base64, the last as tpm2-tools dumps it
-go-tpm-tools        protocol buffer ``attest.Attestation``: one quote for each bank, of which the strongest is taken,
-                    and perhaps an SNP report or a TDX quote, in fields
+Intel's client      JSON with ``quote``, ``signature`` and ``pcrs``: the quoted registers, one after the other
+go-tpm-tools        protocol buffer ``attest.Attestation``, or its JSON: one quote for each bank, of which the strongest
+                    is taken, and perhaps an SNP report or a TDX quote, in fields
 tpm2_pcrread        YAML: a bank, and below it ``index : 0xdigest``
 =================== ==================================================================================================
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fastness.collateral import snp_forms, tdx_forms, text
@@ -41,14 +42,70 @@ def _registers(bank: str, rows: Mapping[int, bytes]) -> bytes:
     return json.dumps({bank: {str(index): row.hex() for index, row in rows.items()}}).encode()
 
 
-def trustee(value: Mapping[str, Any]) -> Iterator[bytes]:
-    """The pieces of a JSON object with ``message``, ``signature`` and ``pcrs``."""
-    message, signature = text.octets(value["message"]), text.octets(value["signature"])
-    listed = value["pcrs"] if isinstance(value["pcrs"], list) else []
-    rows = [text.octets(item) for item in listed] if len(listed) <= REGISTERS else []
+def of_fields(value: Mapping[str, Any]) -> tuple[list[bytes], dict[str, Any]]:
+    """The pieces of a JSON object in which the parts of a quote stand apart, and what else is in it."""
+    for read, names in _READERS:
+        if set(names) <= set(value):
+            pieces = list(read(*(value[name] for name in names)))
+            return pieces, {name: item for name, item in value.items() if name not in names} if pieces else {}
+    return [], {}
+
+
+def _quoted(quote: Any, signature: Any, pcrs: Any) -> Iterator[bytes]:
+    message, signed = text.octets(quote), text.octets(signature)
+    values = _listed(pcrs) if isinstance(pcrs, list) else _flat(pcrs, message)
+    if message and signed and values:
+        yield from (message, signed, values)
+
+
+def _listed(values: list[Any]) -> bytes:
+    """Registers from 0 upwards, of one bank."""
+    rows = [text.octets(item) for item in values] if len(values) <= REGISTERS else []
     bank = _SIZES.get(len(rows[0])) if rows else None
-    if message and signature and bank is not None:
-        yield from (message, signature, _registers(bank, dict(enumerate(rows))))
+    return b"" if bank is None else _registers(bank, dict(enumerate(rows)))
+
+
+def _flat(values: Any, message: bytes) -> bytes:
+    """The quoted registers one after the other, in the order the quote selects them."""
+    from fastness.tee.tpm import layout, parts, structures
+
+    rest, banks = text.octets(values), {}
+    try:
+        selection = structures.quote(parts.attest(message)).selection
+    except MalformedEvidence:
+        return b""
+    for bank, indices in selection:
+        name, size = layout.BANKS[bank]
+        banks[name] = {str(index): rest[place * size :][:size].hex() for place, index in enumerate(indices)}
+        rest = rest[len(indices) * size :] if len(rest) >= len(indices) * size else b"too short"
+    return json.dumps(banks).encode() if not rest else b""
+
+
+def _attestation(key: Any, quotes: Any) -> Iterator[bytes]:
+    """``attest.Attestation`` in JSON, as Go and as protojson write it."""
+    listed = quotes[:REGISTERS] if isinstance(quotes, list) else []
+    found = [row for item in listed if isinstance(item, dict) for row in _in_json(item)]
+    if found:
+        yield from (text.octets(key), *max(found)[1])
+
+
+def _in_json(item: Mapping[str, Any]) -> Iterator[tuple[int, tuple[bytes, ...]]]:
+    message, signature = text.octets(item.get("quote")), text.octets(item.get("raw_sig", item.get("rawSig")))
+    listed = item.get("pcrs")
+    listed = listed if isinstance(listed, dict) else {}
+    named, values = listed.get("hash"), listed.get("pcrs")
+    bank = next((number for number, name in _HASHES.items() if named in (number, name.upper())), None)
+    if message and signature and bank is not None and isinstance(values, dict) and len(values) <= REGISTERS:
+        rows = {int(index): text.octets(row) for index, row in values.items() if index.isdecimal()}
+        yield bank, (message, signature, _registers(_HASHES[bank], rows))
+
+
+_READERS: tuple[tuple[Callable[..., Iterator[bytes]], tuple[str, ...]], ...] = (
+    (_quoted, ("message", "signature", "pcrs")),
+    (_quoted, ("quote", "signature", "pcrs")),
+    (_attestation, ("ak_pub", "quotes")),
+    (_attestation, ("akPub", "quotes")),
+)
 
 
 def of_text(data: bytes) -> list[bytes]:
