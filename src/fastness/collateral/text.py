@@ -28,6 +28,7 @@ _BEARERS = frozenset((
     "quote", "report", "evidence", "attestationreport", "attestationdoc", "attestationdocument", "document", "token",
     "tdquote", "hclreport", "ccreport", "certchain", "certificate", "certificates", "certs", "vcek", "vlek",
     "auxblob", "outblob", "cceventlog", "eventlog", "quotecollateral", "collateral", "akpublic", "akpub", "akcert",
+    "akpubkey", "akpubkeypem", "akpublickey", "akpublickeypem", "akpem",
     "ekcert", "pckcrl", "rootcacrl",
     "attestationreporthexstr", "certchainbase64encoded", "nvidiapayload", "intelquote", "rim",
 ))  # fmt: skip

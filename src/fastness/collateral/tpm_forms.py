@@ -9,6 +9,8 @@ Intel's client      JSON with ``quote``, ``signature`` and ``pcrs``: the quoted 
 go-tpm-tools        protocol buffer ``attest.Attestation``, or its JSON: one quote for each bank, of which the strongest
                     is taken, and perhaps an SNP report or a TDX quote, in fields
 tpm2_pcrread        YAML: a bank, and below it ``index : 0xdigest``
+tpm2_quote          what it prints: ``quoted``, ``signature`` and ``pcrs``, which are as tpm2_pcrread's
+others              JSON with ``quote``, ``signature`` and ``pcrs``: digests by index, of the bank the quote selects
 =================== ==================================================================================================
 """
 
@@ -26,6 +28,8 @@ from fastness.errors import MalformedEvidence
 
 _KEYLIME = rb"\s*r([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)\s*"
 _BANK = rb"\s*(sha1|sha256|sha384|sha512)\s*:[ \t]*\r?\n((?:[ \t]+\d+[ \t]*:[ \t]*0x[0-9A-Fa-f]+[ \t]*\r?\n?)+)"
+_PRINTED = rb"\s*quoted:\s*([0-9A-Fa-f]+)\s+signature:\s+alg:\s*\w+\s+sig:\s*([0-9A-Fa-f]+)\s+pcrs:[ \t]*\r?\n"
+_INDENTED = rb"[ \t]*(?:(sha1|sha256|sha384|sha512)|\d+)[ \t]*:"
 _ROW = rb"(\d+)[ \t]*:[ \t]*0x([0-9A-Fa-f]+)"
 _SIZES = {20: "sha1", 32: "sha256", 48: "sha384", 64: "sha512"}
 _HASHES = {0x000B: "sha256", 0x000C: "sha384", 0x000D: "sha512"}
@@ -53,7 +57,10 @@ def of_fields(value: Mapping[str, Any]) -> tuple[list[bytes], dict[str, Any]]:
 
 def _quoted(quote: Any, signature: Any, pcrs: Any) -> Iterator[bytes]:
     message, signed = text.octets(quote), text.octets(signature)
-    values = _listed(pcrs) if isinstance(pcrs, list) else _flat(pcrs, message)
+    if isinstance(pcrs, list):
+        values = _listed(pcrs)
+    else:
+        values = _indexed(pcrs, message) if isinstance(pcrs, dict) else _flat(pcrs, message)
     if message and signed and values:
         yield from (message, signed, values)
 
@@ -67,18 +74,31 @@ def _listed(values: list[Any]) -> bytes:
 
 def _flat(values: Any, message: bytes) -> bytes:
     """The quoted registers one after the other, in the order the quote selects them."""
-    from fastness.tee.tpm import layout, parts, structures
-
     rest, banks = text.octets(values), {}
-    try:
-        selection = structures.quote(parts.attest(message)).selection
-    except MalformedEvidence:
-        return b""
-    for bank, indices in selection:
-        name, size = layout.BANKS[bank]
+    for name, size, indices in _selected(message):
         banks[name] = {str(index): rest[place * size :][:size].hex() for place, index in enumerate(indices)}
         rest = rest[len(indices) * size :] if len(rest) >= len(indices) * size else b"too short"
-    return json.dumps(banks).encode() if not rest else b""
+    return json.dumps(banks).encode() if banks and not rest else b""
+
+
+def _indexed(values: dict[str, Any], message: bytes) -> bytes:
+    """Digests by index, of the only bank that is quoted; banks by name as they are."""
+    if set(values) & set(_SIZES.values()):
+        return json.dumps(values).encode()
+    banks = _selected(message)
+    known = {name: item for name, item in values.items() if name.isdecimal() and isinstance(item, str)}
+    return _registers(banks[0][0], {int(name): text.octets(item) for name, item in known.items()}) if (
+        len(banks) == 1 and 0 < len(known) <= REGISTERS) else b""  # fmt: skip
+
+
+def _selected(message: bytes) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Name and size of the banks, and the registers, that a quote selects; nothing where it is none."""
+    from fastness.tee.tpm import layout, parts, structures
+
+    try:
+        return [(*layout.BANKS[bank], indices) for bank, indices in structures.quote(parts.attest(message)).selection]
+    except MalformedEvidence:
+        return []
 
 
 def _attestation(key: Any, quotes: Any) -> Iterator[bytes]:
@@ -116,6 +136,11 @@ def of_text(data: bytes) -> list[bytes]:
             return [binascii.a2b_base64(part, strict_mode=True) for part in found.groups()]
         except binascii.Error:
             return []
+    printed = re.match(_PRINTED, data)
+    if printed is not None:
+        rows = (line.lstrip() for line in data[printed.end() :].splitlines() if re.match(_INDENTED, line))
+        values = b"".join(line + b"\n" if line[:3] == b"sha" else b" " + line + b"\n" for line in rows)
+        return [text.octets(part.decode()) for part in printed.groups()] + of_text(values)
     banks: dict[str, dict[str, str]] = {}
     position = 0
     while (block := re.compile(_BANK).match(data, position)) is not None:
