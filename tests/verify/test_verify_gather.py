@@ -18,6 +18,8 @@ from fastness.collateral import text
 from fastness.collateral.gather import gather
 from fastness.collateral.heap import MAX_FILE
 from fastness.errors import UsageError
+from fastness.forge import snp
+from fastness.tee import Collateral
 from fastness.wire import cbor, pem
 
 pytestmark = vectors.needs_vectors
@@ -95,6 +97,17 @@ WRAPS = {
     "cmw": lambda data: json.dumps(["application/octet-stream", base64.urlsafe_b64encode(data).decode()]).encode(),
     "cbor cmw": lambda data: cbor.encode(["application/octet-stream", data]),
 }
+
+
+def test_tables_of_a_program_are_no_evidence():
+    """Of 256 bytes: as long as a bare signature. Zeros: as an old event log that ends at once."""
+    tables = (bytes(range(256)), bytes(512), bytes(range(255, -1, -1)) * 2)
+    text = b"\n".join(source(table, "const T: [u8; 9] = [", "{}, ", "];") for table in tables)
+    none = gather((text,))
+    assert len(none.ignored) == 1 and not none.evidence and none.collateral == Collateral()
+    report = snp.make({}).evidence
+    found = gather((text + b"\n" + source(report, "static R: [u8; 9] = [", "{}, ", "];"),))
+    assert [item.data for item in found.evidence] == [report] and not found.collateral.documents
 
 
 @pytest.mark.parametrize("wrapping", WRAPS)

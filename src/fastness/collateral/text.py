@@ -123,14 +123,25 @@ def _dump(body: bytes) -> bytes | None:
     return bytes(found)
 
 
-def arrays(data: bytes) -> Iterator[bytes]:
+def arrays(data: bytes) -> list[bytes]:
     """What arrays of bytes in source code hold, and Go's prints of them: ``{0xab, 0x01, …}`` (so ``xxd -i``),
-    ``[171 1 …]``; longer than a nonce."""
+    ``[171 1 …]``; longer than a nonce. Of several, those that say themselves what they are: most are a program's own.
+    """
+    found = []
     for match in re.finditer(_ARRAY, data):
         items = match[1].lower().replace(b",", b" ").split()
         with suppress(ValueError):
             if len(items) > MAX_NONCE:
-                yield bytes(int(item, 16 if item.startswith(b"0x") else 10) for item in items)
+                found.append(bytes(int(item, 16 if item.startswith(b"0x") else 10) for item in items))
+    return found if len(found) == 1 else list(filter(_marked, found[:MAX_STRINGS]))
+
+
+def _marked(data: bytes) -> bool:
+    from fastness.collateral import sniff
+
+    plain = sniff.answered(data)
+    said = sniff.likely(data) == ("tpm",) or data.lstrip()[:11] == b"-----BEGIN "
+    return said or sniff.endorsement(data) or sniff.evidence_of(plain) is not None
 
 
 def _percent(body: bytes) -> bytes | None:
