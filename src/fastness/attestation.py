@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastness import bindings, composite
 from fastness import tee as tees
-from fastness.claims.finding import Finding, Outcome
+from fastness.claims.finding import Finding, Outcome, table
 from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims
 from fastness.collateral.gather import Gathered, Source, gather
@@ -186,7 +186,7 @@ def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
 def _problem(gathered: Gathered, asked: Question, error: MissingCollateral | MalformedEvidence | NotGenuine) -> Result:
     genuine = None if isinstance(error, MissingCollateral) else False
     tee = getattr(error, "check", "").partition(".")[0] or gathered.owner or "tpm"
-    return Result(tee, genuine, asked.at, error=error, ignored=gathered.ignored)
+    return Result(tee, genuine, asked.at, error=_advised(error), ignored=gathered.ignored)
 
 
 def _nothing(gathered: Gathered, asked: Question) -> Result:
@@ -215,7 +215,7 @@ class _Session:
         except MissingCollateral as error:
             return blank._replace(error=error)
         except (NotGenuine, MalformedEvidence) as error:
-            return blank._replace(genuine=False, error=error)
+            return blank._replace(genuine=False, error=_advised(error))
 
     def _genuine(self, tee: str, data: bytes) -> Genuine[Any]:
         key = (tee, data)
@@ -313,6 +313,13 @@ def _unanswered(genuine: Genuine[Any]) -> bool:
     """Whether a list of revoked certificates, or a manifest, would answer what is open."""
     open_ = (item.check for item in genuine.findings if item.outcome is Outcome.UNKNOWN)
     return any(check.endswith((".revocation", ".rim")) for check in open_)
+
+
+def _advised(error: FastnessError) -> FastnessError:
+    """``error`` with the hint of its check, where the place that raised it knew of nothing better."""
+    check = table().get(getattr(error, "check", "")) if not error.hint else None
+    error.hint = error.hint if check is None else check.hint
+    return error
 
 
 def _because(error: NotGenuine, failures: list[FastnessError]) -> FastnessError:

@@ -25,9 +25,9 @@ def of(
     """
     findings = []
     if nonce is not None:
-        findings.append(_fresh(nonce, claims, "nonce", _freshness(claims)))
+        findings.append(_fresh(nonce, claims, "nonce", *_freshness(claims)))
     if report_data is not None:
-        findings.append(_fresh(report_data, claims, "report_data", _hex(claims.report_data)))
+        findings.append(_fresh(report_data, claims, "report_data", "report_data", _hex(claims.report_data)))
     if nonce is None and report_data is None:
         findings += _beside_nonce(gathered, claims)
     if found.carrier is not None:
@@ -44,10 +44,13 @@ def _hex(text: Any) -> bytes:
         return b""
 
 
-def _freshness(claims: Claims) -> bytes:
-    """The field a nonce stands in: the TEE's own nonce field where it has one, report_data otherwise."""
-    own = claims.extra.get("nonce") or claims.extra.get("challenge")
-    return _hex(own) if isinstance(own, str) else _hex(claims.report_data)
+def _freshness(claims: Claims) -> tuple[str, bytes]:
+    """The field a nonce stands in, and its bytes: the TEE's own where it has one, report_data otherwise."""
+    for name in ("nonce", "challenge"):
+        own = claims.extra.get(name)
+        if own and isinstance(own, str):
+            return f"{claims.tee}.{name}", _hex(own)
+    return "report_data", _hex(claims.report_data)
 
 
 def matches(wanted: bytes, have: bytes) -> bool:
@@ -57,20 +60,24 @@ def matches(wanted: bytes, have: bytes) -> bool:
     return bool(have) and len(wanted) <= len(have) and hmac.compare_digest(wanted.ljust(len(have), b"\0"), have)
 
 
-def _fresh(wanted: bytes, claims: Claims, field: str, have: bytes) -> Finding:
+_OLD = "old evidence, or evidence of another conversation: ask again, over a nonce you have just drawn"
+_SPELT = "the evidence holds its hexadecimal digits as text instead: if it was asked for so, give --nonce those bytes"
+
+
+def _fresh(wanted: bytes, claims: Claims, field: str, place: str, have: bytes) -> Finding:
     # zeros are what evidence holds that answers nobody: no nonce, though they may be the report_data asked for
     if not matches(wanted, have) or (field == "nonce" and not any(wanted)):
         raise NotGenuine(
             "binding.nonce",
             f"the {field} asked for is not the one in the evidence",
-            where=str(claims.spans["report_data"]) if "report_data" in claims.spans else "report_data",
-            hint="old evidence, or evidence of another conversation: ask again, over a nonce you have just drawn",
+            where=str(claims.spans.get(place, place)),
+            hint=_SPELT if matches(wanted.hex().encode(), have.lower()) else _OLD,
         )
     return Finding("binding.nonce", Outcome.HELD, expected=wanted.hex(), actual=have.hex())
 
 
 def _beside_nonce(gathered: Gathered, claims: Claims) -> list[Finding]:
-    have = _freshness(claims)
+    _, have = _freshness(claims)
     files = nonces(gathered.collateral)
     held = [item for item in files if any(item.data) and matches(item.data, have)]
     if held or not files:

@@ -59,6 +59,8 @@ def make(name: str, issuer: Authority | None = None, **options: Any) -> Authorit
         names = [certs.UniformResourceIdentifier(options["points"])]
         points = certs.CRLDistributionPoints([certs.DistributionPoint(names, None, None, None)])
         builder = builder.add_extension(points, critical=False)
+    if "access" in options:
+        builder = builder.add_extension(options["access"], critical=False)
     if "critical" in options:
         odd = certs.UnrecognizedExtension(certs.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
         builder = builder.add_extension(odd, critical=options["critical"])
@@ -116,8 +118,30 @@ def test_an_anchor_of_another_tee_does_not_count() -> None:
 
 
 def test_a_missing_issuer_is_missing_collateral() -> None:
-    with pytest.raises(MissingCollateral, match="middle"):
+    with pytest.raises(MissingCollateral, match="middle") as caught:
         build(pool=[ROOT])
+    assert (caught.value.where, caught.value.hint) == ("certificate leaf", "supply it next to the evidence")
+
+
+AT_CA = "http://ca.example/middle.crt"
+
+
+@pytest.mark.parametrize(("access", "address"), [
+    ([("1.3.6.1.5.5.7.48.1", "http://ocsp.example"), ("1.3.6.1.5.5.7.48.2", AT_CA)], AT_CA),
+    ([("1.3.6.1.5.5.7.48.1", "http://ocsp.example")], ""), ([("1.3.6.1.5.5.7.48.2", "ldap://ca.example")], ""),
+    ([("1.3.6.1.5.5.7.48.2", "http://ca.example/\nerror: all is well")], ""),
+    ([("1.3.6.1.5.5.7.48.2", "http://ca.example/" + "m" * 900)], "http://ca.example/" + "m" * 282),
+    (b"\x30\x05\x30\x03\x06\x01\x2a", ""), (b"\x05\x00", ""),
+])  # fmt: skip
+def test_a_certificate_says_where_its_issuers_is(access: list[tuple[str, str]] | bytes, address: str) -> None:
+    extension: certs.ExtensionType = certs.UnrecognizedExtension(certs.ObjectIdentifier(chain.ISSUERS), bytes(access)) \
+        if isinstance(access, bytes) else certs.AuthorityInformationAccess(
+            [certs.AccessDescription(certs.ObjectIdentifier(kind), certs.UniformResourceIdentifier(name))
+             for kind, name in access])  # fmt: skip
+    with pytest.raises(MissingCollateral, match="middle") as caught:
+        build(make("leaf", MIDDLE, ca=False, access=extension), pool=[ROOT])
+    said = f"the certificate says that it is at {address}"
+    assert caught.value.hint == (said if address else "supply it next to the evidence")
 
 
 def test_a_certificate_its_issuer_did_not_sign() -> None:

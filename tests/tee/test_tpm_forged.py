@@ -178,17 +178,39 @@ def test_sha1_signature_is_refused() -> None:
         structures.signature(struct.pack(">HHH", at.ALG_RSASSA, at.ALG_SHA1, 256) + bytes(256))
 
 
-def test_endorsement_key_certificate_is_not_an_attestation_key_certificate() -> None:
+def _as_an_ek(*bits: str) -> str:
+    """How a quote ends whose key has a certificate with the usage of an EK's and these bits of KeyUsage."""
     forged = forge.make({})
     evidence = tpm.parse(forged.evidence)
-    root, leaf = certificate(evidence.key, usage=at.EK_USAGE)
+    root, leaf = certificate(evidence.key, at.EK_USAGE, bits)
     fields = cbor.decode(forged.evidence)
     fields[7] = leaf.raw
     swapped = tpm.parse(cbor.encode(fields))
     trusted = Anchors((pins.from_certificate("tpm", root),))
-    with pytest.raises(NotGenuine) as caught:
-        tpm.verify(swapped, Collateral(), trusted, at=forged.at)
-    assert caught.value.check == "tpm.ak-certificate"
+    try:
+        return tpm.verify(swapped, Collateral(), trusted, at=forged.at).evidence.way
+    except NotGenuine as error:
+        return error.check
+
+
+def test_endorsement_key_certificate_is_not_an_attestation_key_certificate() -> None:
+    encryption = ("key_encipherment",), ("data_encipherment",), ("key_agreement",)
+    for bits in ((), *encryption, *(("digital_signature", *bits) for bits in encryption)):
+        assert _as_an_ek(*bits) == "tpm.ak-certificate", bits
+
+
+@pytest.mark.parametrize(("trust", "line", "cloud"), [
+    ("certificate", "azure", "azure"), ("certificate", "", None), ("key", "azure", None),
+])  # fmt: skip
+def test_certificates_under_azures_root_name_the_cloud(trust: str, line: str, cloud: str | None) -> None:
+    forged = forge.make({"trust": trust})
+    named = Anchors(tuple(item._replace(line=line) for item in forged.anchors.items))
+    assert tpm.claims(judge(replace(forged, anchors=named))).cloud == cloud
+
+
+def test_a_signing_endorsement_key_may_quote() -> None:
+    """Google's vTPMs have one beside the EK; up to 2022 its certificates had the usage of EKs, and KeyUsage to sign."""
+    assert _as_an_ek("digital_signature") == "certificate"
 
 
 def _hcl(change: str) -> tuple[bytes, bytes]:

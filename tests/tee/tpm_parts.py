@@ -38,8 +38,14 @@ def around(data: bytes) -> Genuine[object]:
     return vouch(Around(data), anchors=(), at=WHEN)
 
 
-def certificate(key: x509.PublicKey, usage: str = "2.23.133.8.1") -> tuple[x509.Certificate, x509.Certificate]:
-    """(root, leaf for ``key``), valid in 2025 and 2026."""
+KEY_USAGES = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+              "key_cert_sign", "crl_sign", "encipher_only", "decipher_only")  # fmt: skip
+
+
+def certificate(
+    key: x509.PublicKey, usage: str = "2.23.133.8.1", bits: tuple[str, ...] = ()
+) -> tuple[x509.Certificate, x509.Certificate]:
+    """(root, leaf for ``key``), valid in 2025 and 2026; ``bits`` of KeyUsage are set, none: it has no KeyUsage."""
     from cryptography import x509 as builder
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -57,6 +63,8 @@ def certificate(key: x509.PublicKey, usage: str = "2.23.133.8.1") -> tuple[x509.
         )  # fmt: skip
         if not ca:
             draft = draft.add_extension(builder.ExtendedKeyUsage([builder.ObjectIdentifier(usage)]), critical=False)
+        if not ca and bits:
+            draft = draft.add_extension(builder.KeyUsage(**{name: name in bits for name in KEY_USAGES}), critical=True)
         return x509.certificate(draft.sign(signer, SHA256()).public_bytes(Encoding.DER))
 
     return made(name, signer.public_key(), True), made(builder.Name([]), load_der_public_key(key.raw), False)

@@ -6,20 +6,25 @@ import base64
 import hashlib
 import json
 import struct
+from datetime import timedelta
 from urllib.parse import quote as percent
 
 import pytest
+from cryptography import x509 as certs
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 
 from fastness import verify
 from fastness.collateral import tpm_forms
 from fastness.collateral.gather import gather
 from fastness.errors import MissingCollateral
 from fastness.forge import tdx, tpm
-from fastness.pki import keys
+from fastness.pki import anchors, keys
 from fastness.pki.anchors import Anchors
 from fastness.tee.tpm import structures
 from fastness.tee.tpm.evidence import parse
-from fastness.wire import cbor, pem
+from fastness.wire import cbor, pem, x509
 
 FORGED = tdx.make({"status": "SWHardeningNeeded"})
 INFO, IDENTITY = (item.data for item in FORGED.collateral.documents)
@@ -204,6 +209,37 @@ def test_sized_attest_and_der_signature():
     assert _judge(forged, sized, other, fields[4], registers).exit_code == 4
 
 
+def _signing_ek(key):
+    """(root, certificate) as Google's CA of 2020 issued them: the usage of an EK, KeyUsage to sign, no subject."""
+    signer = ec.generate_private_key(ec.SECP256R1())
+    name = certs.Name([certs.NameAttribute(certs.NameOID.COMMON_NAME, "host signer")])
+
+    def made(subject, public, extensions):
+        draft = certs.CertificateBuilder().subject_name(subject).issuer_name(name).public_key(public).serial_number(3)
+        draft = draft.not_valid_before(QUOTE.at - timedelta(days=1)).not_valid_after(QUOTE.at + timedelta(days=1))
+        for extension, critical in extensions:
+            draft = draft.add_extension(extension, critical=critical)
+        return x509.certificate(draft.sign(signer, SHA256()).public_bytes(Encoding.DER))
+
+    usage = certs.KeyUsage(True, *[False] * 8)
+    purpose = certs.ExtendedKeyUsage([certs.ObjectIdentifier("2.23.133.8.1")])
+    root = made(name, signer.public_key(), [(certs.BasicConstraints(True, None), True)])
+    return root, made(certs.Name([]), load_der_public_key(key.raw), [(usage, True), (purpose, False)])
+
+
+def test_go_tpm_tools_with_the_certificate_of_a_signing_ek():
+    root, leaf = _signing_ek(parse(QUOTE.evidence).key)
+    named = Anchors((anchors.from_certificate("tpm", root),))
+    message = _gotpm(QUOTE) + _field(6, leaf.raw)
+    (found,) = gather((message,)).evidence
+    assert parse(found.data).ek_certificate is None
+    assert verify(message, at=QUOTE.at, anchors=named).claims["tpm"]["ak_trust"] == "certificate"
+    assert verify(message, root.raw, at=QUOTE.at).error.check == "tpm.chain"
+    # alone beside a quote, it names the key
+    parts = [_fields(QUOTE)[2], _fields(QUOTE)[3], cbor.encode(_fields(QUOTE)[5]), leaf.raw]
+    assert verify(*parts, at=QUOTE.at, anchors=named).claims["tpm"]["ak_trust"] == "certificate"
+
+
 def test_an_hcl_report_names_the_key():
     forged = tpm.make({"trust": "hardware-report"})
     fields = _fields(forged)
@@ -215,8 +251,6 @@ def test_an_hcl_report_names_the_key():
 def test_a_named_key_needs_no_issuer():
     forged = tpm.make({"trust": "certificate"})
     evidence = parse(forged.evidence)
-    from fastness.pki import anchors
-
     named = Anchors((anchors.from_key("tpm", "the key", evidence.key),))
     fields = _fields(forged)
     fields.pop(12, None)

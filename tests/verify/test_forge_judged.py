@@ -7,8 +7,10 @@ import shlex
 import judged
 import pytest
 
+from fastness import verify
+from fastness.claims.finding import table
 from fastness.forge import __main__ as forge
-from fastness.forge import files
+from fastness.forge import files, snp
 from fastness.forge.dcap import RELAUNCH
 from fastness.tee.dcap.documents import PLATFORM_STATUSES
 
@@ -52,6 +54,13 @@ def test_what_it_does_not_know_is_refused(text, tmp_path, capsys):
     (tmp_path / "spec.toml").write_text(text)
     assert forge.main([str(tmp_path / "spec.toml"), str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_refusal_that_knows_no_better_has_the_hint_of_its_check():
+    told = snp.make({"lie": "mask"})
+    pieces = (told.evidence, *(item.raw for item in told.collateral.certificates))
+    error = verify(*pieces, at=told.at, anchors=told.anchors).error
+    assert (error.check, error.hint) == ("snp.chip-id", table()["snp.chip-id"].hint)
 
 
 def test_a_lie_says_where(tmp_path, capsys):

@@ -19,7 +19,7 @@ from fastness import verify
 from fastness.collateral import carriers
 from fastness.collateral.heap import Carrier
 from fastness.errors import UsageError
-from fastness.forge import snp
+from fastness.forge import nitro, snp
 from fastness.wire import cbor, x509
 
 pytestmark = vectors.needs_vectors
@@ -46,6 +46,18 @@ def test_report_data_and_nonce(capsys):
             refused = judged.run(capsys, *words, option, other)
             assert refused.code == 4 and refused.document["error"]["check"] == "binding.nonce"
             assert refused.document["genuine"] is False
+
+
+def test_a_nonce_that_stands_there_as_text(tmp_path):
+    """binding.nonce: a service that asked over the hexadecimal digits; where it stands is said of the field it is."""
+    asked = bytes(range(32))
+    forged = nitro.make({"nonce": asked.hex().encode().hex()})
+    (tmp_path / "document").write_bytes(forged.evidence)
+    for wanted, hint in ((asked, "hexadecimal digits as text"), (bytes(range(1, 33)), "another conversation")):
+        refused = verify(tmp_path, at=forged.at, anchors=forged.anchors, nonce=wanted)
+        assert refused.genuine is False and refused.error.check == "binding.nonce"
+        assert hint in refused.error.hint and refused.error.where.startswith("nonce ")
+    assert verify(tmp_path, at=forged.at, anchors=forged.anchors, nonce=asked.hex().encode()).genuine is True
 
 
 def test_b16_zeros_are_no_nonce(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from fastness.collateral import heap, text
 from fastness.collateral.gather import gather
+from fastness.errors import UsageError
 from fastness.wire import der
 
 
@@ -51,6 +53,18 @@ def test_registers_are_counted_before_they_are_read(monkeypatch):
     decoded = Counter(monkeypatch, text, "decoded")
     gather([json.dumps({"message": "00", "signature": "00", "pcrs": ["00" * 32] * 10_000}).encode()])
     assert decoded.calls <= 2
+
+
+def test_what_is_zipped_counts_when_it_unfolds():
+    """Eight kilobytes of zeros in gzip are eight mebibytes: of them, as of files, a heap takes so many."""
+    bomb = gzip.compress(bytes(heap.MAX_FILE + 1))
+    assert len(bomb) < 10_000
+    assert gather([bomb]).ignored
+    with pytest.raises(UsageError, match="64 MiB of input"):
+        gather([bomb] * (heap.MAX_TOTAL // heap.MAX_FILE + 1))
+    whole = gzip.compress(bytes(100))
+    for changed in (whole[:-1], whole[:-5] + bytes(5), whole + whole, whole[:12] + b"\xff" + whole[13:]):
+        assert gather([changed]).ignored
 
 
 def tlv(tag: int, value: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import random
@@ -17,6 +18,8 @@ from fastness.collateral import text
 from fastness.collateral.gather import gather
 from fastness.collateral.heap import MAX_FILE
 from fastness.errors import UsageError
+from fastness.forge import snp
+from fastness.tee import Collateral
 from fastness.wire import cbor, pem
 
 pytestmark = vectors.needs_vectors
@@ -68,6 +71,11 @@ def canonical(data: bytes) -> bytes:
     return "\n".join([*lines, f"{len(data):08x}", ""]).encode()
 
 
+def source(data, head, form, tail):
+    rows = ("".join(map(form.format, data[start : start + 16])) for start in range(0, len(data), 16))
+    return "\n".join([head, *rows, tail]).encode()
+
+
 WRAPS = {
     "plain": bytes,
     "base64": base64.b64encode,
@@ -78,10 +86,28 @@ WRAPS = {
     "hex of base64": lambda data: base64.b64encode(data).hex().encode(),
     "hexdump -C": canonical,
     "hex with a byte order mark": lambda data: b"\xef\xbb\xbf" + data.hex().encode(),
+    "gzip": gzip.compress,
+    "base64 of gzip": lambda data: base64.b64encode(gzip.compress(data)),
+    "hex as a string of C": lambda data: data.hex().encode() + b"\0",
     "base64 in UTF-16": lambda data: base64.b64encode(data).decode().encode("utf-16"),
+    "array of C": lambda data: source(data, "static const uint8_t x[] = {", "0x{:02X}, ", "};\nint x_len = 4;"),
+    "array of Rust": lambda data: source(data, "const X: [u8; 9] = [", "{}, ", "];"),
+    "array alone": lambda data: source(data, "[", "0x{:02x}, ", "]"),
+    "print of Go": lambda data: source(data, "quote: [", "{} ", "]"),
     "cmw": lambda data: json.dumps(["application/octet-stream", base64.urlsafe_b64encode(data).decode()]).encode(),
     "cbor cmw": lambda data: cbor.encode(["application/octet-stream", data]),
 }
+
+
+def test_tables_of_a_program_are_no_evidence():
+    """Of 256 bytes: as long as a bare signature. Zeros: as an old event log that ends at once."""
+    tables = (bytes(range(256)), bytes(512), bytes(range(255, -1, -1)) * 2)
+    text = b"\n".join(source(table, "const T: [u8; 9] = [", "{}, ", "];") for table in tables)
+    none = gather((text,))
+    assert len(none.ignored) == 1 and not none.evidence and none.collateral == Collateral()
+    report = snp.make({}).evidence
+    found = gather((text + b"\n" + source(report, "static R: [u8; 9] = [", "{}, ", "];"),))
+    assert [item.data for item in found.evidence] == [report] and not found.collateral.documents
 
 
 @pytest.mark.parametrize("wrapping", WRAPS)

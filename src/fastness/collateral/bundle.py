@@ -24,7 +24,7 @@ def make(gathered: Gathered, at: datetime) -> dict[str, Any]:
     ]
     rows += [("certificate", item.raw, item.subject_cn) for item in collateral.certificates]
     rows += [("crl", item.raw, item.issuer_cn) for item in collateral.crls]
-    assembled = {"quote", "signature", "ak", "pcrs", "hcl_report", "event_log"}
+    assembled = {"quote", "signature", "ak", "pcrs", "hcl_report", "event_log", "runtime_data"}
     rows += [(item.kind, item.data, item.source) for item in collateral.documents if item.kind not in assembled]
     items = [
         {"kind": kind, "source": place(source), "data": base64.b64encode(data).decode()}

@@ -72,6 +72,12 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
         _unquoted(parts, heap)
         return None
     named["pcrs"] = _registers(named, parts) or named.get("pcrs", b"")
+    if named.pop("runtime_data", b"") and "hcl_report" not in named:
+        from fastness.collateral import hcl_forms
+
+        runtimes = [part.data for part in parts if part.kind == "runtime_data"][:MAX_CHOICES]
+        report = hcl_forms.around(runtimes, heap.evidence.values())
+        named |= {"hcl_report": report} if report else {}
     _surroundings(named, heap)
     absent = [need for need in _NEEDED["tpm"] if not named.get(need)]
     if absent:
@@ -164,12 +170,12 @@ def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
     if len(quotes) == 1 and report[0x20 + 0x4A0 + 8 : 0x20 + 0x4A0 + 12] == _HCL_TDX.to_bytes(4, "little"):
         named["td_quote"] = quotes[0].data
     for raw, certificate in heap.certificates.items():
-        if "ek_certificate" not in named and _is_ek(certificate):
-            named["ek_certificate"] = raw
-        elif "ak" not in named and not certificate.is_ca and len(heap.certificates) == 1:
+        if "ak" not in named and not certificate.is_ca and len(heap.certificates) == 1 and not _is_ek(certificate):
             named["ak"] = certificate.key.raw
         if "ak" in named and certificate.key.bits and certificate.key.bits in named["ak"]:
             named.setdefault("ak_certificate", raw)
+        elif _is_ek(certificate):
+            named.setdefault("ek_certificate", raw)
 
 
 def _is_whole(log: bytes) -> bool:
@@ -189,8 +195,9 @@ def _of_a_td(log: bytes) -> bool:
 
 
 def _is_ek(certificate: x509.Certificate) -> bool:
+    """Of a key that decrypts: Google's vTPMs have a signing key too, whose certificates had the usage of EKs."""
     usage = certificate.extension(x509.EXTENDED_KEY_USAGE)
-    return usage is not None and EK_CERTIFICATE in usage.value
+    return usage is not None and EK_CERTIFICATE in usage.value and not certificate.signs_only
 
 
 def log_alone(heap: Heap) -> MissingCollateral | MalformedEvidence | None:

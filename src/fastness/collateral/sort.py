@@ -1,7 +1,7 @@
 """Telling bytes apart by content, never by name: each piece is unwrapped until what is left has a kind.
 
-Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), JSON bundles, CMW records and collections, certificate tables,
-certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them around one piece.
+Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), gzip, JSON bundles, CMW records and collections, certificate
+tables, certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them around one piece.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from fastness import tee as tees
 from fastness.collateral import carriers, parts, sniff, text
-from fastness.collateral.heap import Carrier, Found, Heap
+from fastness.collateral.heap import MAX_FILE, Carrier, Found, Heap
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVENT_LOG, MAX_EVIDENCE, Document
 from fastness.wire import der, x509
@@ -22,9 +22,10 @@ MAX_PATH = 32
 """Most certificates and lists in one sequence of them."""
 MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 """Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind is refused later."""
-NONCE_SIZES = range(8, 65)
+NONCE_SIZES = range(8, text.MAX_NONCE + 1)
 
-_CCEL = b"CCEL"
+_CCEL, _GZIP = b"CCEL", b"\x1f\x8b\x08"
+"""How an ACPI table, and a gzip member (RFC 1952 section 2.3.1, deflate), start."""
 _PROTOBUF = b"\x0a"
 """Field 1, bytes: how protocol buffers of go-tpm-tools start."""
 _BANKS = frozenset((b"sha1", b"sha256", b"sha384", b"sha512", b"sm3_256", b"sha3_256", b"sha3_384", b"sha3_512"))
@@ -44,6 +45,8 @@ class Sorter:
             return False
         if data[:5] == b"HTTP/":
             return self._response(data, source, depth)
+        if data[:3] == _GZIP:
+            return self._zipped(data, source, depth, carrier)
         data = text.narrowed(data)
         if text.is_text(data):
             return self._text(data, source, depth, carrier)
@@ -60,6 +63,20 @@ class Sorter:
         values = [line.partition(b":")[2].strip() for line in head.splitlines()[1:]]
         chains = [value for value in values if value.startswith(b"-----BEGIN")]
         return self._all([*chains, *([body] if body else [])], source, depth, None)
+
+    def _zipped(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
+        """A gzip member, as Tinfoil's enclaves send reports. What it unfolds to counts, and is cut off, like a file."""
+        import zlib
+
+        member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            plain = member.decompress(data, MAX_FILE)
+        except zlib.error:
+            return False
+        if not member.eof or member.unused_data.strip(b"\0"):
+            self.heap.count(plain, source)
+            return False
+        return self.sort(plain, source, depth + 1, carrier)
 
     def _evidence(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
         data = sniff.answered(data)
@@ -92,9 +109,10 @@ class Sorter:
         if self._record(data, source, depth, carrier):
             return True
         if data[:1] == _PROTOBUF:
-            from fastness.collateral import tpm_forms
+            from fastness.collateral import snp_forms, tdx_forms, tpm_forms
 
-            if self._all(tpm_forms.of_bytes(data), source, depth, None):
+            found = tpm_forms.of_bytes(data) or (*snp_forms.of_attestation(data), *tdx_forms.of_quote(data))
+            if self._all(found, source, depth, None):
                 return True
         return self._last(data, source, carrier)
 
@@ -252,7 +270,8 @@ class Sorter:
             return self.sort(plain, source, depth + 1, carrier)
         from fastness.collateral import tpm_forms
 
-        return self._all(tpm_forms.of_text(data), source, depth, None)
+        forms = tpm_forms.of_text(data)
+        return self._all(forms or text.arrays(data), source, depth, None if forms else carrier)
 
     def _pem(self, data: bytes, source: str, depth: int) -> bool:
         from fastness.wire import pem
@@ -285,8 +304,13 @@ class Sorter:
         if kind is not None:
             self.heap.add_document(kind, data, source)
             return True
+        if text.first_name(data) == b"keys" and b'"HCLAkPub"' in data:  # exactly these bytes are what is hashed
+            self.heap.add_part("tpm", Document("runtime_data", data, source))
+            return True
         pieces, at = text.pieces(data, self.heap.ask)
         if pieces:
             self.heap.bundle_at = at or self.heap.bundle_at
             return self._all(pieces, source, depth, carrier)
-        return text.first_name(data) in _BANKS and self._part("tpm", data, source)
+        if text.first_name(data) in _BANKS and self._part("tpm", data, source):
+            return True
+        return self._all(text.arrays(data), source, depth, carrier)

@@ -16,6 +16,7 @@ _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n\f"
 _DUMP = rb"(?i)([0-9a-f]{4,16}):?(?: +((?:[0-9a-f]{2}){1,4}(?: {1,2}(?:[0-9a-f]{2}){1,4})*)(?:  .*)?)?"
 MAX_DUMP, MAX_LINE = 1 << 22, 512
 """Largest dump that is read, in bytes of what it shows, and its longest line."""
+_ARRAY = rb"[\[{(]([0-9A-Fa-fXx,\s]{128,}+)[\]})]"
 _BASE64 = rb"[A-Za-z0-9+/_-]+={0,2}"
 _SIGNED = frozenset((b"tcbInfo", b"enclaveIdentity", b"signature"))
 _SIGNED_BODY = rb'"(tcbInfo|enclaveIdentity)"\s*:\s*\{'
@@ -27,11 +28,18 @@ _BEARERS = frozenset((
     "quote", "report", "evidence", "attestationreport", "attestationdoc", "attestationdocument", "document", "token",
     "tdquote", "hclreport", "ccreport", "certchain", "certificate", "certificates", "certs", "vcek", "vlek",
     "auxblob", "outblob", "cceventlog", "eventlog", "quotecollateral", "collateral", "akpublic", "akpub", "akcert",
+    "akpubkey", "akpubkeypem", "akpublickey", "akpublickeypem", "akpem",
     "ekcert", "pckcrl", "rootcacrl",
     "attestationreporthexstr", "certchainbase64encoded", "nvidiapayload", "intelquote", "rim",
 ))  # fmt: skip
 """Names under which short strings hold evidence or collateral in the JSON of common producers, without case, ``_`` and
 ``-``. Other strings must say themselves what they are (:func:`_telling`), or be long enough for a report."""
+
+_QUOTED = ({"message", "signature", "pcrs"}, {"quote", "signature", "pcrs"}, {"ak_pub", "quotes"}, {"akPub", "quotes"})
+"""Names of the parts of a TPM's quote in one object (:mod:`fastness.collateral.tpm_forms`)."""
+
+MAX_NONCE = 64
+"""Bytes: what is no longer may be a nonce, filled up with zeros."""
 
 SHORT, LONG = 64, 400
 """Least characters of a string, or numbers of a list of bytes, under such a name and under any other."""
@@ -59,10 +67,13 @@ def is_text(data: bytes) -> bool:
 
 
 def narrowed(data: bytes) -> bytes:
-    """Text of PowerShell's redirections, UTF-16 with a byte order mark, in UTF-8; anything else as it is."""
+    """Text of PowerShell's redirections, UTF-16 with a byte order mark, in UTF-8; strings of C, as DCAP libraries give
+    chains and documents, without the zero byte at their end; anything else as it is."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") and 0 in data[2:4]:
         with suppress(UnicodeDecodeError):
             return data.decode("utf-16").encode()
+    if data[-1:] == b"\0" and len(data) > MAX_NONCE and data.find(b"\0") == len(data) - 1 and is_text(data[:-1]):
+        return data[:-1]
     return data
 
 
@@ -110,6 +121,27 @@ def _dump(body: bytes) -> bytes | None:
         row, again = bytes.fromhex((match[2] or b"").decode().replace(" ", "")), False
         found += row
     return bytes(found)
+
+
+def arrays(data: bytes) -> list[bytes]:
+    """What arrays of bytes in source code hold, and Go's prints of them: ``{0xab, 0x01, …}`` (so ``xxd -i``),
+    ``[171 1 …]``; longer than a nonce. Of several, those that say themselves what they are: most are a program's own.
+    """
+    found = []
+    for match in re.finditer(_ARRAY, data):
+        items = match[1].lower().replace(b",", b" ").split()
+        with suppress(ValueError):
+            if len(items) > MAX_NONCE:
+                found.append(bytes(int(item, 16 if item.startswith(b"0x") else 10) for item in items))
+    return found if len(found) == 1 else list(filter(_marked, found[:MAX_STRINGS]))
+
+
+def _marked(data: bytes) -> bool:
+    from fastness.collateral import sniff
+
+    plain = sniff.answered(data)
+    said = sniff.likely(data) == ("tpm",) or data.lstrip()[:11] == b"-----BEGIN "
+    return said or sniff.endorsement(data) or sniff.evidence_of(plain) is not None
 
 
 def _percent(body: bytes) -> bytes | None:
@@ -236,14 +268,28 @@ def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and _is_bytes(value):
         yield bytes(value)
-    elif isinstance(value, dict) and {"message", "signature", "pcrs"} <= set(value) and ask():
-        from fastness.collateral import tpm_forms
-
-        yield from tpm_forms.trustee(value)
+    elif isinstance(value, dict) and (apart := _in_fields(value, depth, ask)) is not None:
+        yield from apart
     elif isinstance(value, dict | list) and depth <= MAX_NESTING:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             # Veraison's sessions: {"type": media type, "value": base64} under a name that says what it is
             yield from _borne(item, depth + 1, ask, name if key == "value" else str(key))
+
+
+def _in_fields(value: dict[str, Any], depth: int, ask: Ask) -> list[bytes] | None:
+    """The pieces of a quote or report whose parts stand apart under their names; None for any other object."""
+    if any(names <= set(value) for names in _QUOTED) and ask():
+        from fastness.collateral import tpm_forms
+
+        apart, rest = tpm_forms.of_fields(value)
+        if apart or "message" in value:
+            return [*apart, *_borne(rest, depth + 1, ask)]
+    if "measurement" in value and "signature" in value and ask():
+        from fastness.collateral import snp_forms
+
+        report = snp_forms.of_fields(value) if snp_forms.names(value) else None
+        return None if report is None else [report]
+    return None
 
 
 def _bytes(text: str) -> bytes:

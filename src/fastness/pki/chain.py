@@ -7,6 +7,7 @@ consulted: it speaks of TLS roles, which attestation certificates do not have.
 
 from __future__ import annotations
 
+import re
 from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
@@ -19,13 +20,19 @@ from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
 from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.published_table import ROWS
-from fastness.wire import x509
+from fastness.wire import der, x509
 
 MAX_CHAIN = 6
 """Longest chain of any vendor is NVIDIA's: five certificates."""
 
 MAX_ALIKE = 64
 """Most certificates of one name that are tried as an issuer."""
+
+ISSUERS, CA_ISSUERS = "1.3.6.1.5.5.7.1.1", "1.3.6.1.5.5.7.48.2"
+"""Authority information access, and in it the address of the issuer's certificate (RFC 5280 section 4.2.2.1)."""
+
+URI, MAX_ADDRESS = 0x86, 300
+"""uniformResourceIdentifier of a GeneralName (RFC 5280 section 4.2.1.6), and how much of one is told."""
 
 MAX_REMEMBERED = 4096
 """Longest signed message that is remembered, in bytes: certificates are shorter, long revocation lists are not."""
@@ -240,6 +247,20 @@ def _anchored_issuer(certificate: x509.Certificate, trusted: tuple[Anchor, ...])
     return None
 
 
+def _address(certificate: x509.Certificate) -> str:
+    """Where a certificate says that its issuer's is, or empty."""
+    found = certificate.extension(ISSUERS)
+    try:
+        entries = () if found is None else der.children(der.one(found.value, der.SEQUENCE, "aia"), "aia")
+        for kind, name in (der.children(entry, "aia") for entry in entries):
+            address = name.value[:MAX_ADDRESS].decode("ascii")
+            if der.oid(kind) == CA_ISSUERS and name.tag == URI and re.fullmatch(r"https?://[!-~]+", address):
+                return address
+    except (MalformedEvidence, ValueError):  # an aid to whoever reads the error, no part of the chain
+        return ""
+    return ""
+
+
 def _issuer(
     child: x509.Certificate,
     pool: list[x509.Certificate],
@@ -250,7 +271,9 @@ def _issuer(
 ) -> x509.Certificate:
     named = [item for item in pool if item.subject == child.issuer and item.raw != child.raw]
     if not named:
-        raise MissingCollateral(f"certificate of {x509.rfc4514(child.issuer)}", check=f"{tee}.chain")
+        what, address = f"certificate of {x509.rfc4514(child.issuer)}", _address(child)
+        hint = f"the certificate says that it is at {address}" if address else ""
+        raise MissingCollateral(what, check=f"{tee}.chain", where=_where(child), hint=hint)
     for item in named if len(named) == 1 else _likely(child, named[:MAX_ALIKE], pool, trusted, at):
         if signed_by(child, item.key):
             _may_issue(item, tee, depth)

@@ -100,6 +100,12 @@ class Certificate(NamedTuple):
         found = self.extension(KEY_USAGE)
         return None if found is None else _key_usage(found.value, found.offset)
 
+    @property
+    def signs_only(self) -> bool:
+        """Whether its issuer says that the key signs, and does not encrypt or agree on keys (RFC 5280, 4.2.1.3)."""
+        usage = self.key_usage or 0
+        return bool(usage & DIGITAL_SIGNATURE) and not usage & (KEY_ENCIPHERMENT | DATA_ENCIPHERMENT | KEY_AGREEMENT)
+
 
 @lru_cache(maxsize=64)
 def _key_usage(data: bytes, base: int) -> int:
@@ -139,6 +145,9 @@ _known: dict[bytes, Certificate] = {}
 KEY_CERT_SIGN = 0x0400
 CRL_SIGN = 0x0200
 DIGITAL_SIGNATURE = 0x8000
+KEY_ENCIPHERMENT = 0x2000
+DATA_ENCIPHERMENT = 0x1000
+KEY_AGREEMENT = 0x0800
 
 
 class Crl(NamedTuple):

@@ -85,6 +85,14 @@ def missing(evidence: Evidence) -> MissingCollateral:
     )
 
 
+def unissued(error: MissingCollateral, leaf: Leaf) -> MissingCollateral:
+    """``error`` of a chain that breaks off above ``leaf``, with the address of its line's ASK, ASVK and ARK."""
+    line = at.LINES.get(leaf.line)
+    kind = "vlek" if leaf.kind == at.VLEK else "vcek"
+    source = f"{KDS}/{kind}/v1/{line}/cert_chain" if line else KDS
+    return MissingCollateral(error.missing, source, check=error.check, where=error.where)
+
+
 def read(certificate: x509.Certificate) -> Leaf:
     """The fields of a leaf.
 

@@ -200,7 +200,10 @@ def _path(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, when
     # (2)
     read = endorse.read(leaf)
     # (3)
-    found = chain.build(leaf, collateral.certificates, anchors, "snp", at=when)
+    try:
+        found = chain.build(leaf, collateral.certificates, anchors, "snp", at=when)
+    except MissingCollateral as error:
+        raise endorse.unissued(error, read) from None
     key = keys.load(leaf.key)
     if not keys.is_on(key, "secp384r1"):
         what = f"the {leaf.subject_cn} key is {keys.common_bits(key)}, not P-384"

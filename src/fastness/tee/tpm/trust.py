@@ -33,9 +33,6 @@ from fastness.wire import der, x509
 MAX_ALIKE = 8
 """Most certificates for one attestation key that are tried."""
 
-ISSUERS = "1.3.6.1.5.5.7.1.1"
-"""Authority information access (RFC 5280 section 4.2.2.1)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
@@ -154,7 +151,7 @@ def _place(leaf: x509.Certificate) -> str:
 def _of_key(
     leaf: x509.Certificate, evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime
 ) -> Vouched:
-    if leaf.key.raw != evidence.key.raw or at.EK_USAGE in _usages(leaf):
+    if leaf.key.raw != evidence.key.raw or (at.EK_USAGE in _usages(leaf) and not leaf.signs_only):
         raise NotGenuine(
             "tpm.ak-certificate",
             "the certificate is not one of the attestation key that signed the quote",
@@ -171,7 +168,7 @@ def _chained(leaf: x509.Certificate, collateral: Collateral, anchors: Anchors, a
             leaf, collateral.certificates, anchors, "tpm", at=at_time, extra_critical=("2.5.29.32", "2.5.29.9")
         )
     except MissingCollateral as error:
-        if leaf.extension(ISSUERS) is not None:  # it says where its issuer's certificate is
+        if leaf.extension(chain.ISSUERS) is not None:  # it says where its issuer's certificate is
             raise
         raise NotGenuine(
             "tpm.chain",
