@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-import vectors
 from fastness.pki import anchors
-from fastness.wire import pem, x509
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "tables.py"
 
@@ -46,13 +44,3 @@ def test_an_edited_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_vendors_roots_are_those_of_the_toml() -> None:
     rows = tomllib.loads((tool().PACKAGE / "pki" / "anchors.toml").read_text("utf-8"))["anchor"]
     assert [(item.tee, item.spki) for item in anchors.vendor().items] == [(row["tee"], row["spki"]) for row in rows]
-
-
-@vectors.needs_vectors
-@pytest.mark.parametrize(("file", "pinned"), [
-    ("gcp-gcp-ek-ak-ca-root", True), ("gcp-tpm-ek-root-1", True), ("azure-virtual-tpm-root-2023", True),
-    ("microsoft-rsa-devices-root-2021", False),  # signs for devices of every kind
-])  # fmt: skip
-def test_the_roots_of_cloud_tpms(file: str, pinned: bool) -> None:
-    (found,) = pem.unarmour((vectors.ROOT / "roots" / f"{file}.pem").read_bytes(), "CERTIFICATE")
-    assert (anchors.vendor().find("tpm", x509.certificate(found[1]).key) is not None) is pinned

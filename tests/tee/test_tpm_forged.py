@@ -199,15 +199,6 @@ def test_endorsement_key_certificate_is_not_an_attestation_key_certificate() -> 
         assert _as_an_ek(*bits) == "tpm.ak-certificate", bits
 
 
-@pytest.mark.parametrize(("trust", "line", "cloud"), [
-    ("certificate", "azure", "azure"), ("certificate", "", None), ("key", "azure", None),
-])  # fmt: skip
-def test_certificates_under_azures_root_name_the_cloud(trust: str, line: str, cloud: str | None) -> None:
-    forged = forge.make({"trust": trust})
-    named = Anchors(tuple(item._replace(line=line) for item in forged.anchors.items))
-    assert tpm.claims(judge(replace(forged, anchors=named))).cloud == cloud
-
-
 def test_a_signing_endorsement_key_may_quote() -> None:
     """Google's vTPMs have one beside the EK; up to 2022 its certificates had the usage of EKs, and KeyUsage to sign."""
     assert _as_an_ek("digital_signature") == "certificate"

@@ -36,18 +36,12 @@ def claims(genuine: Genuine[Proven]) -> Claims:
         extra=_extra(proven),
         not_checked=(_PARAVISOR, _OBFUSCATED) if hardware else (_HOST, _OBFUSCATED, _MEMORY),
         spans=spans | {f"measurements.pcr{index}": evidence.spans["digest"] for index in registers},
-        cloud=_cloud(genuine),
+        cloud="azure"
+        if hardware and evidence.hcl
+        else "google"
+        if proven.way == "certificate" and proven.gce
+        else None,
     )
-
-
-def _cloud(genuine: Genuine[Proven]) -> str | None:
-    """Whose vTPM it is: by the paravisor's report, by what Google writes into its certificates, by Azure's root."""
-    proven = genuine.evidence
-    if proven.way == "hardware-report":
-        return "azure" if proven.evidence.hcl else None
-    if proven.way != "certificate":
-        return None
-    return "google" if proven.gce else "azure" if "azure" in {anchor.line for anchor in genuine.anchors} else None
 
 
 def _identity(proven: Proven) -> str:
