@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastness.collateral import heap, text
+from fastness.collateral import encodings, heap, json_forms
 from fastness.collateral.gather import gather
 from fastness.errors import UsageError
 from fastness.wire import der
@@ -38,7 +38,7 @@ def short(index: int) -> str:
 
 @pytest.mark.parametrize("shape", ["a list", "one below the other", "quotes"])
 def test_short_strings_are_not_all_asked_what_they_are(shape, monkeypatch):
-    decoded = Counter(monkeypatch, text, "decoded")
+    decoded = Counter(monkeypatch, encodings, "decoded")
     plain = [short(index) for index in range(3 * heap.MAX_ASKED)]
     many: Any = {
         "a list": plain,
@@ -50,7 +50,7 @@ def test_short_strings_are_not_all_asked_what_they_are(shape, monkeypatch):
 
 
 def test_registers_are_counted_before_they_are_read(monkeypatch):
-    decoded = Counter(monkeypatch, text, "decoded")
+    decoded = Counter(monkeypatch, encodings, "decoded")
     gather([json.dumps({"message": "00", "signature": "00", "pcrs": ["00" * 32] * 10_000}).encode()])
     assert decoded.calls <= 2
 
@@ -93,4 +93,4 @@ def test_signed_documents_that_do_not_end_are_read_a_little_way(monkeypatch):
     data = b'{"signature":' * 16 + b"[" + b"1," * 1_000_000 + b"1]" + b"}" * 16
     monkeypatch.setattr(json.JSONDecoder, "raw_decode", counted)
     gather([b"[" + data + b"]"])
-    assert 0 < read <= text.MAX_NESTED * text.MAX_SIGNED + 2 * len(data)
+    assert 0 < read <= json_forms.MAX_NESTED * json_forms.MAX_SIGNED + 2 * len(data)

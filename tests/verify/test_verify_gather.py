@@ -14,7 +14,7 @@ import judged
 import pytest
 
 import vectors
-from fastness.collateral import text
+from fastness.collateral import json_forms
 from fastness.collateral.gather import gather
 from fastness.collateral.heap import MAX_FILE
 from fastness.errors import UsageError
@@ -160,7 +160,7 @@ def test_a_quote_in_a_report_of_open_enclave(tmp_path, capsys):
     b"0000: 0102  ..\n*\nffffffff: 03  .", b"0000:\n*\n0010: 01  .",
 ])  # fmt: skip
 def test_a_dump_that_skips_bytes_is_none(text):
-    from fastness.collateral.text import decoded
+    from fastness.collateral.encodings import decoded
 
     assert decoded(text) is None
     assert decoded(b"0010: 0102\n*\n0016: 03\n0017\n") == b"\1\2" * 3 + b"\3"
@@ -280,7 +280,7 @@ def test_strangers_in_a_folder_are_left_aside_and_named(tmp_path, capsys):
     (tmp_path / "key.pem").write_bytes(pem.armour("PRIVATE KEY", [b"0" * 40]))
     (tmp_path / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
     (tmp_path / "deep.json").write_text("[" * 5000)
-    (tmp_path / "bundle.json").write_text(json.dumps({"schema": text.BUNDLE, "items": [{"data": "&&&"}]}))
+    (tmp_path / "bundle.json").write_text(json.dumps({"schema": json_forms.BUNDLE, "items": [{"data": "&&&"}]}))
     answer = judged.run(capsys, "verify", tmp_path, *judged.options(case))
     assert answer.code == 0
     named = {row["source"].rsplit("/", 1)[1] for row in answer.document["ignored"]}

@@ -183,7 +183,7 @@ def _bundle(quote: Quote) -> None:
     from datetime import UTC, datetime
 
     from fastness.cli.words import emit
-    from fastness.collateral.text import BUNDLE
+    from fastness.collateral.json_forms import BUNDLE
 
     items = [
         {"kind": name, "source": "this machine", "data": base64.b64encode(data).decode()}

@@ -87,9 +87,9 @@ def _held(tee: str, path: Path, data: bytes) -> Anchors:
 
 def _plain(data: bytes) -> bytes:
     """``data``, or what it is hexadecimal or base64 of."""
-    from fastness.collateral import text
+    from fastness.collateral import encodings
 
-    return (text.decoded(data) if text.is_text(data) else None) or data
+    return (encodings.decoded(data) if encodings.is_text(data) else None) or data
 
 
 def _is_cbor(data: bytes) -> bool:

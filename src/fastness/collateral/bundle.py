@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from fastness.collateral.gather import Gathered, place
-from fastness.collateral.text import BUNDLE
+from fastness.collateral.json_forms import BUNDLE
 
 
 def make(gathered: Gathered, at: datetime) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from fastness.collateral import text
+from fastness.collateral import encodings
 from fastness.collateral.protobuf import fields
 from fastness.errors import MalformedEvidence
 
@@ -94,7 +94,7 @@ def _spelt(value: Any, size: int) -> bytes:
     """Bytes as they are, as a list or as text; zeros in base64 are digits of hexadecimal, too: the size tells."""
     if isinstance(value, bytes):
         return value
-    data = text.octets(value)
+    data = encodings.octets(value)
     if len(data) != size and isinstance(value, str):
         with suppress(ValueError):
             return binascii.a2b_base64(value.encode("ascii", "replace"), strict_mode=True)
@@ -104,7 +104,7 @@ def _spelt(value: Any, size: int) -> bytes:
 def _inner(value: Mapping[str, Any]) -> bytes:
     """A signature, a TCB version (Turin's begin with the FMC; AMD 56860, table 3) or a firmware version."""
     if {"r", "s"} <= set(value):
-        return text.octets(value["r"]) + text.octets(value["s"])
+        return encodings.octets(value["r"]) + encodings.octets(value["s"])
     part = {_plain(name): item for name, item in value.items() if type(item) is int and 0 <= item < 256}
     if {"major", "minor", "build"} <= set(part):
         return bytes((part["build"], part["minor"], part["major"]))

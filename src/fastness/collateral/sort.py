@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastness import tee as tees
-from fastness.collateral import carriers, parts, sniff, text
+from fastness.collateral import carriers, encodings, json_forms, parts, sniff
 from fastness.collateral.heap import MAX_FILE, Carrier, Found, Heap
 from fastness.errors import MalformedEvidence
 from fastness.tee import MAX_EVENT_LOG, MAX_EVIDENCE, Document
@@ -22,7 +22,7 @@ MAX_PATH = 32
 """Most certificates and lists in one sequence of them."""
 MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 """Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind is refused later."""
-NONCE_SIZES = range(8, text.MAX_NONCE + 1)
+NONCE_SIZES = range(8, encodings.MAX_NONCE + 1)
 
 _CCEL, _GZIP = b"CCEL", b"\x1f\x8b\x08"
 """How an ACPI table, and a gzip member (RFC 1952 section 2.3.1, deflate), start."""
@@ -47,8 +47,8 @@ class Sorter:
             return self._response(data, source, depth)
         if data[:3] == _GZIP:
             return self._zipped(data, source, depth, carrier)
-        data = text.narrowed(data)
-        if text.is_text(data):
+        data = encodings.narrowed(data)
+        if encodings.is_text(data):
             return self._text(data, source, depth, carrier)
         return self._evidence(data, source, carrier) or self._binary(data, source, depth, carrier)
 
@@ -254,7 +254,7 @@ class Sorter:
             value = cbor.decode(data)
         except MalformedEvidence:
             return False
-        return self._all(text.cmw(value), source, depth, carrier)
+        return self._all(json_forms.cmw(value), source, depth, carrier)
 
     def _text(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
         stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -265,13 +265,13 @@ class Sorter:
         if stripped[:1] == b"<" and b"SoftwareIdentity" in stripped[:4096]:
             self.heap.add_document("rim", data, source)
             return True
-        plain = text.decoded(stripped)
+        plain = encodings.decoded(stripped)
         if plain is not None:
             return self.sort(plain, source, depth + 1, carrier)
         from fastness.collateral import tpm_forms
 
         forms = tpm_forms.of_text(data)
-        return self._all(forms or text.arrays(data), source, depth, None if forms else carrier)
+        return self._all(forms or encodings.arrays(data), source, depth, None if forms else carrier)
 
     def _pem(self, data: bytes, source: str, depth: int) -> bool:
         from fastness.wire import pem
@@ -292,8 +292,8 @@ class Sorter:
         return found
 
     def _json(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
-        kind = text.signed_kind(data)
-        schema = text.launch_schema(data)
+        kind = json_forms.signed_kind(data)
+        schema = json_forms.launch_schema(data)
         if schema == "sev-launch":
             self.heap.ignore(
                 source, "a tenant's launch keys: name them with --anchors, among evidence they count nothing"
@@ -304,13 +304,13 @@ class Sorter:
         if kind is not None:
             self.heap.add_document(kind, data, source)
             return True
-        if text.first_name(data) == b"keys" and b'"HCLAkPub"' in data:  # exactly these bytes are what is hashed
+        if json_forms.first_name(data) == b"keys" and b'"HCLAkPub"' in data:  # exactly these bytes are what is hashed
             self.heap.add_part("tpm", Document("runtime_data", data, source))
             return True
-        pieces, at = text.pieces(data, self.heap.ask)
+        pieces, at = json_forms.pieces(data, self.heap.ask)
         if pieces:
             self.heap.bundle_at = at or self.heap.bundle_at
             return self._all(pieces, source, depth, carrier)
-        if text.first_name(data) in _BANKS and self._part("tpm", data, source):
+        if json_forms.first_name(data) in _BANKS and self._part("tpm", data, source):
             return True
-        return self._all(text.arrays(data), source, depth, carrier)
+        return self._all(encodings.arrays(data), source, depth, carrier)

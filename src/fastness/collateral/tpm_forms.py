@@ -22,7 +22,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fastness.collateral import snp_forms, tdx_forms, text
+from fastness.collateral import encodings, snp_forms, tdx_forms
 from fastness.collateral.protobuf import fields
 from fastness.errors import MalformedEvidence
 
@@ -56,7 +56,7 @@ def of_fields(value: Mapping[str, Any]) -> tuple[list[bytes], dict[str, Any]]:
 
 
 def _quoted(quote: Any, signature: Any, pcrs: Any) -> Iterator[bytes]:
-    message, signed = text.octets(quote), text.octets(signature)
+    message, signed = encodings.octets(quote), encodings.octets(signature)
     if isinstance(pcrs, list):
         values = _listed(pcrs)
     else:
@@ -67,14 +67,14 @@ def _quoted(quote: Any, signature: Any, pcrs: Any) -> Iterator[bytes]:
 
 def _listed(values: list[Any]) -> bytes:
     """Registers from 0 upwards, of one bank."""
-    rows = [text.octets(item) for item in values] if len(values) <= REGISTERS else []
+    rows = [encodings.octets(item) for item in values] if len(values) <= REGISTERS else []
     bank = _SIZES.get(len(rows[0])) if rows else None
     return b"" if bank is None else _registers(bank, dict(enumerate(rows)))
 
 
 def _flat(values: Any, message: bytes) -> bytes:
     """The quoted registers one after the other, in the order the quote selects them."""
-    rest, banks = text.octets(values), {}
+    rest, banks = encodings.octets(values), {}
     for name, size, indices in _selected(message):
         banks[name] = {str(index): rest[place * size :][:size].hex() for place, index in enumerate(indices)}
         rest = rest[len(indices) * size :] if len(rest) >= len(indices) * size else b"too short"
@@ -87,7 +87,7 @@ def _indexed(values: dict[str, Any], message: bytes) -> bytes:
         return json.dumps(values).encode()
     banks = _selected(message)
     known = {name: item for name, item in values.items() if name.isdecimal() and isinstance(item, str)}
-    return _registers(banks[0][0], {int(name): text.octets(item) for name, item in known.items()}) if (
+    return _registers(banks[0][0], {int(name): encodings.octets(item) for name, item in known.items()}) if (
         len(banks) == 1 and 0 < len(known) <= REGISTERS) else b""  # fmt: skip
 
 
@@ -106,17 +106,17 @@ def _attestation(key: Any, quotes: Any) -> Iterator[bytes]:
     listed = quotes[:REGISTERS] if isinstance(quotes, list) else []
     found = [row for item in listed if isinstance(item, dict) for row in _in_json(item)]
     if found:
-        yield from (text.octets(key), *max(found)[1])
+        yield from (encodings.octets(key), *max(found)[1])
 
 
 def _in_json(item: Mapping[str, Any]) -> Iterator[tuple[int, tuple[bytes, ...]]]:
-    message, signature = text.octets(item.get("quote")), text.octets(item.get("raw_sig", item.get("rawSig")))
+    message, signature = encodings.octets(item.get("quote")), encodings.octets(item.get("raw_sig", item.get("rawSig")))
     listed = item.get("pcrs")
     listed = listed if isinstance(listed, dict) else {}
     named, values = listed.get("hash"), listed.get("pcrs")
     bank = next((number for number, name in _HASHES.items() if named in (number, name.upper())), None)
     if message and signature and bank is not None and isinstance(values, dict) and len(values) <= REGISTERS:
-        rows = {int(index): text.octets(row) for index, row in values.items() if index.isdecimal()}
+        rows = {int(index): encodings.octets(row) for index, row in values.items() if index.isdecimal()}
         yield bank, (message, signature, _registers(_HASHES[bank], rows))
 
 
@@ -140,7 +140,7 @@ def of_text(data: bytes) -> list[bytes]:
     if printed is not None:
         rows = (line.lstrip() for line in data[printed.end() :].splitlines() if re.match(_INDENTED, line))
         values = b"".join(line + b"\n" if line[:3] == b"sha" else b" " + line + b"\n" for line in rows)
-        return [text.octets(part.decode()) for part in printed.groups()] + of_text(values)
+        return [encodings.octets(part.decode()) for part in printed.groups()] + of_text(values)
     banks: dict[str, dict[str, str]] = {}
     position = 0
     while (block := re.compile(_BANK).match(data, position)) is not None:
