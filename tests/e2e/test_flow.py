@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -40,6 +41,15 @@ def test_deploy_streams_both_ways_and_passes_the_code_through(home: Home) -> Non
     data = os.urandom(3_000_000)
     done = home.deploy("cat", *DEVELOPMENT, "--stdin", "-", stdin=data)
     assert (done.code, done.out == data) == (0, True), done.err
+
+
+def test_a_pipe_that_output_goes_to_is_given_room(home: Home) -> None:
+    """In the 64 KiB of a new one, writer and reader waited for each other at every message."""
+    with home.start("run", home.wasm("hello")) as process:
+        if process.stdout is None:
+            raise AssertionError
+        assert process.stdout.read() == b"hello from a keep\n"
+        assert fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ) == 1 << 20
 
 
 def test_the_verdict_is_written_when_asked(home: Home) -> None:

@@ -122,6 +122,7 @@ async def carry_out(attested: Attested, prepared: Prepared, wishes: Wishes) -> i
             seen = True
         await streams.show(kind, data)  # type: ignore[arg-type]
 
+    streams.widen(1)
     ended = await _both(delivery, streams.source(wishes.stdin), show)
     stages.mark("end")
     return finish(ended)
