@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -50,6 +51,26 @@ def test_a_pipe_that_output_goes_to_is_given_room(home: Home) -> None:
             raise AssertionError
         assert process.stdout.read() == b"hello from a keep\n"
         assert fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ) == 1 << 20
+
+
+WATCHED = """
+import gc, sys
+from fastness.cli import main, streams
+show = streams.show
+async def watched(kind, data):
+    print("collected:", gc.isenabled(), file=sys.stderr)
+    await show(kind, data)
+streams.show = watched
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_garbage_is_collected_once_a_workload_runs(home: Home) -> None:
+    """It is not while the command loads; a workload may write for days."""
+    command = [sys.executable, "-c", WATCHED, "run", str(home.wasm("hello"))]
+    done = subprocess.run(command, capture_output=True, text=True, env=home.environment, check=False)
+    assert (done.returncode, done.stdout) == (7, "hello from a keep\n")
+    assert "collected: True" in done.stderr
 
 
 def test_the_verdict_is_written_when_asked(home: Home) -> None:
