@@ -23,7 +23,7 @@ def run() -> int:
         if _INTERRUPTIBLE:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main()
-        if sys.argv[1:2] == ["verify"]:
+        if sys.argv[1:2] in (["verify"], ["run"], ["deploy"]):
             _leave(code)
         return code
     except KeyboardInterrupt:
@@ -40,7 +40,7 @@ def _streams() -> None:
 
 
 def _leave(code: int) -> None:
-    """Ends the process here: it holds no lock, child or file, and taking its modules apart costs 8 ms of 60."""
+    """Ends the process here: it holds no lock, child or file. Taking modules apart is 8 ms of 60, 25 in `run`."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -40,6 +42,35 @@ def test_deploy_streams_both_ways_and_passes_the_code_through(home: Home) -> Non
     data = os.urandom(3_000_000)
     done = home.deploy("cat", *DEVELOPMENT, "--stdin", "-", stdin=data)
     assert (done.code, done.out == data) == (0, True), done.err
+
+
+def test_a_pipe_that_output_goes_to_is_given_room(home: Home) -> None:
+    """In the 64 KiB of a new one, writer and reader waited for each other at every message."""
+    with home.start("run", home.wasm("hello")) as process:
+        if process.stdout is None:
+            raise AssertionError
+        assert process.stdout.read() == b"hello from a keep\n"
+        assert fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ) == 1 << 20
+
+
+WATCHED = """
+import gc, sys
+from fastness.cli import main, streams
+show = streams.show
+async def watched(kind, data):
+    print("collected:", gc.isenabled(), file=sys.stderr)
+    await show(kind, data)
+streams.show = watched
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_garbage_is_collected_once_a_workload_runs(home: Home) -> None:
+    """It is not while the command loads; a workload may write for days."""
+    command = [sys.executable, "-c", WATCHED, "run", str(home.wasm("hello"))]
+    done = subprocess.run(command, capture_output=True, text=True, env=home.environment, check=False)
+    assert (done.returncode, done.stdout) == (7, "hello from a keep\n")
+    assert "collected: True" in done.stderr
 
 
 def test_the_verdict_is_written_when_asked(home: Home) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,23 @@ def test_what_is_framed_is_read_whatever_the_cuts(sent: list[tuple[Type, bytes]]
         while (message := reader.next()) is not None:
             read.append(message)
     assert read == sent
+    assert reader.idle
+
+
+@given(st.lists(st.integers(0, 5000), max_size=8), st.lists(st.integers(1, 3000), min_size=1))
+def test_what_comes_in_large_parts_is_read_whatever_the_cuts(sizes: list[int], cuts: list[int]) -> None:
+    """Large parts are kept as they come, small ones gathered, and a head lies in two of either."""
+    sent = [(Type.STDOUT, bytes(number % 251 for number in range(size))) for size in sizes]
+    stream, cutting = b"".join(frame(*message) for message in sent), itertools.cycle(cuts)
+    reader, read = Reader(), []
+    while stream:
+        cut = next(cutting)
+        reader.feed(stream[:cut])
+        stream = stream[cut:]
+        while (message := reader.next()) is not None:
+            read.append(message)
+    assert read == sent
+    assert all(type(body) is bytes for _, body in read)
     assert reader.idle
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -122,6 +123,9 @@ async def carry_out(attested: Attested, prepared: Prepared, wishes: Wishes) -> i
             seen = True
         await streams.show(kind, data)  # type: ignore[arg-type]
 
+    streams.widen(1)
+    gc.freeze()  # from here on it may take long
+    gc.enable()
     ended = await _both(delivery, streams.source(wishes.stdin), show)
     stages.mark("end")
     return finish(ended)

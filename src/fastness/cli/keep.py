@@ -101,6 +101,7 @@ async def _logs(options: argparse.Namespace) -> int:
             f"keep {options.id} was not deployed from here", hint="logs are for the owner of the workload only"
         )
     await deliver.attach(attested, bytes.fromhex(record.owner), "logs", follow=options.follow)
+    streams.widen(1)
     ended = await deliver.carry(attested.transport, streams.show)
     await attested.transport.close()
     if ended.outcome == "running":

@@ -96,8 +96,8 @@ def _command(words: list[str]) -> int:
     from fastness.errors import UsageError
 
     name = words[0]
-    if name == "verify":
-        # one short run: nothing it makes needs collecting before the end; --batch turns collection on again
+    if name in ("verify", "run", "deploy"):
+        # nothing that is loaded or made at first needs collecting; --batch and a workload's streams turn it on again
         import gc
 
         gc.disable()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +15,7 @@ from fastness.errors import UsageError
 from fastness.seal.frames import Type
 
 CHUNK = 256 * 1024
+PIPE_SIZE = 1 << 20
 
 
 async def source(name: str | None) -> AsyncIterator[bytes]:
@@ -36,6 +39,12 @@ def check_source(name: str | None) -> None:
     """Refuses an input that cannot be read, before a host is asked."""
     if name not in (None, "-") and not Path(str(name)).exists():
         raise UsageError("the input is not there", where=str(name), hint="--stdin FILE, or - for our own")
+
+
+def widen(handle: int) -> None:
+    """Gives a pipe room for many messages: in one of 64 KiB, writer and reader wait for each other at every message."""
+    with contextlib.suppress(OSError, AttributeError):  # no pipe, too many of them, or another system than Linux
+        fcntl.fcntl(handle, fcntl.F_SETPIPE_SZ, max(PIPE_SIZE, fcntl.fcntl(handle, fcntl.F_GETPIPE_SZ)))
 
 
 async def show(kind: Type, data: bytes) -> None:

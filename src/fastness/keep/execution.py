@@ -16,15 +16,16 @@ from fastness.errors import FastnessError, KeepFailed
 from fastness.keep import runtime, seats, stage
 from fastness.keep.integrity import Integrity
 from fastness.keep.output import Output
-from fastness.seal.frames import Type
+from fastness.seal.channel import RECORD
+from fastness.seal.frames import HEAD_SIZE, Type
 from fastness.seal.messages import Ended, Workload
 from fastness.streams.ready import ready
 from fastness.workload import manifest as manifests
 from fastness.workload.limits import Limits
 
 PIPE_SIZE = 1 << 20
-READ = 96 * 1024
-"""Bytes taken from a pipe at once. Over 128 KiB the allocator maps and unmaps each buffer, and the kernel clears it."""
+READ = 7 * RECORD - HEAD_SIZE
+"""Bytes taken from a pipe at once: their message fills its records. Sixteen records are not quicker than seven."""
 
 STDIN_WINDOW = 1 << 20
 """How many bytes of stdin the keep takes ahead of the guest."""

@@ -5,6 +5,7 @@ The limit of a frame depends on its type and is checked before the body is await
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -62,16 +63,17 @@ def _anything(kind: Type) -> None:
 class Reader:
     """Takes bytes as they come, gives frames as they complete. Each byte is copied once or twice, however cut."""
 
-    __slots__ = ("_allowed", "_at", "_buffer", "_have", "_need", "_pending", "admit")
+    __slots__ = ("_allowed", "_at", "_have", "_need", "_parts", "admit")
 
     def __init__(self, allowed: frozenset[Type] = frozenset(Type)) -> None:
         self._allowed = allowed
         self.admit: Callable[[Type], None] = _anything
-        """Asked before the body of a message is awaited, and again while it comes: it raises to refuse it."""
+        """Asked before the body of a message is awaited, and again when it is there: it raises to refuse it."""
 
-        self._buffer = b""
+        self._parts: deque[bytes | bytearray] = deque()
         self._at = 0
-        self._pending: list[bytes | bytearray] = []
+        """How much of the first part was given already."""
+
         self._have = 0
         self._need = 1
 
@@ -82,18 +84,18 @@ class Reader:
     @property
     def idle(self) -> bool:
         """Whether the stream stands between two frames."""
-        return self._at == len(self._buffer) and not self._have
+        return not self._have
 
     def feed(self, data: bytes) -> None:
         """Adds bytes from the stream."""
         self._have += len(data)
-        last = self._pending[-1] if self._pending else b""
+        last = self._parts[-1] if self._parts else b""
         if len(data) >= SMALL:
-            self._pending.append(data)
+            self._parts.append(data)
         elif isinstance(last, bytearray) and len(last) < BLOCK:
             last += data  # an object of its own would take many times what a few bytes are
         elif data:
-            self._pending.append(bytearray(data))
+            self._parts.append(bytearray(data))
 
     def next(self) -> tuple[Type, bytes] | None:
         """The next frame, if it is complete.
@@ -102,39 +104,49 @@ class Reader:
             ProtocolError: unknown or unexpected type, or a length over the limit of the type; raised as soon as the
                 head is there, whether or not the body is.
         """
-        if not self._gather(1):
+        if self._have < self._need:
             return None
-        kind = self._kind(self._buffer[self._at])
-        if not self._gather(HEAD_SIZE):
+        kind = self._kind(self._parts[0][self._at])
+        self._need = HEAD_SIZE
+        if self._have < HEAD_SIZE:
             return None
-        start = self._at + HEAD_SIZE
-        size = int.from_bytes(self._buffer[self._at + 1 : start], "big")
+        size = int.from_bytes(self._head()[1:], "big")
         limit = LIMITS.get(kind, MAX_CONTROL)
         if size > limit:
             raise ProtocolError(f"{kind.name.lower()} message of {size} bytes, limit {limit}")
         self.admit(kind)
-        if not self._gather(HEAD_SIZE + size):
+        self._need = HEAD_SIZE + size
+        if self._have < self._need:
             return None
-        start = self._at + HEAD_SIZE  # gathering may have moved it
-        body = self._buffer[start : start + size]
-        self._at = start + size
+        self._have -= self._need
         self._need = 1
-        if self._at == len(self._buffer):  # a large message is not held once more until the next one comes
-            self._buffer, self._at = b"", 0
-        return kind, body
+        self._pass(HEAD_SIZE)
+        return kind, self._take(size)
 
-    def _gather(self, need: int) -> bool:
-        """Whether ``need`` bytes are there, put together when they are and not before."""
-        self._need = max(self._need, need)
-        rest = len(self._buffer) - self._at
-        if rest >= self._need:
-            return True
-        if rest + self._have < self._need:
-            return False
-        parts = [self._buffer[self._at :], *self._pending] if rest else self._pending
-        self._buffer = b"".join(parts) if len(parts) > 1 else bytes(parts[0])
-        self._at, self._pending, self._have = 0, [], 0
-        return True
+    def _head(self) -> bytes | bytearray:
+        """The next five bytes, which are there; afterwards they lie in one part."""
+        while len(self._parts[0]) < self._at + HEAD_SIZE:
+            first = self._parts.popleft()
+            self._parts[0] = first[self._at :] + self._parts[0]
+            self._at = 0
+        return self._parts[0][self._at : self._at + HEAD_SIZE]
+
+    def _take(self, size: int) -> bytes:
+        """The next ``size`` bytes, which are there."""
+        taken = []
+        while size:
+            part = self._parts[0][self._at : self._at + size]  # no copy of what is taken whole
+            taken.append(part)
+            size -= len(part)
+            self._pass(len(part))
+        return b"".join(taken)
+
+    def _pass(self, size: int) -> None:
+        """Leaves behind what was given of the first part."""
+        self._at += size
+        if self._at == len(self._parts[0]):
+            self._parts.popleft()
+            self._at = 0
 
     def _kind(self, code: int) -> Type:
         try:

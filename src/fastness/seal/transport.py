@@ -14,6 +14,9 @@ HANDSHAKE_TIMEOUT = 20.0
 """Seconds for the TLS handshake; a guest under emulation needs one."""
 
 CLOSE_TIMEOUT = 2.0
+KEPT = 1024 * 1024
+"""Buffers of up to this size are used again, not mapped anew and cleared by the kernel page by page."""
+
 TURN = 4
 """How often the others have their turn, in reads: reading what is there already waits for nobody."""
 
@@ -36,6 +39,7 @@ class Transport:
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bytes(KEPT)  # what was mapped and is freed is what glibc keeps from then on: mallopt(3), M_MMAP_THRESHOLD
         self.sock = sock
         self.channel = channel
         self.reader = Reader(frozenset[Type]())
