@@ -6,12 +6,14 @@ import base64
 import itertools
 import json
 
+import judged
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from fastness.collateral import anchors_file
 from fastness.errors import UsageError
+from fastness.forge import cca
 from fastness.wire import cbor
 
 
@@ -113,3 +115,13 @@ def test_files_that_are_not_there_or_too_large(tmp_path):
     for name in (tmp_path / "x", tmp_path / "none", tmp_path, "/dev/zero", "/dev/null"):
         with pytest.raises(UsageError):
             anchors_file.load([str(name)])
+
+
+def test_paths_may_stand_after_two_hyphens(tmp_path, monkeypatch, capsys):
+    """So that files whose names begin with one can be named, and an option that takes many ends."""
+    forged = cca.make({})
+    (tmp_path / "-token").write_bytes(forged.evidence)
+    (tmp_path / "cpak").write_bytes(forged.anchors.items[0].key.raw)
+    monkeypatch.chdir(tmp_path)
+    at = forged.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert judged.run(capsys, "verify", "--json", "--at", at, "--anchors", "cpak", "--", "-token").code == 0

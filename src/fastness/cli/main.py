@@ -110,9 +110,11 @@ def _command(words: list[str]) -> int:
     split = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[1:split])
     if split < len(words):
-        if not hasattr(options, "args"):
+        # a workload's own words, or files whose names begin with a hyphen
+        taken = next((place for place in ("args", "paths") if hasattr(options, place)), None)
+        if taken is None:
             raise UsageError(f"`fastness {name}` takes nothing after --", hint=f"{parser.prog} --help")
-        options.args = words[split + 1 :]
+        setattr(options, taken, [*getattr(options, taken), *words[split + 1 :]])
     code: int = module.run(options)
     return code
 
