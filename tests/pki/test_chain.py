@@ -132,6 +132,7 @@ AT_CA = "http://ca.example/middle.crt"
     ([("1.3.6.1.5.5.7.48.2", "http://ca.example/\nerror: all is well")], ""),
     ([("1.3.6.1.5.5.7.48.2", "http://ca.example/" + "m" * 900)], "http://ca.example/" + "m" * 282),
     (b"\x30\x05\x30\x03\x06\x01\x2a", ""), (b"\x05\x00", ""),
+    (b"\x30\x18\x30\x16" + bytes.fromhex("06082b06010505073002") + b"\x82\x0ahttp://a/b", ""),  # a name of a host
 ])  # fmt: skip
 def test_a_certificate_says_where_its_issuers_is(access: list[tuple[str, str]] | bytes, address: str) -> None:
     extension: certs.ExtensionType = certs.UnrecognizedExtension(certs.ObjectIdentifier(chain.ISSUERS), bytes(access)) \
