@@ -16,14 +16,14 @@ if _INTERRUPTIBLE:
 
 def run() -> int:
     """The command line, ctrl-C included."""
-    from fastness.cli.main import main
+    from fastness.cli.main import SHORT, main
 
     _streams()
     try:
         if _INTERRUPTIBLE:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main()
-        if sys.argv[1:2] in (["verify"], ["run"], ["deploy"]):
+        if not SHORT.isdisjoint(sys.argv[1:2]):
             _leave(code)
         return code
     except KeyboardInterrupt:

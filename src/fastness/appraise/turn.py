@@ -22,8 +22,8 @@ FIXED = ("cpu.", "tee", "hardware_id", "cloud", "sgx.fmspc", "tdx.fmspc", "sgx.p
          "tdx.platform_instance_id")  # fmt: skip
 """Claims of the machine itself: no update changes them."""
 
-TYPE, NEVER_WAIVED = "policy.evidence-type", ("policy.evidence-type", "policy.unreadable")
-"""What was refused before there were claims to judge."""
+TYPE, UNREADABLE = "policy.evidence-type", "policy.unreadable"
+"""What was refused before there were claims to judge: no waiver helps."""
 
 _BOUND = re.compile(r"(\S+) (>=|<=|>|<) ?(\S+)(?: \((\S+)\))?")
 _DAYS = re.compile(r"\S+ at most \d+ days old.*")
@@ -94,7 +94,7 @@ def _change(finding: Finding, now: datetime) -> Change:
     if finding.check == TYPE:
         host = "" if finding.expected == "evidence of nothing" else f"on a host with {finding.expected}"
         return Change(finding.check, host, f"with a rule that accepts {finding.actual}")
-    waive = "" if finding.check in NEVER_WAIVED else f'with a [[waive]] of "{finding.check}" and a reason'
+    waive = "" if finding.check == UNREADABLE else f'with a [[waive]] of "{finding.check}" and a reason'
     return Change(finding.check, f"after this: {finding.hint}", waive)
 
 

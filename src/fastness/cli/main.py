@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from fastness.errors import FastnessError
 
+SHORT = frozenset({"verify", "run", "deploy"})
+"""Commands that load and make nothing that needs collecting, and leave without taking their modules apart."""
+
 COMMANDS = {
     "demo": "see the whole flow on this machine, with nothing but this machine",
     "run": "run a workload in a local keep (SIMULATED: nothing is protected)",
@@ -96,7 +99,7 @@ def _command(words: list[str]) -> int:
     from fastness.errors import UsageError
 
     name = words[0]
-    if name in ("verify", "run", "deploy"):
+    if name in SHORT:
         # nothing that is loaded or made at first needs collecting; --batch and a workload's streams turn it on again
         import gc
 

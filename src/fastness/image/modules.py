@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import lzma
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeAlias
 
 from fastness.errors import Malformed
 from fastness.image import cpio, elf
@@ -49,8 +49,7 @@ def entries(files: Files, drivers: tuple[str, ...], origin: str) -> list[cpio.En
     release, _ = kernel(files)
     packed = {_name(match[1]): path for path in files if (match := PACKED.fullmatch(path))}
     order: dict[str, _Module] = {}
-    for driver in drivers:
-        _add(driver, packed, files, order)
+    _ordered(drivers, lambda name, _: _unpacked(name, packed, files), order)
     return _placed(release, order, origin)
 
 
@@ -60,9 +59,14 @@ def given(release: str, drivers: Mapping[str, bytes]) -> list[cpio.Entry]:
     Raises:
         Malformed: one of them is no module, or needs another that is not among them.
     """
+
+    def read(name: str, needed_by: str) -> bytes:
+        if name not in drivers:
+            raise Malformed(f"the module {needed_by} needs {name}", hint="name that one too, or build it in")
+        return drivers[name]
+
     order: dict[str, _Module] = {}
-    for name in sorted(drivers):
-        _ordered(name, drivers, order)
+    _ordered(sorted(drivers), read, order)
     return _placed(release, order, "image") if order else []
 
 
@@ -92,37 +96,34 @@ def _placed(release: str, order: Mapping[str, _Module], origin: str) -> list[cpi
     return [*found, *(cpio.file(f"{folder}/{name}", text.encode(), "image") for name, text in tables)]
 
 
-def _ordered(name: str, drivers: Mapping[str, bytes], order: dict[str, _Module]) -> None:
-    if name in order:
-        return
-    item = _module(drivers[name])
-    order[name] = item  # before what it needs, so that two that need each other end
-    for need in item.needs:
-        if need not in drivers:
-            raise Malformed(f"the module {name} needs {need}", hint="name that one too, or build it in")
-        _ordered(need, drivers, order)
-    order[name] = order.pop(name)
-
-
 class _Module(NamedTuple):
     data: bytes
     needs: tuple[str, ...]
     aliases: tuple[str, ...]
 
 
-def _add(name: str, packed: dict[str, str], files: Files, order: dict[str, _Module]) -> None:
-    if name in order:
-        return
+_Read: TypeAlias = Callable[[str, str], bytes]
+"""(name of a module, name of the one that needs it or empty) → its bytes."""
+
+
+def _ordered(names: Iterable[str], read: _Read, order: dict[str, _Module], needed_by: str = "") -> None:
+    """Adds the modules ``names`` to ``order``, each behind what it needs."""
+    for name in names:
+        if name in order:
+            continue
+        item = _module(read(name, needed_by))
+        order[name] = item  # before what it needs, so that two that need each other end
+        _ordered(item.needs, read, order, name)
+        order[name] = order.pop(name)
+
+
+def _unpacked(name: str, packed: Mapping[str, str], files: Files) -> bytes:
     if name not in packed:
         raise Malformed(f"the kernel has no module called {name}", hint="look for it in the kernel's config file")
     try:
-        data = lzma.decompress(files[packed[name]])
+        return lzma.decompress(files[packed[name]])
     except lzma.LZMAError as error:
         raise Malformed(f"a kernel module cannot be unpacked: {error}", where=packed[name]) from None
-    item = _module(data)
-    for need in item.needs:
-        _add(need, packed, files, order)
-    order[name] = item
 
 
 def _module(data: bytes) -> _Module:

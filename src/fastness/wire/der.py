@@ -34,8 +34,8 @@ class Node(NamedTuple):
         return self.offset + len(self.raw) - len(self.value)
 
 
-_node = tuple.__new__
-"""What ``Node(…)`` does, without a call in between."""
+made = tuple.__new__
+"""What ``Node(…)``, or any named tuple's class, does with its values, without a call in between."""
 
 
 def head(data: bytes, position: int, limit: int, field: str, base: int = 0) -> tuple[int, int]:
@@ -93,7 +93,7 @@ def fills(data: bytes, tag: int, field: str, base: int = 0) -> int:
 def read(data: bytes, position: int = 0, base: int = 0, field: str = "der") -> tuple[Node, int]:
     """The element at ``position`` and the position after it. Raises like :func:`head`."""
     start, end = head(data, position, len(data), field, base)
-    return _node(Node, (data[position], data[start:end], data[position:end], base + position)), end
+    return made(Node, (data[position], data[start:end], data[position:end], base + position)), end
 
 
 def one(data: bytes, tag: int, field: str, base: int = 0) -> Node:
@@ -122,7 +122,7 @@ def children(node: Node, field: str) -> list[Node]:
         if start <= end and (stop := start + data[position + 1]) <= end and stop - start < 0x80:
             tag = data[position]
             if tag & 0x1F != 0x1F:
-                found.append(_node(Node, (tag, data[start:stop], data[position:stop], base + position)))
+                found.append(made(Node, (tag, data[start:stop], data[position:stop], base + position)))
                 position = stop
                 continue
         child, position = read(data, position, base, field)

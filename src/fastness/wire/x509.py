@@ -202,10 +202,6 @@ class Crl(NamedTuple):
         return not self.partial and not elsewhere
 
 
-_made = tuple.__new__
-"""What ``Extension(…)`` does, without a call in between."""
-
-
 def _algorithm(raw: bytes, name: str, offset: int) -> Algorithm:
     found = _algorithm_of(raw)
     if found is None:
@@ -253,7 +249,7 @@ def _extensions(data: bytes, start: int, end: int, name: str) -> tuple[Extension
         identifier = der.dotted(oid, name, item + 2)
         if identifier in found:
             raise MalformedEvidence(name, item, "distinct extensions", f"{identifier} twice")
-        found[identifier] = _made(Extension, (identifier, critical, data[value:stop], value))
+        found[identifier] = der.made(Extension, (identifier, critical, data[value:stop], value))
         item = stop
     return tuple(found.values())
 

@@ -39,6 +39,12 @@ class Report:
         return self.hardware[start : start + 64]
 
 
+def quoted_data(quote: bytes) -> bytes:
+    """REPORTDATA of a TD report body: at a fixed place in version 4, after a body descriptor of 6 bytes in 5."""
+    start = at.QUOTE_HEADER + at.QUOTE_REPORT_DATA + (6 if quote[:2] == b"\x05\0" else 0)
+    return quote[start : start + 64]
+
+
 def parse(data: bytes) -> Report:
     """An HCL report; zeros may follow it, as the NV index is larger than what it holds.
 

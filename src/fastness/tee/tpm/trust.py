@@ -97,7 +97,7 @@ def _hardware(evidence: Evidence, within: tuple[Genuine[object], ...]) -> Vouche
     around = next((item for item in within if getattr(item.evidence, "raw", None) == data), None)
     if data is None or around is None:
         return None
-    _bound(report, report.report_data if report.kind == "snp" else _quote_report_data(data))
+    _bound(report, report.report_data if report.kind == "snp" else hcl.quoted_data(data))
     return Vouched("hardware-report", around.anchors, (), (around,))
 
 
@@ -116,12 +116,6 @@ def _bound(report: hcl.Report, report_data: bytes) -> None:
             where="hcl_report, SNP report, vmpl",
             hint="a guest can ask for reports at a lower privilege itself; only VMPL 0 speaks for the vTPM",
         )
-
-
-def _quote_report_data(quote: bytes) -> bytes:
-    """REPORTDATA of a TD report body: at a fixed place in version 4, after a body descriptor of 6 bytes in 5."""
-    start = at.QUOTE_HEADER + at.QUOTE_REPORT_DATA + (6 if quote[:2] == b"\x05\0" else 0)
-    return quote[start : start + 64]
 
 
 def _certificate(evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime) -> Vouched | None:
