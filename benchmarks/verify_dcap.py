@@ -33,7 +33,7 @@ from fastness.forge.model import Forged  # noqa: E402
 from fastness.pki import chain, keys  # noqa: E402
 from fastness.pki.anchors import vendor  # noqa: E402
 from fastness.tee import Collateral, Document, load  # noqa: E402
-from fastness.tee.dcap import documents, endorse, pck, pem  # noqa: E402
+from fastness.tee.dcap import certification, documents, endorse, pck  # noqa: E402
 from fastness.tee.dcap import verify as dcap_verify  # noqa: E402
 from fastness.wire import der, x509  # noqa: E402
 from fastness.wire import pem as armour  # noqa: E402
@@ -112,14 +112,15 @@ def steady(name: str, forged: Forged, quotes: list[bytes]) -> Callable[[], None]
 def forget() -> None:
     """Forgets every judgement and value made of these inputs; the words of all vendors (identifiers) stay known."""
     endorse.memory.clear()
+    endorse._last.clear()
     chain.memo._held.clear()
     x509._known.clear()
+    certification._known.clear()
     for cached in (
         documents.tcb_info,
         dcap_verify._attestation_key,
         documents.identity,
         pck._read,
-        pem.chain,
         keys.load,
         keys._fingerprint,
         x509.read_common_name,

@@ -46,7 +46,7 @@ class Collateral(NamedTuple):
 
     def of(self, kind: str) -> tuple[Document, ...]:
         """The documents of one kind."""
-        return tuple(item for item in self.documents if item.kind == kind)
+        return tuple([item for item in self.documents if item.kind == kind])
 
     def __add__(self, other: Collateral) -> Collateral:  # type: ignore[override]  # a union, not a longer tuple
         return Collateral(

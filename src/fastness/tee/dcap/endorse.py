@@ -43,6 +43,13 @@ class Platform(NamedTuple):
     lookups: tuple[crls.Lookup, ...]
 
 
+class Settled(NamedTuple):
+    """What one platform's documents alone decide about values of a quote: the TCB, and what else was noted."""
+
+    tcb: Evaluation
+    findings: tuple[Finding, ...] = ()
+
+
 class Endorsed(NamedTuple):
     """A platform with its TCB info and QE identity, and between which times that holds."""
 
@@ -52,9 +59,9 @@ class Endorsed(NamedTuple):
     lookups: tuple[crls.Lookup, ...]
     findings: tuple[Finding, ...]
     window: Window
-    settled: dict[Hashable, Evaluation | None]
+    settled: dict[Hashable, Settled | None]
 
-    def settle(self, key: Hashable, answer: Evaluation | None) -> None:
+    def settle(self, key: Hashable, answer: Settled | None) -> None:
         """Remembers what these documents alone decide about the values in ``key``; bounded."""
         if len(self.settled) >= MAX_SETTLED:
             self.settled.clear()
@@ -66,9 +73,18 @@ memory: Memory[Endorsed] = Memory(limit=128)
 
 def key_of(tee: str, certification: bytes, collateral: Collateral, anchors: Anchors) -> Hashable:
     """Everything that decides the answer, time apart. Bytes remember their own hash, so this is cheap when reused."""
+    held = _last.get(tee)
+    if held is None or held[0] is not collateral or held[1] is not anchors:
+        held = _last[tee] = collateral, anchors, _supplied(tee, collateral, anchors)
+    return tee, certification, held[2]
+
+
+_last: dict[str, tuple[Collateral, Anchors, Hashable]] = {}
+"""What was supplied last for each TEE: immutable, so whoever supplies the same objects again has said the same."""
+
+
+def _supplied(tee: str, collateral: Collateral, anchors: Anchors) -> Hashable:
     return (
-        tee,
-        certification,
         anchors.pins(tee),
         tuple([item.raw for item in collateral.certificates]),
         tuple([item.raw for item in collateral.crls]),

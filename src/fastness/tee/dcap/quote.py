@@ -6,10 +6,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fastness.errors import MalformedEvidence
+from fastness.tee.dcap import certification, report
 from fastness.tee.dcap import layout as at
-from fastness.tee.dcap import report
-from fastness.tee.dcap.pem import chain
-from fastness.wire import x509
+from fastness.tee.dcap.certification import Certification
 from fastness.wire.cursor import Cursor
 
 MAX_QUOTE = 64 * 1024
@@ -19,8 +18,7 @@ class Quote(NamedTuple):
     """One DCAP quote.
 
     ``signed`` is the range the attestation key signs (header to body), ``certification`` the innermost certification
-    data of type ``certification_type``, ``chain`` its certificates if it has any, ``padding`` the zero bytes after
-    the end that some producers leave (TDX guests return the whole buffer).
+    data, ``padding`` the zero bytes after the end that some producers leave (TDX guests return the whole buffer).
     """
 
     version: int
@@ -37,9 +35,7 @@ class Quote(NamedTuple):
     qe_report: report.Report
     qe_signature: bytes
     authentication: bytes
-    certification_type: int
-    certification: bytes
-    chain: tuple[x509.Certificate, ...]
+    certification: Certification
     padding: bytes
 
     @property
@@ -95,14 +91,14 @@ def parse(data: bytes, tee_type: int) -> Quote:
     if length > at.MAX_AUTHENTICATION:
         raise MalformedEvidence("QE authentication data", inner.offset - 2, f"at most {at.MAX_AUTHENTICATION}", length)
     authentication = inner.take(length, "QE authentication data")
-    kind, certification, certificates = _certification(inner)
+    certified = certification.parse(inner)
     inner.done("signature data")
     padding = cursor.rest()
     if padding.count(0) != len(padding):
         raise MalformedEvidence("quote", len(data) - len(padding), "end of input or zero padding", "other bytes")
     return Quote(
         version, tee, qe_svn, pce_svn, user_data, body_type, body, body_offset, signed, signature, key, qe_report,
-        qe_signature, authentication, kind, certification, certificates, padding,
+        qe_signature, authentication, certified, padding,
     )  # fmt: skip
 
 
@@ -139,32 +135,13 @@ def _outer(cursor: Cursor) -> None:
         raise MalformedEvidence("certification data size", offset + 2, cursor.remaining, size)
 
 
-def _certification(cursor: Cursor) -> tuple[int, bytes, tuple[x509.Certificate, ...]]:
-    offset = cursor.offset
-    kind, size = cursor.unpack(at.CERTIFICATION, "certification data")
-    if size > at.MAX_CERTIFICATION:
-        raise MalformedEvidence("certification data size", offset + 2, f"at most {at.MAX_CERTIFICATION}", size)
-    data = cursor.take(size, "certification data")
-    start = offset + at.CERTIFICATION.size
-    if kind in at.PPID_SIZES:
-        if size != at.PPID_SIZES[kind] + at.PPID_TAIL:
-            raise MalformedEvidence("certification data size", offset + 2, at.PPID_SIZES[kind] + at.PPID_TAIL, size)
-        return kind, data, ()
-    if kind not in (at.PCK_LEAF, at.PCK_CHAIN):
-        raise MalformedEvidence("certification data type", offset, "1 to 5", kind)
-    try:
-        return kind, data, chain(data)
-    except MalformedEvidence as error:
-        raise MalformedEvidence(f"PCK {error.field}", start, error.need, error.have) from None
-
-
 def unparse(quote: Quote) -> bytes:
     """The bytes ``quote`` was parsed from."""
     inner = b"".join(
         (
             quote.qe_report.raw, quote.qe_signature, len(quote.authentication).to_bytes(2, "little"),
-            quote.authentication, at.CERTIFICATION.pack(quote.certification_type, len(quote.certification)),
-            quote.certification,
+            quote.authentication, at.CERTIFICATION.pack(quote.certification.kind, len(quote.certification.data)),
+            quote.certification.data,
         )
     )  # fmt: skip
     if quote.version > 3:
@@ -208,8 +185,10 @@ def show(quote: Quote, body: list[tuple[str, int, int, str]]) -> list[tuple[str,
         *report.rows("qe.", qe),
         ("qe_signature", qe + at.REPORT_SIZE, 64, "ECDSA P-256 over the QE report by the PCK"),
         ("qe_auth_data", auth + 2, len(quote.authentication), "hashed with the attestation key into qe.report_data"),
-        ("certification", cert + 6, len(quote.certification), f"type {quote.certification_type}"),
+        ("certification", cert + 6, len(quote.certification.data), f"type {quote.certification.kind}"),
     ]
     if quote.padding:
-        rows.append(("padding", cert + 6 + len(quote.certification), len(quote.padding), "zero bytes of the buffer"))
+        rows.append(
+            ("padding", cert + 6 + len(quote.certification.data), len(quote.padding), "zero bytes of the buffer")
+        )
     return sorted(rows, key=lambda row: row[1])

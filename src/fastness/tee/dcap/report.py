@@ -25,51 +25,102 @@ FIELDS = (
 """(name, offset in the report, size in bytes, meaning)."""
 
 
-_RESERVED = bytes(12 + 32 + 32 + 42)
+_RESERVED = ((20, 32), (96, 128), (160, 192), (262, 304))
+_ZERO = bytes(12 + 32 + 32 + 42)
 
 
 class Report(NamedTuple):
-    """An SGX report body; bytes as they stand, integers little endian. ``flags`` and ``xfrm`` are the attributes."""
+    """An SGX report body, 384 bytes ``raw``, integers little endian; fields are read where they stand."""
 
     raw: bytes
-    cpusvn: bytes
-    miscselect: int
-    isv_ext_prod_id: bytes
-    attributes: bytes
-    mrenclave: bytes
-    mrsigner: bytes
-    config_id: bytes
-    isv_prod_id: int
-    isv_svn: int
-    config_svn: int
-    isv_family_id: bytes
-    report_data: bytes
+
+    @property
+    def cpusvn(self) -> bytes:
+        """Security version of the processor, 16 bytes."""
+        return self.raw[0:16]
+
+    @property
+    def miscselect(self) -> int:
+        """Extended SSA frame features, 32 bits."""
+        return int.from_bytes(self.raw[16:20], "little")
+
+    @property
+    def isv_ext_prod_id(self) -> bytes:
+        """Extended product id (KSS), 16 bytes."""
+        return self.raw[32:48]
+
+    @property
+    def attributes(self) -> bytes:
+        """ATTRIBUTES: FLAGS 8, XFRM 8."""
+        return self.raw[48:64]
 
     @property
     def flags(self) -> int:
         """ATTRIBUTES.FLAGS."""
-        return int.from_bytes(self.attributes[:8], "little")
+        return int.from_bytes(self.raw[48:56], "little")
 
     @property
     def xfrm(self) -> int:
         """ATTRIBUTES.XFRM."""
-        return int.from_bytes(self.attributes[8:], "little")
+        return int.from_bytes(self.raw[56:64], "little")
+
+    @property
+    def mrenclave(self) -> bytes:
+        """Measurement of the enclave, 32 bytes."""
+        return self.raw[64:96]
+
+    @property
+    def mrsigner(self) -> bytes:
+        """SHA-256 of the key that signed the enclave, 32 bytes."""
+        return self.raw[128:160]
+
+    @property
+    def config_id(self) -> bytes:
+        """Configuration id (KSS), 64 bytes."""
+        return self.raw[192:256]
+
+    @property
+    def isv_prod_id(self) -> int:
+        """Product id, 16 bits."""
+        return int.from_bytes(self.raw[256:258], "little")
+
+    @property
+    def isv_svn(self) -> int:
+        """Security version of the enclave, 16 bits."""
+        return int.from_bytes(self.raw[258:260], "little")
+
+    @property
+    def config_svn(self) -> int:
+        """Configuration security version (KSS), 16 bits."""
+        return int.from_bytes(self.raw[260:262], "little")
+
+    @property
+    def isv_family_id(self) -> bytes:
+        """Product family id (KSS), 16 bytes."""
+        return self.raw[304:320]
+
+    @property
+    def report_data(self) -> bytes:
+        """64 bytes chosen by the enclave."""
+        return self.raw[320:384]
+
+    @property
+    def identity(self) -> bytes:
+        """All that Intel's identity of a quoting enclave speaks of: MISCSELECT to MRSIGNER, ISVPRODID and ISVSVN."""
+        return self.raw[16:64] + self.raw[128:160] + self.raw[256:260]
 
 
 def parse(raw: bytes, offset: int, field: str) -> Report:
     """A report body at byte ``offset`` of the quote; reserved bytes must be zero."""
     if len(raw) != layout.REPORT_SIZE:
         raise MalformedEvidence(field, offset, f"{layout.REPORT_SIZE} bytes", len(raw))
-    (cpusvn, misc, r1, ext, attributes, mrenclave, r2, mrsigner, r3, config_id, prod, svn, config_svn, r4, family,
-     data) = layout.REPORT.unpack(raw)  # fmt: skip
-    if r1 + r2 + r3 + r4 == _RESERVED:
-        return Report(
-            raw, cpusvn, misc, ext, attributes, mrenclave, mrsigner, config_id, prod, svn, config_svn, family, data
-        )
-    for name, at, value in (("1", 20, r1), ("2", 96, r2), ("3", 160, r3), ("4", 262, r4)):
-        if value.count(0) != len(value):
-            raise MalformedEvidence(f"{field}.reserved{name}", offset + at, "reserved bytes of zero", value.hex()[:32])
-    raise MalformedEvidence(field, offset, "reserved bytes of zero", "other bytes")
+    if raw[20:32] + raw[96:128] + raw[160:192] + raw[262:304] != _ZERO:
+        for number, (start, end) in enumerate(_RESERVED, 1):
+            value = raw[start:end]
+            if value.count(0) != len(value):
+                name, have = f"{field}.reserved{number}", value.hex()[:32]
+                raise MalformedEvidence(name, offset + start, "reserved bytes of zero", have)
+    return Report(raw)
 
 
 def rows(prefix: str, offset: int) -> list[tuple[str, int, int, str]]:

@@ -44,7 +44,7 @@ def _set(data: bytes, names: dict[str, int]) -> str:
 
 
 def _pck(quote: Quote) -> str:
-    leaf = pck.platform_leaf(quote.chain)
+    leaf = quote.certification.leaf
     if leaf is None:
         return ""
     try:

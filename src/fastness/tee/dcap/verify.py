@@ -53,10 +53,10 @@ def verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at:
 
 
 def _verify(tee: str, quote: Quote, collateral: Collateral, anchors: Anchors, at: datetime) -> Endorsed:
-    leaf = pck.platform_leaf(quote.chain)
-    key = endorse.key_of(tee, quote.certification, collateral, anchors) if leaf is not None else None
+    leaf = quote.certification.leaf
+    key = endorse.key_of(tee, quote.certification.data, collateral, anchors) if leaf is not None else None
     known = endorse.memory.get(key, at) if key is not None else None
-    pool = quote.chain + collateral.certificates
+    pool = quote.certification.chain + collateral.certificates
     if known is None:
         # (1), (2)
         if leaf is None:
@@ -116,7 +116,7 @@ def _attestation_key(point: bytes) -> ec.EllipticCurvePublicKey | None:
 def _quoting_enclave(tee: str, quote: Quote, known: Endorsed) -> None:
     # (8) the quoting enclave is Intel's
     report, identity = quote.qe_report, known.identity
-    key = ("qe", report.mrsigner, report.isv_prod_id, report.miscselect, report.attributes)
+    key = report.identity
     if key in known.settled:
         return
     misc, mask = report.miscselect.to_bytes(4, "big"), identity.miscselect_mask[::-1]  # stated little endian
@@ -139,22 +139,17 @@ def _quoting_enclave(tee: str, quote: Quote, known: Endorsed) -> None:
 
 
 def evaluate(quote: Quote, known: Endorsed, svn: bytes = b"", svn2: bytes = b"") -> Evaluation:
-    """Intel's word on the TCB: what :func:`fastness.tee.dcap.tcb.evaluate` says, once per set of versions."""
+    """Intel's word on the TCB: what :func:`fastness.tee.dcap.tcb.evaluate` says of this platform."""
     facts, isvsvn = known.platform.pck, quote.qe_report.isv_svn
-    key = ("tcb", isvsvn, svn, svn2)
-    found = known.settled.get(key)
-    if found is None:
-        found = tcb.evaluate(
-            known.tcb,
-            known.identity,
-            facts.components,
-            facts.pcesvn,
-            qe_isvsvn=isvsvn,
-            tee_tcb_svn=svn,
-            tee_tcb_svn2=svn2,
-        )
-        known.settle(key, found)
-    return found
+    return tcb.evaluate(
+        known.tcb,
+        known.identity,
+        facts.components,
+        facts.pcesvn,
+        qe_isvsvn=isvsvn,
+        tee_tcb_svn=svn,
+        tee_tcb_svn2=svn2,
+    )
 
 
 def masked(value: bytes, mask: bytes) -> int:
@@ -164,7 +159,7 @@ def masked(value: bytes, mask: bytes) -> int:
 
 def _supplied(tee: str, quote: Quote, collateral: Collateral) -> x509.Certificate:
     """The PCK certificate from the collateral, where the quote names the platform but carries no certificate."""
-    if quote.certification_type in (layout.PCK_LEAF, layout.PCK_CHAIN):
+    if quote.certification.kind in (layout.PCK_LEAF, layout.PCK_CHAIN):
         raise NotGenuine(
             f"{tee}.pck", "no PCK certificate stands in the quote's chain", hint="its SGX extension is what names it"
         )
@@ -174,14 +169,14 @@ def _supplied(tee: str, quote: Quote, collateral: Collateral) -> x509.Certificat
         key = endorse.p256(item)
         if key is not None and endorse.verifies(key, quote.qe_signature, quote.qe_report.raw):
             return item
-    tail = quote.certification[-layout.PPID_TAIL :]
+    tail = quote.certification.data[-layout.PPID_TAIL :]
     query = f"encrypted_ppid=…&cpusvn={tail[:16].hex()}&pcesvn={tail[16:18].hex()}&pceid={tail[18:].hex()}"
-    how = "PPID" if quote.certification_type == layout.PPID_PLAIN else "encrypted PPID"
+    how = "PPID" if quote.certification.kind == layout.PPID_PLAIN else "encrypted PPID"
     raise MissingCollateral(
         f"PCK certificate of this platform: the quote names it by {how} only (QE id {quote.user_data[:16].hex()})",
         f"{endorse.PCS}/sgx/certification/v4/pckcert?{query} or the PCCS of its owner",
         check=f"{tee}.pck",
-        where=f"certification data of type {quote.certification_type}",
+        where=f"certification data of type {quote.certification.kind}",
     )
 
 

@@ -12,6 +12,7 @@ from fastness.claims.genuine import Genuine, vouch
 from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.dcap import verify as dcap
+from fastness.tee.dcap.endorse import Settled
 from fastness.tee.sgx.evidence import Evidence
 
 
@@ -33,10 +34,14 @@ def verify(
     # (1) to (8)
     endorsed = dcap.verify("sgx", quote, collateral, anchors, at)
     # (9) TCB status
-    evaluation = dcap.evaluate(quote, endorsed)
+    version = quote.qe_report.isv_svn
+    settled = endorsed.settled.get(version)
+    if settled is None:
+        settled = Settled(dcap.evaluate(quote, endorsed))
+        endorsed.settle(version, settled)
     return vouch(
-        Evidence(quote, evidence.body, dcap.Appraisal(endorsed, evaluation)),
+        Evidence(quote, evidence.body, dcap.Appraisal(endorsed, settled.tcb)),
         anchors=(endorsed.platform.anchor,),
-        findings=dcap.findings("sgx", quote, endorsed, evaluation),
+        findings=dcap.findings("sgx", quote, endorsed, settled.tcb),
         at=at,
     )

@@ -13,4 +13,4 @@ def embedded(evidence: Evidence) -> tuple[tuple[str, bytes], ...]:
 
 def enclosed(evidence: Evidence) -> Collateral:
     """The certificates inside the quote, none when it only names its platform (certification data 1 to 3)."""
-    return Collateral(certificates=evidence.quote.chain)
+    return Collateral(certificates=evidence.quote.certification.chain)

@@ -27,6 +27,8 @@ FIELDS = (
     ("report_data", 520, 64, "chosen by the guest"),
 )
 """(name, offset in the body, size in bytes, meaning): body 1.0."""
+MEASURED = 136
+"""Where measurements begin: before them stand versions, the TDX module and bits."""
 
 FIELDS_15 = (
     ("tee_tcb_svn2", 584, 16, "TCB now running"),

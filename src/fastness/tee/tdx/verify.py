@@ -19,7 +19,7 @@ from fastness.pki.anchors import Anchors
 from fastness.tee import Collateral
 from fastness.tee.dcap import cpu, tcb
 from fastness.tee.dcap import verify as dcap
-from fastness.tee.dcap.endorse import Endorsed
+from fastness.tee.dcap.endorse import Endorsed, Settled
 from fastness.tee.tdx import layout
 from fastness.tee.tdx.evidence import Body, Evidence
 
@@ -43,13 +43,11 @@ def verify(
     quote, body = evidence.quote, evidence.body
     # (1) to (8)
     endorsed = dcap.verify("tdx", quote, collateral, anchors, at)
-    # (9) the TDX module
-    _module(evidence, endorsed)
-    # (10) TCB status
-    evaluation = dcap.evaluate(quote, endorsed, body.tee_tcb_svn, body.tee_tcb_svn2)
-    found = dcap.findings("tdx", quote, endorsed, evaluation)
-    # (11), (12)
-    found += _unknown_bits(evidence) + _born(body, endorsed.platform.pck.fmspc)
+    # (9) to (11)
+    settled = _settled(evidence, endorsed)
+    found = dcap.findings("tdx", quote, endorsed, settled.tcb) + settled.findings
+    # (12) where it was created
+    found += _born(body, endorsed.platform.pck.fmspc)
     # (13) event log
     logs = collateral.of("event-log")
     if logs:
@@ -57,18 +55,30 @@ def verify(
 
         found += ccel.findings(body, logs, collateral.of("acpi-table"))
     return vouch(
-        Evidence(quote, body, dcap.Appraisal(endorsed, evaluation)),
+        Evidence(quote, body, dcap.Appraisal(endorsed, settled.tcb)),
         anchors=(endorsed.platform.anchor,),
         findings=found,
         at=at,
     )
 
 
+def _settled(evidence: Evidence, endorsed: Endorsed) -> Settled:
+    """What Intel's documents decide about the TD report: nothing of it matters here but versions, module and bits."""
+    quote, body = evidence.quote, evidence.body
+    key = (quote.body_offset, quote.qe_report.isv_svn, body.raw[: layout.MEASURED], body.tee_tcb_svn2)
+    found = endorsed.settled.get(key)
+    if found is None:
+        # (9) the TDX module
+        _module(evidence, endorsed)
+        # (10) TCB status, (11) bits
+        evaluation = dcap.evaluate(quote, endorsed, body.tee_tcb_svn, body.tee_tcb_svn2)
+        found = Settled(evaluation, _unknown_bits(evidence))
+        endorsed.settle(key, found)
+    return found
+
+
 def _module(evidence: Evidence, endorsed: Endorsed) -> None:
     body, info = evidence.body, endorsed.tcb
-    key = ("module", body.tee_tcb_svn[1], body.mrsignerseam, body.seam_attributes)
-    if key in endorsed.settled:
-        return
     version = body.tee_tcb_svn[1]
     # A version without an identity has no level either (step 10); its signer is then held against the base module.
     module = (tcb.module_of(info, version) if version else None) or info.module
@@ -83,7 +93,6 @@ def _module(evidence: Evidence, endorsed: Endorsed) -> None:
             where=str(evidence.spans[field]),
             hint="the machine runs a debug or foreign TDX module",
         )
-    endorsed.settle(key, None)
 
 
 def _unknown_bits(evidence: Evidence) -> tuple[Finding, ...]:
