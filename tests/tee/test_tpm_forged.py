@@ -14,7 +14,7 @@ from tpm_parts import around, certificate
 from fastness.claims import finding
 from fastness.claims.finding import Outcome
 from fastness.claims.genuine import Genuine
-from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
+from fastness.errors import MissingCollateral, NotGenuine
 from fastness.forge import tpm as forge
 from fastness.forge.model import Forged
 from fastness.pki import anchors as pins
@@ -173,9 +173,20 @@ def test_a_key_that_also_decrypts_is_no_attestation_key() -> None:
     assert caught.value.check == "tpm.ak-attributes"
 
 
-def test_sha1_signature_is_refused() -> None:
-    with pytest.raises(MalformedEvidence):
-        structures.signature(struct.pack(">HHH", at.ALG_RSASSA, at.ALG_SHA1, 256) + bytes(256))
+@pytest.mark.parametrize("bare", [False, True])
+def test_sha1_signature_is_refused(bare: bool) -> None:
+    """Said so, also where the key's public area alone names the hash."""
+    forged = forge.make({"trust": "key", "scheme": "rsassa"})
+    fields = cbor.decode(forged.evidence)
+    scheme = struct.pack(">HH", at.ALG_RSASSA, 0x000B)
+    weak = struct.pack(">HH", at.ALG_RSASSA, at.ALG_SHA1)
+    if bare:
+        fields[3], fields[4] = structures.signature(fields[3]).value, fields[4].replace(scheme, weak, 1)
+    else:
+        fields[3] = fields[3].replace(scheme, weak, 1)
+    with pytest.raises(NotGenuine) as refused:
+        judge(replace(forged, evidence=cbor.encode(fields)))
+    assert refused.value.check == "tpm.signature" and "SHA-1" in refused.value.what and refused.value.hint
 
 
 def _as_an_ek(*bits: str) -> str:

@@ -81,6 +81,22 @@ def test_runtime_data_of_another_machine(form):
     assert (result.genuine, result.error.check) == (False, "tpm.hardware")
 
 
+def test_runtime_data_without_the_machine_around_it():
+    """tpm.ak-trust: it names who would vouch for the key, which is fetched; of another key it says nothing."""
+    loose = json.dumps(trust_authority()["tpm"]).encode()
+    for parts in ([RUNTIME], [RUNTIME, parse(QUOTE.evidence).key.raw]):  # the key is in it
+        result = verify(loose, *parts, at=QUOTE.at)
+        assert (result.genuine, result.exit_code, result.error.check) == (None, 5, "tpm.ak-trust")
+        assert "report data is the hash of the runtime data" in result.error.hint
+        assert verify(loose, *parts, at=QUOTE.at, anchors=QUOTE.anchors).genuine is True
+    other = keys.load(parse(tpm.make({"trust": "key", "scheme": "rsassa"}).evidence).key).public_numbers().n
+    foreign = json.loads(RUNTIME)
+    foreign["keys"][0]["n"] = base64.urlsafe_b64encode(other.to_bytes(256, "big")).rstrip(b"=").decode()
+    for runtime_data in (json.dumps(foreign), '{"keys": "HCLAkPub"', '{"keys": ["HCLAkPub"]}'):
+        result = verify(loose, runtime_data.encode(), parse(QUOTE.evidence).key.raw, at=QUOTE.at)
+        assert (result.exit_code, result.error.check) == (4, "tpm.ak-trust")
+
+
 def test_registers_that_were_not_quoted():
     flat = [ROWS[index] for index in sorted(ROWS)]
     assert judged(trust_authority(pcrs=b"".join([bytes(32), *flat[1:]]))).exit_code == 4

@@ -71,13 +71,9 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
     if "quote" not in named:
         _unquoted(parts, heap)
         return None
-    named["pcrs"] = _registers(named, parts) or named.get("pcrs", b"")
+    named["pcrs"] = _registers(named, parts) or named.get("pcrs") or _in_a_row(named["quote"], parts, heap)
     if named.pop("runtime_data", b"") and "hcl_report" not in named:
-        from fastness.collateral import hcl_forms
-
-        runtimes = [part.data for part in parts if part.kind == "runtime_data"][:MAX_CHOICES]
-        report = hcl_forms.around(runtimes, heap.evidence.values())
-        named |= {"hcl_report": report} if report else {}
+        named |= _runtime([part.data for part in parts if part.kind == "runtime_data"][:MAX_CHOICES], named, heap)
     _surroundings(named, heap)
     absent = [need for need in _NEEDED["tpm"] if not named.get(need)]
     if absent:
@@ -85,6 +81,17 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
             f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source
         )
     return _fitting(named, parts)
+
+
+def _runtime(runtimes: list[bytes], named: dict[str, bytes], heap: Heap) -> dict[str, bytes]:
+    """What Azure's runtime data adds: the HCL report around it; the key it names, where there is no other."""
+    from fastness.collateral import hcl_forms
+    from fastness.tee.tpm import hcl
+
+    report = hcl_forms.around(runtimes, heap.evidence.values())
+    if report is not None:
+        return {"hcl_report": report}
+    return {} if "ak" in named else {"ak": hcl.named_key(runtimes[0]).raw}
 
 
 def _registers(named: dict[str, bytes], parts: list[Document]) -> bytes | None:
@@ -98,6 +105,26 @@ def _registers(named: dict[str, bytes], parts: list[Document]) -> bytes | None:
         if found is not None:
             return found
     return None
+
+
+def _in_a_row(quote: bytes, parts: list[Document], heap: Heap) -> bytes:
+    """The quoted registers, of bytes that say nothing of themselves and are as long; empty where there are none.
+
+    Some are as long as an RSA signature, and were taken for one: those must be what was quoted.
+    """
+    module: Any = tees.load("tpm")
+    bare = [part for part in parts if part.kind == "signature"][:MAX_CHOICES]
+    pairs = [(part, module.in_a_row(part.data, quote)) for part in (*heap.unknown, *bare)]
+    fits = [(part, found) for part, found in pairs if found is not None]
+    held = [pair for pair in fits if module.covered(pair[1], quote) is not None]
+    for part, found in held or fits:
+        if part in heap.unknown:
+            heap.settle(part)
+        elif not held:
+            continue
+        registers: bytes = found
+        return registers
+    return b""
 
 
 def _fitting(named: dict[str, bytes], parts: list[Document]) -> bytes:

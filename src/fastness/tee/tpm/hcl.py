@@ -39,6 +39,15 @@ class Report:
         return self.hardware[start : start + 64]
 
 
+def named_key(runtime: bytes) -> x509.PublicKey:
+    """The attestation key that runtime data names, whatever stands around it.
+
+    Raises:
+        MalformedEvidence: no JSON, or not one HCLAkPub in it.
+    """
+    return _ak(_json(runtime, 0), 0)
+
+
 def quoted_data(quote: bytes) -> bytes:
     """REPORTDATA of a TD report body: at a fixed place in version 4, after a body descriptor of 6 bytes in 5."""
     start = at.QUOTE_HEADER + at.QUOTE_REPORT_DATA + (6 if quote[:2] == b"\x05\0" else 0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -54,7 +55,8 @@ def vouch(
         NotGenuine: ``tpm.hardware``, ``tpm.ak-certificate``, ``tpm.activation``, ``tpm.chain`` … : something speaks
             against it.
             Nobody vouches for it: ``tpm.ak-trust``.
-        MissingCollateral: an HCL report or an EK certificate says what would, and that is not there (``tpm.ak-trust``).
+        MissingCollateral: an HCL report, runtime data or an EK certificate says what would, and that is not there
+            (``tpm.ak-trust``).
     """
     collateral += enclosed(evidence)
     found = (
@@ -64,12 +66,26 @@ def vouch(
     )
     if found is None:
         where = f"attestation key sha-256 {keys.fingerprint(evidence.key)}"
-        if evidence.hcl is not None or evidence.ek_certificate is not None:  # who would vouch is told, and not there
+        runtime = evidence.hcl is None and _in_runtime_data(evidence, collateral)
+        hint = _RUNTIME if runtime else _wanted(evidence)
+        if runtime or evidence.hcl is not None or evidence.ek_certificate is not None:  # who would is told, not there
             raise MissingCollateral(
-                "an endorsement of the attestation key", check="tpm.ak-trust", where=where, hint=_wanted(evidence)
+                "an endorsement of the attestation key", check="tpm.ak-trust", where=where, hint=hint
             )
-        raise NotGenuine("tpm.ak-trust", "nobody vouches for the attestation key", where=where, hint=_wanted(evidence))
+        raise NotGenuine("tpm.ak-trust", "nobody vouches for the attestation key", where=where, hint=hint)
     return found
+
+
+_RUNTIME = "supply the SNP report or TDX quote whose report data is the hash of the runtime data"
+
+
+def _in_runtime_data(evidence: Evidence, collateral: Collateral) -> bool:
+    """Whether Azure's runtime data names the key; the hardware report that would speak for it is not there."""
+    for item in collateral.of("runtime_data")[:MAX_ALIKE]:
+        with suppress(MalformedEvidence):
+            if hcl.named_key(item.data).raw == evidence.key.raw:
+                return True
+    return False
 
 
 def _wanted(evidence: Evidence) -> str:

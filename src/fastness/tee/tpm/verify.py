@@ -106,6 +106,13 @@ def signing_hash(evidence: Evidence) -> _Hash:
     key, signature, ak = keys.load(evidence.key), evidence.signature, evidence.ak
     scheme = signature.scheme or (ak.scheme if ak is not None else 0)
     number = signature.hash or (ak.scheme_hash if ak is not None else 0)
+    if number == at.ALG_SHA1:
+        raise NotGenuine(
+            "tpm.signature",
+            "the quote is signed over SHA-1, which no longer tells one text from another",
+            where=str(evidence.spans["signature"]),
+            hint="quote with SHA-256: `tpm2_quote -g sha256`, or an attestation key made for it",
+        )
     fits = ak is None or not ak.scheme or (scheme, number) == (ak.scheme, ak.scheme_hash)
     chosen = [hashing for key, hashing in _HASHES.items() if number in (0, key)]
     for hashing in chosen if fits else ():
