@@ -94,7 +94,10 @@ def _wanted(evidence: Evidence) -> str:
     if evidence.hcl is not None:
         return "the SNP report in the HCL report must be verified first; supply its VCEK and chain"
     if evidence.ek_certificate is not None:
-        return "supply the record of the credential activation challenge, or name the key with --anchors tpm:FILE"
+        return (
+            "an EK certificate does not say that the key is in its TPM: `deploy` has the TPM open a credential for it; "
+            "here, name the key with --anchors tpm:FILE"
+        )
     return "supply the key's certificate, or name the key or its CA with --anchors tpm:FILE"
 
 
