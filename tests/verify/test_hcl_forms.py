@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from fastness import verify
+from fastness import verify, verify_all
 from fastness.collateral import hcl_forms
 from fastness.collateral.gather import gather
 from fastness.collateral.heap import Found
@@ -95,6 +95,19 @@ def test_runtime_data_without_the_machine_around_it():
     for runtime_data in (json.dumps(foreign), '{"keys": "HCLAkPub"', '{"keys": ["HCLAkPub"]}'):
         result = verify(loose, runtime_data.encode(), parse(QUOTE.evidence).key.raw, at=QUOTE.at)
         assert (result.exit_code, result.error.check) == (4, "tpm.ak-trust")
+
+
+def test_of_several_quotes_the_one_around_the_vtpm_counts():
+    other = tdx.make({"report_data": "11" * 64})
+    held = AROUND.collateral + other.collateral
+    pieces = [item.raw for item in (*held.certificates, *held.crls)] + [item.data for item in held.documents]
+    document = json.dumps(trust_authority()).encode()
+    for sources in ([document, other.evidence, *pieces], [other.evidence, document, *pieces]):
+        results = verify_all(*sources, at=AROUND.at, anchors=AROUND.anchors + other.anchors)
+        assert {item.tee: (item.genuine, item.within) for item in results} == {
+            "tpm": (True, ("tdx",)),
+            "tdx": (True, ()),
+        }
 
 
 def test_registers_that_were_not_quoted():

@@ -27,9 +27,6 @@ _NEEDED = {"tpm": ("quote", "signature", "ak", "pcrs")}
 _NOT_ALONE = frozenset({"cek", "pek", "report", "launch", "proof"})
 """Parts of SEV evidence that speak of a platform or a guest, and of nobody without the chain."""
 
-_HCL_TDX = 4
-"""``report_type`` of an HCL report whose hardware report is a TD report (Azure HCL attestation report header)."""
-
 
 def assemble(heap: Heap) -> None:
     """Puts the parts in ``heap`` together. Parts that are short of one another become collateral.
@@ -188,14 +185,16 @@ def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
         logs = sorted(logs[:MAX_CHOICES], key=lambda log: (_of_a_td(log.data), not _is_whole(log.data)))
     if logs and "event_log" not in named:
         named["event_log"] = logs[0].data
-    quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
-    report = named.get("hcl_report", b"")
-    if report and "ak" not in named:
+    if "hcl_report" in named:
         from fastness.tee.tpm import hcl
 
-        named["ak"] = hcl.parse(report).ak.raw
-    if len(quotes) == 1 and report[0x20 + 0x4A0 + 8 : 0x20 + 0x4A0 + 12] == _HCL_TDX.to_bytes(4, "little"):
-        named["td_quote"] = quotes[0].data
+        report = hcl.parse(named["hcl_report"])
+        named.setdefault("ak", report.ak.raw)
+        quotes = [found.data for found in heap.evidence.values() if found.tee == "tdx" and report.kind == "tdx"]
+        bound = report.bound.ljust(64, b"\0")
+        # of several the one that speaks for the runtime data; a single one that does not is refused for that
+        for quote in sorted(quotes, key=lambda data: hcl.quoted_data(data) != bound)[:1]:
+            named["td_quote"] = quote
     for raw, certificate in heap.certificates.items():
         if "ak" not in named and not certificate.is_ca and len(heap.certificates) == 1 and not _is_ek(certificate):
             named["ak"] = certificate.key.raw

@@ -51,7 +51,7 @@ def quote(data: bytes) -> Quote:
         raise MalformedEvidence("type", 4, "TPM_ST_ATTEST_QUOTE 0x8018", f"0x{kind:04x}")
     signer = cursor.sized(2, "qualifiedSigner", limit=68, order="big")
     spans["signer"] = Span("qualifiedSigner", cursor.offset - len(signer), len(signer))
-    extra = cursor.sized(2, "extraData", limit=64, order="big")
+    extra = cursor.sized(2, "extraData", limit=at.MAX_EXTRA, order="big")
     spans["report_data"] = Span("extraData", cursor.offset - len(extra), len(extra))
     spans["clock"] = Span("clockInfo", cursor.offset, 17)
     clock, resets, restarts = (cursor.big(size, "clockInfo") for size in (8, 4, 4))
