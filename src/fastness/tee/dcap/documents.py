@@ -1,16 +1,17 @@
 """Intel's signed collateral as values: TCB info (versions 2 and 3) and enclave identities (version 2).
 
 The signature is over the exact bytes of the inner object, so they are cut out of the raw response and never made again
-from what was parsed (Intel PCS API 4.0, "Get TCB Info" and "Get QE Identity").
+from what was parsed (Intel PCS API 4.0, "Get TCB Info" and "Get QE Identity"). What is needed to choose a document is
+read before its signature is checked; its TCB levels after that, down to the one that is reached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache, lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from fastness.errors import MalformedEvidence
 
@@ -50,6 +51,28 @@ class PlatformLevel(NamedTuple):
     advisories: tuple[str, ...]
 
 
+L = TypeVar("L", Level, PlatformLevel)
+
+
+class Levels(Generic[L]):
+    """TCB levels in the order listed, each read when it is come to: whoever wants the first that is reached reads no
+    further.
+
+    Raises:
+        MalformedEvidence: on iteration, at the level that does not follow its specification.
+    """
+
+    __slots__ = ("_read", "_rows")
+    _rows: list[Any]
+    _read: Callable[[Any], L]
+
+    def __init__(self, rows: list[Any], read: Callable[[Any], L]) -> None:
+        self._rows, self._read = rows, read
+
+    def __iter__(self) -> Iterator[L]:
+        return map(self._read, self._rows)
+
+
 class Module(NamedTuple):
     """Who may have signed a TDX module: MRSIGNERSEAM 48 bytes, SEAMATTRIBUTES 8 bytes under a mask, and its levels."""
 
@@ -57,7 +80,7 @@ class Module(NamedTuple):
     mrsigner: bytes
     attributes: bytes
     mask: bytes
-    levels: tuple[Level, ...]
+    levels: Levels[Level]
 
 
 class Signed(NamedTuple):
@@ -78,7 +101,7 @@ class TcbInfo(NamedTuple):
     signed: Signed
     fmspc: bytes
     pceid: bytes
-    levels: tuple[PlatformLevel, ...]
+    levels: Levels[PlatformLevel]
     module: Module | None
     modules: tuple[Module, ...]
 
@@ -93,7 +116,7 @@ class Identity(NamedTuple):
     attributes_mask: bytes
     mrsigner: bytes
     isv_prod_id: int
-    levels: tuple[Level, ...]
+    levels: Levels[Level]
 
 
 def _bad(field: str, need: object, have: object) -> MalformedEvidence:
@@ -147,16 +170,21 @@ def _decoder() -> JSONDecoder:
     return JSONDecoder()
 
 
+_SPACES = (" ", "\t", "\n", "\r")
+
+
 def _past(text: str, position: int, mark: str) -> int:
-    """The position after ``mark`` and the white space around it."""
-    position = _blank(text, position)
+    """The position after ``mark`` and the white space around it, of which Intel writes none."""
     if text[position] != mark:
-        raise ValueError(f"no {mark}")
-    return _blank(text, position + 1)
+        position = _blank(text, position)
+        if text[position] != mark:
+            raise ValueError(f"no {mark}")
+    position += 1
+    return _blank(text, position) if text[position : position + 1] in _SPACES else position
 
 
 def _blank(text: str, position: int) -> int:
-    while text[position : position + 1] in (" ", "\t", "\n", "\r"):
+    while text[position : position + 1] in _SPACES:
         position += 1
     return position
 
@@ -250,33 +278,22 @@ def _level(item: Any, statuses: frozenset[str]) -> tuple[dict[str, Any], str, st
 
 
 def _advisories(found: Any) -> tuple[str, ...]:
+    """Names of advisories: INTEL-SA-00837 …, letters, digits and hyphens."""
     if type(found) is not list or len(found) > 256 or not {*map(type, found)} <= {str}:
         raise _bad("advisoryIDs", "at most 256 names", found)
+    text = "".join(found).replace("-", "0")
+    if found and not (text.isascii() and text.isalnum() and "" not in found and max(map(len, found)) <= MAX_ADVISORY):
+        raise _bad("advisoryIDs", "names of advisories", found)
     return tuple(found)
 
 
-L = TypeVar("L", Level, PlatformLevel)
+def _read_level(item: Any, statuses: frozenset[str]) -> Level:
+    tcb, date, status, advisories = _level(item, statuses)
+    return Level(_within(_one(tcb, "isvsvn", int), "isvsvn"), date, status, advisories)
 
 
-def _named(rows: list[L]) -> tuple[L, ...]:
-    """``rows``, if all that they name are advisories: INTEL-SA-00837 …, letters, digits and hyphens.
-
-    Levels name the same few over and over, so that names are looked at once for all rows.
-    """
-    names = set[str]().union(*[row.advisories for row in rows])
-    if names:
-        text = "".join(names).replace("-", "0")
-        if not text.isascii() or not text.isalnum() or "" in names or max(map(len, names)) > MAX_ADVISORY:
-            raise _bad("advisoryIDs", "names of advisories", sorted(names))
-    return tuple(rows)
-
-
-def _levels(found: list[Any], statuses: frozenset[str]) -> tuple[Level, ...]:
-    rows = []
-    for item in _list(found, "tcbLevels"):
-        tcb, date, status, advisories = _level(item, statuses)
-        rows.append(Level(_within(_one(tcb, "isvsvn", int), "isvsvn"), date, status, advisories))
-    return _named(rows)
+def _levels(found: list[Any], statuses: frozenset[str]) -> Levels[Level]:
+    return Levels(_list(found, "tcbLevels"), lambda item: _read_level(item, statuses))
 
 
 _svn = itemgetter("svn")
@@ -324,7 +341,7 @@ def _module(value: Any, *, named: bool = True) -> Module:
         _hex(mrsigner, "mrsigner", 48),
         _hex(attributes, "attributes", 8),
         _hex(mask, "attributesMask", 8),
-        _levels(rest[1], MODULE_STATUSES) if named else (),
+        _levels(rest[1] if named else [], MODULE_STATUSES),
     )
 
 
@@ -357,7 +374,7 @@ def _tcb_info(data: bytes) -> TcbInfo:
         signed,
         _hex(fmspc, "fmspc", 6),
         _hex(pceid, "pceId", 2),
-        _named([_platform_level(item, signed.version, tdx) for item in _list(rows, "tcbLevels")]),
+        Levels(_list(rows, "tcbLevels"), lambda item: _platform_level(item, signed.version, tdx)),
         _module(inner.get("tdxModule"), named=False) if tdx else None,
         tuple([_module(item) for item in _list(modules, "tdxModuleIdentities")]),
     )

@@ -71,7 +71,7 @@ def _settled(evidence: Evidence, endorsed: Endorsed) -> Settled:
         # (9) the TDX module
         _module(evidence, endorsed)
         # (10) TCB status, (11) bits
-        evaluation = dcap.evaluate(quote, endorsed, body.tee_tcb_svn, body.tee_tcb_svn2)
+        evaluation = dcap.evaluate("tdx", quote, endorsed, body.tee_tcb_svn, body.tee_tcb_svn2)
         found = Settled(evaluation, _unknown_bits(evidence))
         endorsed.settle(key, found)
     return found
