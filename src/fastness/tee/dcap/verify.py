@@ -195,7 +195,7 @@ def _supplied(tee: str, quote: Quote, collateral: Collateral) -> x509.Certificat
 def _small(collateral: Collateral) -> bool:
     """Whether the collateral is of the usual size (tens of KiB): what is remembered must stay bounded in bytes."""
     held = [item.raw for item in collateral.certificates] + [item.raw for item in collateral.crls]
-    held += [item.data for item in collateral.documents if item.kind != "event-log"]
+    held += [item.data for item in collateral.documents if not item.kind.startswith("event-log")]
     return sum(map(len, held)) < MAX_REMEMBERED
 
 

@@ -49,7 +49,7 @@ def verify(
     # (12) where it was created
     found += _born(body, endorsed.platform.pck.fmspc)
     # (13) event log
-    logs = collateral.of("event-log")
+    logs = collateral.of("event-log") + collateral.of("event-log-json")
     if logs:
         from fastness.tee.tdx import ccel
 
