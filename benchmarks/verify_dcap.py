@@ -117,9 +117,9 @@ def forget() -> None:
     x509._known.clear()
     certification._known.clear()
     for cached in (
-        documents.tcb_info,
+        documents._known_info,
         dcap_verify._attestation_key,
-        documents.identity,
+        documents._known_identity,
         pck._read,
         keys.load,
         keys._fingerprint,

@@ -13,7 +13,7 @@ from fastness.errors import MalformedEvidence
 from fastness.forge.dcap import Maker
 from fastness.forge.model import Forged
 from fastness.tee import load
-from fastness.tee.dcap import certification, layout
+from fastness.tee.dcap import certification, documents, layout
 
 BOTH = pytest.mark.parametrize("tee", ["sgx", "tdx"])
 
@@ -113,3 +113,15 @@ def test_the_tcb_now_running_is_that_of_the_report_at_hand() -> None:
     lower = body.raw[:584] + bytes(16) + body.raw[600:]
     other = replace(forged, evidence=maker.quote(replace(body, raw=lower, svn2=bytes(16))))
     assert judge(other)[1]["tdx.tcb-level"] is Outcome.FAILED
+
+
+def test_large_documents_are_read_and_not_remembered() -> None:
+    forged = FORGES["sgx"].make({})
+    held = [item.data for item in forged.collateral.documents]
+    for data, read, known in zip(
+        held, (documents.tcb_info, documents.identity), (documents._known_info, documents._known_identity), strict=True
+    ):
+        known.cache_clear()
+        wide = data[:-1] + b" " * (documents.MAX_REMEMBERED - len(data)) + data[-1:]
+        assert read(wide).signed == read(wide[:-1] + b" " + wide[-1:]).signed
+        assert known.cache_info().currsize == 1

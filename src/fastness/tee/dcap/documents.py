@@ -23,7 +23,6 @@ QE_STATUSES = MODULE_STATUSES | {"ConfigurationNeeded", "OutOfDateConfigurationN
 
 _COMPONENTS_2 = tuple(f"sgxtcbcomp{index:02}svn" for index in range(1, 17))
 MAX_ADVISORY = 40
-T = TypeVar("T")
 
 
 class Level(NamedTuple):
@@ -250,11 +249,16 @@ def _identity(data: bytes) -> Identity:
     )
 
 
-def _remembered(parse: Callable[[bytes], T]) -> Callable[[bytes], T]:
-    return lru_cache(maxsize=32)(parse)
+MAX_REMEMBERED = 64 * 1024
+"""Largest document that is remembered, in bytes: Intel's have 5 to 20 KiB, and its levels are held as they came."""
+_known_info, _known_identity = lru_cache(maxsize=32)(_tcb_info), lru_cache(maxsize=32)(_identity)
 
 
-tcb_info = _remembered(_tcb_info)
-"""TCB info from the raw response; MalformedEvidence when it does not follow its specification."""
-identity = _remembered(_identity)
-"""An enclave identity from the raw response; MalformedEvidence when it does not follow its specification."""
+def tcb_info(data: bytes) -> TcbInfo:
+    """TCB info from the raw response; MalformedEvidence when it does not follow its specification."""
+    return (_known_info if len(data) <= MAX_REMEMBERED else _tcb_info)(data)
+
+
+def identity(data: bytes) -> Identity:
+    """An enclave identity from the raw response; MalformedEvidence when it does not follow its specification."""
+    return (_known_identity if len(data) <= MAX_REMEMBERED else _identity)(data)
