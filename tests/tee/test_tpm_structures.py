@@ -119,6 +119,14 @@ def with_runtime(runtime: bytes) -> bytes:
 KEY = {"kid": "HCLAkPub", "kty": "RSA", "e": "AQAB", "n": "AQAB"}
 
 
+@pytest.mark.parametrize(("text", "found"), [
+    ("AB" * 64, b"\xab" * 64), ("", b""), ("AB" * 65, b""), ("zz", b""), (7, b""), (None, b""),
+])  # fmt: skip
+def test_what_the_guest_put_beside_its_keys(text: object, found: bytes) -> None:
+    document = {"keys": [KEY]} | ({} if text is None else {"user-data": text})
+    assert hcl.parse(with_runtime(json.dumps(document).encode())).user_data == found
+
+
 @pytest.mark.parametrize(("field", "document"), [
     ("runtime data", "[]"), ("runtime data", '{"keys": 1, "keys": 2}'), ("runtime data", "[" * 5000),
     ("vm-configuration", json.dumps({"vm-configuration": 1, "keys": [KEY]})),
