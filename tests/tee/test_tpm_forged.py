@@ -189,11 +189,11 @@ def test_sha1_signature_is_refused(bare: bool) -> None:
     assert refused.value.check == "tpm.signature" and "SHA-1" in refused.value.what and refused.value.hint
 
 
-def _as_an_ek(*bits: str) -> str:
+def _as_an_ek(*bits: str, usage: str = at.EK_USAGE) -> str:
     """How a quote ends whose key has a certificate with the usage of an EK's and these bits of KeyUsage."""
     forged = forge.make({})
     evidence = tpm.parse(forged.evidence)
-    root, leaf = certificate(evidence.key, at.EK_USAGE, bits)
+    root, leaf = certificate(evidence.key, usage, bits)
     fields = cbor.decode(forged.evidence)
     fields[7] = leaf.raw
     swapped = tpm.parse(cbor.encode(fields))
@@ -208,6 +208,13 @@ def test_endorsement_key_certificate_is_not_an_attestation_key_certificate() -> 
     encryption = ("key_encipherment",), ("data_encipherment",), ("key_agreement",)
     for bits in ((), *encryption, *(("digital_signature", *bits) for bits in encryption)):
         assert _as_an_ek(*bits) == "tpm.ak-certificate", bits
+
+
+def test_a_certificate_for_something_else_is_not_an_attestation_key_certificate() -> None:
+    """One who named a CA for TPMs did not name it for every server that it issues to."""
+    assert _as_an_ek("digital_signature", usage="1.3.6.1.5.5.7.3.1") == "tpm.ak-certificate"
+    for usage in (at.AK_USAGE, at.ANY_USAGE):
+        assert _as_an_ek("digital_signature", usage=usage) == "certificate"
 
 
 def test_a_signing_endorsement_key_may_quote() -> None:

@@ -164,10 +164,14 @@ def _place(leaf: x509.Certificate) -> str:
 def _of_key(
     leaf: x509.Certificate, evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime
 ) -> Vouched:
-    if leaf.key.raw != evidence.key.raw or (at.EK_USAGE in _usages(leaf) and not leaf.signs_only):
+    usages = _usages(leaf)
+    of_an_ek = at.EK_USAGE in usages and not leaf.signs_only
+    other = bool(usages) and usages.isdisjoint((at.AK_USAGE, at.EK_USAGE, at.ANY_USAGE))
+    if leaf.key.raw != evidence.key.raw or of_an_ek or other:
         raise NotGenuine(
             "tpm.ak-certificate",
-            "the certificate is not one of the attestation key that signed the quote",
+            "the certificate is not one of the attestation key that signed the quote"
+            + (", but of a key for something else" if other else ""),
             where=_place(leaf),
             hint="certificate and quote are of different machines, or it certifies an endorsement key",
         )
