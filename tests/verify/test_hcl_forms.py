@@ -97,6 +97,25 @@ def test_runtime_data_without_the_machine_around_it():
         assert (result.exit_code, result.error.check) == (4, "tpm.ak-trust")
 
 
+def beside(*sources, quote=AROUND):
+    held = quote.collateral
+    pieces = [item.raw for item in (*held.certificates, *held.crls)] + [item.data for item in held.documents]
+    return verify_all(quote.evidence, *sources, *pieces, at=quote.at, anchors=quote.anchors)
+
+
+def test_runtime_data_without_a_tpms_quote_is_the_machines_or_refused():
+    """Nothing is claimed from it, but what stands around another machine's evidence is a mix of two."""
+    report = hcl_forms.around([RUNTIME], [Found("tdx", AROUND.evidence, "")])
+    other = tdx.make({"report_data": "11" * 64})
+    for mine in (RUNTIME, report):
+        assert [item.genuine for item in beside(mine)] == [True]
+        found = {item.tee: item for item in beside(mine, quote=other)}
+        assert found["tdx"].genuine is True and found["tpm"].exit_code == 4
+        assert found["tpm"].error.check == "tpm.hardware" and "hash of the runtime data" in found["tpm"].error.what
+    alone = verify(report, at=AROUND.at)
+    assert (alone.exit_code, alone.error.check) == (5, "tpm.signature")
+
+
 def test_of_several_quotes_the_one_around_the_vtpm_counts():
     other = tdx.make({"report_data": "11" * 64})
     held = AROUND.collateral + other.collateral

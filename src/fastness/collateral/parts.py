@@ -9,13 +9,16 @@ TDX quote around a vTPM among the evidence.
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastness import tee as tees
 from fastness.collateral.heap import Found, Heap
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.tee import Document
 from fastness.wire import x509
+
+if TYPE_CHECKING:
+    from fastness.tee.tpm import hcl
 
 TEES = ("tpm", "sev")
 MAX_CHOICES = 4
@@ -145,33 +148,47 @@ def _fitting(named: dict[str, bytes], parts: list[Document]) -> bytes:
 
 
 def _unquoted(parts: list[Document], heap: Heap) -> None:
-    """HCL reports without a quote: of no TPM, but the SNP report in one is evidence of its machine.
+    """HCL reports and runtime data without a quote: of no TPM, but the SNP report in one is evidence of its machine,
+    and what stands around another one is not that machine's.
 
     Raises:
-        MalformedEvidence: not an HCL report.
-        NotGenuine: it stands around a report that does not carry the hash of its runtime data.
+        MalformedEvidence: not an HCL report, or no runtime data.
+        NotGenuine: it stands around or beside a report that does not carry the hash of its runtime data.
         MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check.
     """
-    reports = [part for part in parts if part.kind == "hcl_report"]
-    if not reports:
+    named = {kind: [part for part in parts if part.kind == kind] for kind in ("hcl_report", "runtime_data")}
+    if not any(named.values()):
         return
-    from hmac import compare_digest  # nothing else here needs it
-
+    from fastness.collateral import hcl_forms
     from fastness.tee.tpm import hcl
 
-    for part in reports:
+    for part in named["hcl_report"]:
         report = hcl.parse(part.data)
-        if not compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
-            raise NotGenuine(
-                "tpm.hardware",
-                "the hardware report does not carry the hash of the runtime data around it",
-                where=f"{part.source}, runtime data at byte {0x20 + 0x4A0 + 20}",
-                hint="one of the two was altered or belongs to another machine",
-            )
+        _carried(report, f"{part.source}, runtime data at byte {0x20 + 0x4A0 + 20}")
         if report.kind == "snp":
             heap.add_evidence(Found("snp", report.hardware, part.source))
-        elif not any(found.tee == "tdx" for found in heap.evidence.values()):
+            continue
+        quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
+        beside = hcl_forms.around([report.runtime], quotes)
+        if beside is None:
             raise MissingCollateral("the quote of the TD", check="tpm.signature", where=part.source)
+        _carried(hcl.parse(beside), part.source)
+    for part in named["runtime_data"][:MAX_CHOICES]:
+        beside = hcl_forms.around([part.data], heap.evidence.values())
+        if beside is not None:
+            _carried(hcl.parse(beside), part.source)
+
+
+def _carried(report: hcl.Report, where: str) -> None:
+    from hmac import compare_digest  # nothing else here needs it
+
+    if not compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
+        raise NotGenuine(
+            "tpm.hardware",
+            "the hardware report does not carry the hash of the runtime data around it",
+            where=where,
+            hint="one of the two was altered or belongs to another machine",
+        )
 
 
 def _is_der(data: bytes) -> bool:
