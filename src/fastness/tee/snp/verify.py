@@ -267,7 +267,8 @@ def _chip(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
 def _firmware(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
     reported = at.tcb(evidence.reported_tcb, generation.tcb).claims()
     wrong = [name for name in reported if leaf.spl.get(name) != reported[name]]
-    if wrong or set(leaf.spl) != set(reported):
+    reserved = any(value for index, value in enumerate(evidence.reported_tcb) if index not in generation.tcb.values())
+    if wrong or reserved or set(leaf.spl) != set(reported):
         shown = ", ".join(
             f"{name} {reported.get(name)} in the report, {leaf.spl.get(name)} in the leaf" for name in wrong
         )
