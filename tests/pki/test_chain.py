@@ -251,8 +251,9 @@ def test_revocation() -> None:
     assert not stale.checked
     assert "does not cover" in stale.why
     assert not look_up(crl_of(ROOT, start=AT + timedelta(days=1))).checked
-    with pytest.raises(NotGenuine, match="not signed by it"):
+    with pytest.raises(NotGenuine, match="not signed by it") as error:
         look_up(crl_of(ROOT, signer=ec.generate_private_key(ec.SECP384R1())))
+    assert error.value.where == "CRL of root"
 
 
 @pytest.mark.parametrize(

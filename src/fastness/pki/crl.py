@@ -48,6 +48,7 @@ def look_up(
         raise NotGenuine(
             f"{tee}.revocation",
             f"a CRL that names {issuer.subject_cn!r} is not signed by it",
+            where=f"CRL of {issuer.subject_cn}",
             hint="fetch the CRL again from the vendor",
         )
     why, until = "", None
