@@ -120,8 +120,8 @@ def apart(parts: list[Document]) -> list[tuple[list[Document], str]]:
     reports = [part for part in parts if part.kind == "report"]
     if len(reports) > MAX_GUESTS:
         raise UsageError(f"the reports of more than {MAX_GUESTS} SEV guests", hint="verify fewer guests at a time")
-    if len(reports) < 2:
-        return [(parts, parts[0].source)] if parts else []
+    if not reports:
+        return [(parts, parts[0].source)]
     rest = [part for part in parts if part.kind != "report"]
     return [([*rest, report], report.source) for report in reports]
 
