@@ -26,6 +26,8 @@ NONCE_SIZES = range(8, encodings.MAX_NONCE + 1)
 
 _CCEL, _GZIP, _ZIP = b"CCEL", b"\x1f\x8b\x08", b"PK\x03\x04"
 """How an ACPI table, a gzip member (RFC 1952 section 2.3.1, deflate) and a zip archive start."""
+_TEXT_FORMAT = (b"report:", b"report {")
+"""How the text format of go-sev-guest's messages starts."""
 _PROTOBUF = b"\x0a"
 """Field 1, bytes: how protocol buffers of go-tpm-tools start."""
 _BANKS = frozenset((b"sha1", b"sha256", b"sha384", b"sha512", b"sm3_256", b"sha3_256", b"sha3_384", b"sha3_512"))
@@ -49,6 +51,8 @@ class Sorter:
             return self._zipped(data, source, depth, carrier)
         if data[:4] == _ZIP:
             return self._archive(data, source, depth)
+        if data[:64].lstrip().startswith(_TEXT_FORMAT) and self._fielded(data, source, depth):
+            return True
         data = encodings.narrowed(data)
         if encodings.is_text(data):
             return self._text(data, source, depth, carrier)
@@ -79,6 +83,12 @@ class Sorter:
             self.heap.count(len(plain), source)
             return False
         return self.sort(plain, source, depth + 1, carrier)
+
+    def _fielded(self, data: bytes, source: str, depth: int) -> bool:
+        """The text format of protocol buffers, in which strings of bytes may hold what is UTF-8 by chance."""
+        from fastness.collateral import snp_forms
+
+        return self._all(snp_forms.of_text(data), source, depth, None)
 
     def _archive(self, data: bytes, source: str, depth: int) -> bool:
         """An archive, as sev-tool exports a platform's chain: each file in it counts as one on its own."""
