@@ -375,6 +375,15 @@ def test_entries_kept_free_are_passed_over() -> None:
     assert verify(forged, evidence=report + head + bytes(layout.ENTRY_SIZE) + data + bytes(64))
 
 
+def test_an_entry_may_hold_a_chain() -> None:
+    """ASK and ARK one after the other, as KDS's chain turned into DER is."""
+    forged = forge.make({})
+    leaf, ask, _, ark = (item.raw for item in forged.collateral.certificates)
+    table_ = forge._table([("vcek", leaf), ("ask", ask + ark + bytes(9))])
+    pinned = Anchors(tuple(item._replace(certificate=None) for item in forged.anchors.items))
+    assert verify(forged, evidence=forged.evidence + table_, collateral=Collateral(), anchors=pinned)
+
+
 def test_a_table_is_bounded() -> None:
     forged = forge.make({"table": True})
     size = layout.REPORT_SIZE

@@ -195,15 +195,18 @@ def unparse(evidence: Evidence) -> bytes:
 
 
 def certificates(entry: Entry) -> list[bytes]:
-    """The DER blocks of an entry, which producers write as DER or PEM, zero padded."""
+    """The DER blocks of an entry, which producers write as DER, one after the other, or PEM, zero padded."""
     data = entry.data
     if b"-----BEGIN" in data[:64]:
         return [der for _, der in pem.unarmour(data)]
     if not data.strip(b"\0"):  # an entry kept free
         return []
-    if data[:2] == b"\x30\x82":  # a certificate of 256 bytes to 64 KiB says its own size
-        return [data[: 4 + int.from_bytes(data[2:4], "big")]]
-    return [data]
+    found = []
+    while data[:2] == b"\x30\x82":  # a certificate of 256 bytes to 64 KiB says its own size
+        size = 4 + int.from_bytes(data[2:4], "big")
+        found.append(data[:size])
+        data = data[size:]
+    return found or [data]
 
 
 def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:
