@@ -332,6 +332,16 @@ def test_every_bit_is_a_claim() -> None:
     assert set(told.extra["platform"]) == set(layout.PLATFORM_BITS)
 
 
+@pytest.mark.parametrize("offset", range(0x1E8, 0x1EB))
+def test_firmware_of_another_version_is_provisional_at_the_same_tcb(offset: int) -> None:
+    maker = forge.Maker({})
+    body = bytearray(maker.report()[: layout.SIGNED_SIZE])
+    body[offset] += 1
+    forged = replace(maker.forged(), evidence=forge._sign(bytes(body), maker.leaf.key))
+    assert outcome(forged, "snp.provisional") is Outcome.NOTE
+    assert snp.claims(verify(forged)).extra["provisional"] is True
+
+
 def test_provisional_firmware_is_told() -> None:
     forged = forge.make({"current": {"microcode": 99}})
     assert outcome(forged, "snp.provisional") is Outcome.NOTE

@@ -79,6 +79,12 @@ class Evidence(NamedTuple):
         return bool(self.key_info & KEY_INFO_MASKED)
 
     @property
+    def provisional(self) -> bool:
+        """Whether the firmware now running is not committed (AMD 56860, SNP_COMMIT): versions of one security level
+        differ in their numbers alone."""
+        return (self.current_tcb, self.current_version) != (self.committed_tcb, self.committed_version)
+
+    @property
     def author_key_enabled(self) -> bool:
         """Whether the author key digest means anything."""
         return bool(self.key_info & KEY_INFO_AUTHOR)

@@ -300,7 +300,7 @@ def _owner(evidence: Evidence, collateral: Collateral) -> list[Finding]:
 
 def _order(evidence: Evidence, generation: Generation) -> list[Finding]:
     """Provisional firmware is a note, with both versions: whether it will do is the policy's."""
-    if evidence.reported_tcb == evidence.committed_tcb == evidence.current_tcb:
+    if evidence.reported_tcb == evidence.committed_tcb and not evidence.provisional:
         return []
     named = ("reported_tcb", "committed_tcb", "current_tcb")
     reported, committed, current = (at.tcb(getattr(evidence, name), generation.tcb) for name in named)
@@ -320,7 +320,7 @@ def _order(evidence: Evidence, generation: Generation) -> list[Finding]:
                 hint="no firmware of AMD's reports this: do not trust the machine",
             )
         )
-    elif committed != current:
+    elif evidence.provisional:
         text = "the firmware now running is not committed: the host can go back to the committed one"
         findings.append(Finding("snp.provisional", Outcome.NOTE, actual=text))
     return findings
