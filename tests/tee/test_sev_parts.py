@@ -113,3 +113,11 @@ def test_an_archive_is_bounded_as_files_are(monkeypatch):
     monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
     assert [item.name for item in archive.members(zipped({"a": b"1", "b": b"2"}))] == ["a"]
     assert gather([b"PK\3\4" + bytes(40)]).ignored[0].why == "neither evidence nor collateral"
+
+
+@pytest.mark.parametrize("absent", [("ark",), ("ask",), ("ark", "ask")])
+def test_which_root_is_missing_and_where_it_is(absent):
+    results = answer(*(data for kind, data in PARTS.items() if kind not in absent))
+    assert exit_code(results) == 5 and results[0].error
+    assert results[0].error.what == f"{' and '.join(absent).upper().replace('AND', 'and')} in AMD's format is missing"
+    assert "ask_ark_naples.cert" in results[0].error.hint and "cek" not in results[0].error.hint
