@@ -64,6 +64,12 @@ def signed_kind(data: bytes) -> str | None:
     return {b"tcbInfo": "tcb-info", b"enclaveIdentity": "qe-identity"}[found[1]] if found else None
 
 
+def is_log(data: bytes) -> bool:
+    """Whether a document is an event log of dstack (:mod:`fastness.tee.tdx.dstack`), from its first bytes."""
+    head = data[:512]
+    return head[:1] == b"[" and b'"imr"' in head and b'"event_type"' in head
+
+
 MAX_LAUNCH = 64 * 1024
 """Largest document of a SEV launch (:mod:`fastness.tee.sev.launch`)."""
 

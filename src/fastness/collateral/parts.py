@@ -205,8 +205,12 @@ def _is_ek(certificate: x509.Certificate) -> bool:
 
 def log_alone(heap: Heap) -> MissingCollateral | MalformedEvidence | None:
     """Why an event log without a quote is not genuine: nothing signs it. None when there is no log."""
-    logs = heap.of("event-log")
-    if not logs or heap.evidence:
+    if heap.evidence:
+        return None
+    logs, written = heap.of("event-log"), heap.of("event-log-json")
+    if written:
+        return MissingCollateral("the quote that signs this event log", check="tdx.signature", where=written[0].source)
+    if not logs:
         return None
     from fastness.wire import eventlog
 

@@ -333,6 +333,9 @@ class Sorter:
         if json_forms.first_name(data) == b"keys" and b'"HCLAkPub"' in data:  # exactly these bytes are what is hashed
             self.heap.add_part("tpm", Document("runtime_data", data, source))
             return True
+        if json_forms.is_log(data):
+            self.heap.add_document("event-log-json", data, source)
+            return True
         pieces, at = json_forms.pieces(data, self.heap.ask)
         if pieces:
             self.heap.bundle_at = at or self.heap.bundle_at
