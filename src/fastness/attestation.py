@@ -146,6 +146,8 @@ def question(
     for name, value in (("nonce", nonce), ("report_data", report_data)):
         if value is not None and not isinstance(value, bytes):
             raise UsageError(f"{name} is no bytes but {type(value).__name__}", where=name, hint="bytes.fromhex(…)")
+        if value == b"":  # which evidence that answers nobody would hold
+            raise UsageError(f"{name} is empty", where=name, hint="None asks for none")
     if at is not None and at.tzinfo is None:
         raise UsageError("a time without a zone", hint="datetime(…, tzinfo=UTC)")
     if nonce is not None and report_data is not None:

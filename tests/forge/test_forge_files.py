@@ -81,6 +81,7 @@ def test_a_lie_is_refused_by_its_check(name: str, tmp_path: Path, capsys: pytest
         ('tee = "snp"\ngeneraton = "milan"', "'generaton'"),
         ('tee = "snp"\ngeneration = "rome"', "'rome'"), ('tee = "sev"\nline = "venice"', "'venice'"),
         ('tee = "snp"\nmeasurement = "xyz"', "cannot be used"), ('tee = "snp"\nlie = "none"', "no lie"),
+        ('tee = "nitro"\nkind = "nitrotpm"\nlie = "registers"', "no register that must be there"),
     ],
 )  # fmt: skip
 def test_a_spec_with_a_mistake_makes_nothing(text: str, says: str) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from fastness.attestation import answer, question
-from fastness.cli.values import hexadecimal, when
+from fastness.cli.values import MAX_NONCE, hexadecimal, when
 from fastness.cli.words import as_json
 from fastness.collateral import anchors_file
 from fastness.collateral.gather import Source, gather
@@ -69,8 +69,8 @@ def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> 
         _known(request)
         asked = question(
             when(request.get("at", options.at)),
-            hexadecimal("nonce", request.get("nonce", options.nonce)),
-            hexadecimal("report_data", request.get("report_data", options.report_data)),
+            hexadecimal("nonce", request.get("nonce", options.nonce), MAX_NONCE),
+            hexadecimal("report_data", request.get("report_data", options.report_data), MAX_NONCE),
             shared["policy"],
             shared["anchors"],
             offline=options.offline,

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.batch:
         return _batch(options)
     from fastness.attestation import answer, question
-    from fastness.cli.values import hexadecimal, when
+    from fastness.cli.values import MAX_NONCE, hexadecimal, when
     from fastness.collateral.gather import gather
     from fastness.result import document, exit_code
 
@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
         at = gathered.bundle_at
     asked = question(
         when(at),
-        hexadecimal("--nonce", options.nonce),
-        hexadecimal("--report-data", options.report_data),
+        hexadecimal("--nonce", options.nonce, MAX_NONCE),
+        hexadecimal("--report-data", options.report_data, MAX_NONCE),
         _policy(options),
         anchors,
         offline=options.offline,

@@ -32,6 +32,9 @@ _BEARERS = frozenset((
 _QUOTED = ({"message", "signature", "pcrs"}, {"quote", "signature", "pcrs"}, {"ak_pub", "quotes"}, {"akPub", "quotes"})
 """Names of the parts of a TPM's quote in one object (:mod:`fastness.collateral.tpm_forms`)."""
 
+DIGEST = 2 * encodings.MAX_NONCE
+"""Characters of the longest digest in hexadecimal."""
+
 SHORT = 64
 """Least characters of a string, or numbers of a list of bytes, under such a name; under any other :data:`LONG`."""
 
@@ -154,7 +157,9 @@ def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
     if isinstance(value, str):
         # what its name and length say first: to ask the string itself decodes it
         named = len(value) >= least and (least < LONG or _PEM not in value)
-        if named or (len(value) >= SHORT and _telling(value, ask)):
+        if (named and (len(value) > DIGEST or (ask() and not _is_digest(value)))) or (
+            len(value) >= SHORT and _telling(value, ask)
+        ):
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and is_bytes(value):
         yield bytes(value)
@@ -184,6 +189,12 @@ def _in_fields(value: dict[str, Any], depth: int, ask: Ask) -> list[bytes] | Non
         report = snp_forms.of_fields(value) if snp_forms.names(value) else None
         return None if report is None else [report]
     return None
+
+
+def _is_digest(text: str) -> bool:
+    """Whether it is no longer than the digest of what its name says; a nonce is a file of its own."""
+    plain = encodings.decoded(text.encode("ascii", "replace"))
+    return plain is not None and len(plain) <= encodings.MAX_NONCE
 
 
 def _bytes(text: str) -> bytes:
@@ -222,6 +233,13 @@ def cmw(value: Any) -> list[bytes]:
         return []
     body = _bytes(value[1]) if isinstance(value[1], str) else value[1]
     return [body] if isinstance(body, bytes) and body else []
+
+
+def of_nsm(value: Any) -> list[bytes]:
+    """The document in what ``/dev/nsm`` answers (AWS nsm-api, ``Response::Attestation``); nothing of anything else."""
+    answer = value.get("Attestation") if isinstance(value, dict) else None
+    document = answer.get("document") if isinstance(answer, dict) else None
+    return [document] if isinstance(document, bytes) and document else []
 
 
 def _is_type(value: Any) -> bool:
