@@ -185,13 +185,26 @@ def test_an_answer_of_the_nitro_device(tmp_path, capsys):
     (tmp_path / "x").write_bytes(cbor.encode({"Attestation": {"document": case.files["document"]}}))
     answer = judged.run(capsys, "verify", tmp_path / "x", *judged.options(case))
     assert answer.code == 0 and answer.document["tee"] == "nitro"
-    for other in (
-        {"Attestation": b"x"},
-        {"Attestation": {"document": "x"}},
-        {"Attestation": {"document": b""}},
-        {"a": {}},
-    ):
+
+
+def test_evidence_in_any_message_of_cbor(monkeypatch):
+    case = vectors.case("snp/milan-v3-vcek-azure")
+    report, leaf = case.files["report"], case.files["vek"]
+    forms = [
+        cbor.encode(report), cbor.encode({"evidence": [report, "x", 5], "certs": {"vcek": leaf}}),
+        cbor.encode(cbor.Tag(99, [1, {2: cbor.Tag(98, cbor.Tag(97, report))}])),
+    ]  # fmt: skip
+    for data in forms:
+        found = gather([data])
+        assert [item.data for item in found.evidence] == [report] and not found.ignored
+    assert [item.raw for item in gather([forms[1]]).collateral.certificates] == [leaf]
+    deep: object = report
+    for _ in range(json_forms.MAX_NESTING + 2):
+        deep = [deep]
+    for other in (deep, {"x": report[:600]}, {"x": b"y" * 700}, [], {"x": {}}, "x" * 100):
         assert not gather([cbor.encode(other)]).evidence
+    monkeypatch.setattr("fastness.collateral.heap.MAX_ASKED", 1)
+    assert not gather([cbor.encode([leaf + b"x", report])]).evidence
 
 
 def test_a_session_of_veraison(tmp_path, capsys):

@@ -235,11 +235,20 @@ def cmw(value: Any) -> list[bytes]:
     return [body] if isinstance(body, bytes) and body else []
 
 
-def of_nsm(value: Any) -> list[bytes]:
-    """The document in what ``/dev/nsm`` answers (AWS nsm-api, ``Response::Attestation``); nothing of anything else."""
-    answer = value.get("Attestation") if isinstance(value, dict) else None
-    document = answer.get("document") if isinstance(answer, dict) else None
-    return [document] if isinstance(document, bytes) and document else []
+def of_cbor(value: Any, ask: Ask, depth: int = 0) -> Iterator[bytes]:
+    """The byte strings of any CBOR that say themselves what they are: in what ``/dev/nsm`` answers (AWS nsm-api,
+    ``Response::Attestation``), or in a message of another maker."""
+    from fastness.collateral import sniff
+    from fastness.wire.cbor import Tag
+
+    while isinstance(value, Tag):
+        value = value.value
+    if isinstance(value, bytes):
+        if len(value) >= SHORT and ask() and (sniff.endorsement(value) or sniff.evidence_of(value) is not None):
+            yield value
+    elif isinstance(value, dict | list) and depth <= MAX_NESTING:
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from of_cbor(item, ask, depth + 1)
 
 
 def _is_type(value: Any) -> bool:

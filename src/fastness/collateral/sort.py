@@ -26,6 +26,8 @@ NONCE_SIZES = range(8, encodings.MAX_NONCE + 1)
 
 _CCEL, _GZIP, _ZIP = b"CCEL", b"\x1f\x8b\x08", b"PK\x03\x04"
 """How an ACPI table, a gzip member (RFC 1952 section 2.3.1, deflate) and a zip archive start."""
+_LONG_BYTES = (0x58, 0x59)
+"""How byte strings of CBOR of 24 bytes to 64 KiB start."""
 _TEXT_FORMAT = (b"report:", b"report {")
 """How the text format of go-sev-guest's messages starts."""
 _PROTOBUF = b"\x0a"
@@ -272,8 +274,8 @@ class Sorter:
     # CMW and text
 
     def _record(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
-        """A CMW in CBOR: a record ``[type, bytes]``, a tagged one, or a collection of them."""
-        if data[0] >> 5 not in (4, 5, 6):
+        """A CMW in CBOR: a record ``[type, bytes]``, a tagged one, or a collection of them; or any other CBOR."""
+        if data[0] >> 5 not in (4, 5, 6) and data[0] not in _LONG_BYTES:
             return False
         from fastness.wire import cbor
 
@@ -281,7 +283,7 @@ class Sorter:
             value = cbor.decode(data)
         except MalformedEvidence:
             return False
-        return self._all(json_forms.cmw(value) or json_forms.of_nsm(value), source, depth, carrier)
+        return self._all(json_forms.cmw(value) or json_forms.of_cbor(value, self.heap.ask), source, depth, carrier)
 
     def _text(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
         stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
