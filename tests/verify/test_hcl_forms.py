@@ -13,7 +13,7 @@ from fastness import verify, verify_all
 from fastness.collateral import hcl_forms
 from fastness.collateral.gather import gather
 from fastness.collateral.heap import Found
-from fastness.forge import snp, tdx, tpm
+from fastness.forge import nitro, snp, tdx, tpm
 from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee.tpm import hcl
@@ -114,6 +114,9 @@ def test_runtime_data_without_a_tpms_quote_is_the_machines_or_refused():
         assert found["tpm"].error.check == "tpm.hardware" and "hash of the runtime data" in found["tpm"].error.what
     alone = verify(report, at=AROUND.at)
     assert (alone.exit_code, alone.error.check) == (5, "tpm.signature")
+    alone = verify(RUNTIME, at=AROUND.at)
+    assert (alone.exit_code, alone.error.check) == (5, "tpm.hardware")
+    assert verify(RUNTIME, nitro.make({}).evidence).tee == "nitro"  # which it says nothing of
 
 
 def test_of_several_quotes_the_one_around_the_vtpm_counts():

@@ -157,7 +157,8 @@ def _unquoted(parts: list[Document], heap: Heap) -> None:
     Raises:
         MalformedEvidence: not an HCL report, or no runtime data.
         NotGenuine: it stands around or beside a report that does not carry the hash of its runtime data.
-        MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check.
+        MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check; any
+            hardware report, where runtime data is all there is.
     """
     named = {kind: [part for part in parts if part.kind == kind] for kind in ("hcl_report", "runtime_data")}
     if not any(named.values()):
@@ -180,6 +181,9 @@ def _unquoted(parts: list[Document], heap: Heap) -> None:
         beside = hcl_forms.around([part.data], heap.evidence.values())
         if beside is not None:
             _carried(hcl.parse(beside), part.source)
+        elif not heap.evidence:
+            what = "the SNP report or TDX quote that carries the hash of this runtime data"
+            raise MissingCollateral(what, check="tpm.hardware", where=part.source)
 
 
 def _carried(report: hcl.Report, where: str) -> None:
