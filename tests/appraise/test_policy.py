@@ -245,6 +245,7 @@ def test_profiles() -> None:
     assert judge(policies.load("default"), MILAN).accepted
     assert judge(policies.load("development"), NIL).accepted
     assert judge(policies.load("development"), TDX._replace(tcb_status="OutOfDate", debug=True)).accepted
+    assert judge(policies.load("development"), Claims("tpm", debug=None)).accepted  # no such bit to speak of
 
 
 ACCEPT = '[[rule]]\nid = "a"\neffect = "accept"\n'

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from appraise.test_policy import GENOA, MILAN
 from fastness.appraise.explain import text
 from fastness.appraise.policy import parse
 from fastness.appraise.turn import words
 from fastness.appraise.verdict import Verdict, appraise
 from fastness.claims.finding import Finding, Outcome
+from fastness.claims.model import Claims
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 FLOOR = """
@@ -79,6 +82,22 @@ def test_an_unanswered_check_stands_in_the_way_beside_the_rule() -> None:
     changes = judge(FLOOR, observed=(gap,)).would_turn
     assert [item.check for item in changes] == ["snp.revocation", "policy.rule.floor"]
     assert changes[0].policy == 'with a [[waive]] of "snp.revocation" and a reason'
+
+
+@pytest.mark.parametrize("tee", ["nitro", "tpm", "nvgpu"])
+def test_where_debug_cannot_be_told_a_line_left_out_is_not_all(tee: str) -> None:
+    silent = f'[[rule]]\nid = "a"\neffect = "accept"\nwhen = {{ tee = "{tee}" }}\n'
+    asks = silent + "require = { debug = false }\n"
+    waived = '[[waive]]\ncheck = "policy.debug"\nwhy = "none there"\n'
+    claims = Claims(tee, debug=None, collateral={"valid_until": "2027-01-01T00:00:00Z"})
+    (change,) = judge(asks, claims).would_turn
+    assert change.policy == 'without ours.toml:5, with a [[waive]] of "policy.debug" and a reason'
+    for rules in (asks, silent):
+        (finding,) = judge(rules, claims).against
+        assert finding.outcome is Outcome.UNKNOWN and "[[waive]] of policy.debug" in finding.hint
+    assert not judge(asks + waived, claims).accepted
+    assert judge(silent + waived, claims).accepted
+    assert "waive" not in judge(silent, claims._replace(debug=True)).against[0].hint
 
 
 def test_an_acceptance_has_nothing_to_turn_and_the_json_says_the_same() -> None:

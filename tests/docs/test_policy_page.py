@@ -17,6 +17,7 @@ from fastness.appraise.lint import lint
 from fastness.appraise.policy import parse
 from fastness.cli.parsing import Parser
 from fastness.errors import UsageError
+from forgeries import judge, make
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "policy.md").read_text("utf-8")
@@ -58,6 +59,16 @@ def test_examples_are_read_and_the_lint_has_nothing_against_their_fields(block: 
         text = 'reference = ["keep-images.toml"]\n' + text
     found = lint(parse(text, str(tmp_path / "p.toml")))
     assert not {item.kind for item in found} & {"unknown-field", "wrong-kind", "unknown-check", "contradiction"}
+
+
+def test_an_instance_with_a_nitrotpm_is_accepted_as_the_page_says() -> None:
+    text = next(whole(item) for item in BLOCKS if "our-instances" in item)
+    registers = {str(index): "ab" * 48 for index in (4, 7, 12)}
+    assert judge(make("nitro", kind="nitrotpm", pcrs=registers), text).accepted
+    for index in registers:
+        verdict = judge(make("nitro", kind="nitrotpm", pcrs=registers | {index: "cd" * 48}), text)
+        assert not verdict.accepted and f"measurements.pcr{index} " in verdict.against[0].expected
+    assert not judge(make("nitro", pcrs=registers), text).accepted  # an enclave, whose registers mean something else
 
 
 def test_every_operator_and_remark_is_on_the_page() -> None:

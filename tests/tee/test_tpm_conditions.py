@@ -155,7 +155,9 @@ def test_what_is_wanted_is_what_is_missing() -> None:
         return error.value.hint
 
     assert "SNP report in the HCL report" in hint(forge.make({"trust": "hardware-report"}))
-    assert "credential activation" in hint(edited(forge.make({"trust": "credential"}), activation=None))
+    assert "`deploy` has the TPM open a credential for it; here, name the key" in hint(
+        edited(forge.make({"trust": "credential"}), activation=None)
+    )
     assert "the key's certificate" in hint(forge.make({"trust": "key", "lie": "ak-trust"}))
 
 

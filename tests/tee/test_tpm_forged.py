@@ -14,7 +14,7 @@ from tpm_parts import around, certificate
 from fastness.claims import finding
 from fastness.claims.finding import Outcome
 from fastness.claims.genuine import Genuine
-from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine
+from fastness.errors import MissingCollateral, NotGenuine
 from fastness.forge import tpm as forge
 from fastness.forge.model import Forged
 from fastness.pki import anchors as pins
@@ -173,16 +173,27 @@ def test_a_key_that_also_decrypts_is_no_attestation_key() -> None:
     assert caught.value.check == "tpm.ak-attributes"
 
 
-def test_sha1_signature_is_refused() -> None:
-    with pytest.raises(MalformedEvidence):
-        structures.signature(struct.pack(">HHH", at.ALG_RSASSA, at.ALG_SHA1, 256) + bytes(256))
+@pytest.mark.parametrize("bare", [False, True])
+def test_sha1_signature_is_refused(bare: bool) -> None:
+    """Said so, also where the key's public area alone names the hash."""
+    forged = forge.make({"trust": "key", "scheme": "rsassa"})
+    fields = cbor.decode(forged.evidence)
+    scheme = struct.pack(">HH", at.ALG_RSASSA, 0x000B)
+    weak = struct.pack(">HH", at.ALG_RSASSA, at.ALG_SHA1)
+    if bare:
+        fields[3], fields[4] = structures.signature(fields[3]).value, fields[4].replace(scheme, weak, 1)
+    else:
+        fields[3] = fields[3].replace(scheme, weak, 1)
+    with pytest.raises(NotGenuine) as refused:
+        judge(replace(forged, evidence=cbor.encode(fields)))
+    assert refused.value.check == "tpm.signature" and "SHA-1" in refused.value.what and refused.value.hint
 
 
-def _as_an_ek(*bits: str) -> str:
+def _as_an_ek(*bits: str, usage: str = at.EK_USAGE) -> str:
     """How a quote ends whose key has a certificate with the usage of an EK's and these bits of KeyUsage."""
     forged = forge.make({})
     evidence = tpm.parse(forged.evidence)
-    root, leaf = certificate(evidence.key, at.EK_USAGE, bits)
+    root, leaf = certificate(evidence.key, usage, bits)
     fields = cbor.decode(forged.evidence)
     fields[7] = leaf.raw
     swapped = tpm.parse(cbor.encode(fields))
@@ -197,6 +208,13 @@ def test_endorsement_key_certificate_is_not_an_attestation_key_certificate() -> 
     encryption = ("key_encipherment",), ("data_encipherment",), ("key_agreement",)
     for bits in ((), *encryption, *(("digital_signature", *bits) for bits in encryption)):
         assert _as_an_ek(*bits) == "tpm.ak-certificate", bits
+
+
+def test_a_certificate_for_something_else_is_not_an_attestation_key_certificate() -> None:
+    """One who named a CA for TPMs did not name it for every server that it issues to."""
+    assert _as_an_ek("digital_signature", usage="1.3.6.1.5.5.7.3.1") == "tpm.ak-certificate"
+    for usage in (at.AK_USAGE, at.ANY_USAGE):
+        assert _as_an_ek("digital_signature", usage=usage) == "certificate"
 
 
 def test_a_signing_endorsement_key_may_quote() -> None:

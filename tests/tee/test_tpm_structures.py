@@ -76,6 +76,25 @@ def test_public(field: str, whole: bytes, place: int, value: bytes) -> None:
     assert caught.value.field == field
 
 
+def test_keys_that_are_limited_to_a_firmware() -> None:
+    """firmwareLimited and svnLimited are attributes since 1.83 of the library."""
+    limited = structures.public(edit(ECC, 6, bytes((ECC[6] | 0b11,))))
+    assert limited.has("firmware_limited") and limited.has("svn_limited")
+    assert not structures.public(ECC).has("firmware_limited") and not structures.public(ECC).has("svn_limited")
+
+
+@pytest.mark.parametrize(("size", "fits"), [(0, True), (66, True), (67, False)])
+def test_as_much_is_asked_over_as_fits(size: int, fits: bool) -> None:
+    raw, span = fields()[2], structures.quote(fields()[2]).spans["report_data"]
+    nonce = bytes(range(size))
+    whole = raw[: span.offset - 2] + size.to_bytes(2, "big") + nonce + raw[span.offset + span.size :]
+    if fits:
+        assert structures.quote(whole).extra_data == nonce
+    else:
+        with pytest.raises(MalformedEvidence):
+            structures.quote(whole)
+
+
 @pytest.mark.parametrize("size", [0, 63, 1025])
 def test_signature_of_no_size(size: int) -> None:
     with pytest.raises(MalformedEvidence):
@@ -98,6 +117,14 @@ def with_runtime(runtime: bytes) -> bytes:
 
 
 KEY = {"kid": "HCLAkPub", "kty": "RSA", "e": "AQAB", "n": "AQAB"}
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("AB" * 64, b"\xab" * 64), ("", b""), ("AB" * 65, b""), ("zz", b""), (7, b""), (None, b""),
+])  # fmt: skip
+def test_what_the_guest_put_beside_its_keys(text: object, found: bytes) -> None:
+    document = {"keys": [KEY]} | ({} if text is None else {"user-data": text})
+    assert hcl.parse(with_runtime(json.dumps(document).encode())).user_data == found
 
 
 @pytest.mark.parametrize(("field", "document"), [

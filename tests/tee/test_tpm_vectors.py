@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tpm_parts import NAMES, WHEN, around, blob, owner
 
@@ -72,6 +74,7 @@ def test_hardware_report_vouches(name: str, kind: str, role: str) -> None:
     assert claims.extra["ak_trust"] == "hardware-report"
     assert claims.extra["hardware"] == kind
     assert claims.extra["azure"]["secure_boot"] is True
+    assert claims.extra["azure"]["user_data"] == json.loads(found.files["runtime_data"])["user-data"].lower()
     assert any("VMPL 0" in text for text in claims.not_checked)
     assert claims.cpu.vendor is None
     assert not any("run by the host" in text for text in claims.not_checked)

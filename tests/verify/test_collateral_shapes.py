@@ -68,6 +68,7 @@ FORMS = {
         {"tcbInfo": INFO.decode(), "qeIdentity": IDENTITY.decode(), "rootCaCrl": LISTS[1].hex(),
          "more": {"pckCrl": LISTS[0].hex(), "chain": percent(CHAIN)}}
     ),
+    "an object inside JSON": _json([{"gpu": 1, "quote_collateral": _apart()}]),
     "JSON inside a string": _json({"tee-evidence": {"additional_evidence": json.dumps(_apart())}}),
     "documents inside": [b'{"tcb": %b, "qe" :[%b]}' % (INFO, IDENTITY), CHAIN.encode(), *LISTS],
     "responses with headers": [RESPONSE % (percent(CHAIN).encode(), INFO), IDENTITY,
@@ -81,6 +82,12 @@ def test_collateral_of_other_programs(form):
     result = verify(FORGED.evidence, *FORMS[form], at=FORGED.at, anchors=FORGED.anchors)
     assert result.genuine is True and result.claims["tcb_status"] == "SWHardeningNeeded"
     assert not [item for item in result.findings if item.check == "tdx.revocation"]
+
+
+@pytest.mark.parametrize("name", ["quote", "tee-evidence"])
+def test_a_quote_beside_its_collateral_in_one_object(name):
+    result = verify(*_json({name: FORGED.evidence.hex()} | _apart()), at=FORGED.at, anchors=FORGED.anchors)
+    assert result.genuine is True and result.claims["tcb_status"] == "SWHardeningNeeded"
 
 
 def test_a_document_written_anew_is_not_the_signed_one():

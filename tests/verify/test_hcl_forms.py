@@ -9,11 +9,11 @@ import json
 
 import pytest
 
-from fastness import verify
+from fastness import verify, verify_all
 from fastness.collateral import hcl_forms
 from fastness.collateral.gather import gather
 from fastness.collateral.heap import Found
-from fastness.forge import snp, tdx, tpm
+from fastness.forge import nitro, snp, tdx, tpm
 from fastness.pki import keys
 from fastness.pki.anchors import Anchors
 from fastness.tee.tpm import hcl
@@ -79,6 +79,57 @@ def test_runtime_data_of_another_machine(form):
     """tpm.hardware"""
     result = judged(form(runtime=runtime(other=1)))
     assert (result.genuine, result.error.check) == (False, "tpm.hardware")
+
+
+def test_runtime_data_without_the_machine_around_it():
+    """tpm.ak-trust: it names who would vouch for the key, which is fetched; of another key it says nothing."""
+    loose = json.dumps(trust_authority()["tpm"]).encode()
+    for parts in ([RUNTIME], [RUNTIME, parse(QUOTE.evidence).key.raw]):  # the key is in it
+        result = verify(loose, *parts, at=QUOTE.at)
+        assert (result.genuine, result.exit_code, result.error.check) == (None, 5, "tpm.ak-trust")
+        assert "report data is the hash of the runtime data" in result.error.hint
+        assert verify(loose, *parts, at=QUOTE.at, anchors=QUOTE.anchors).genuine is True
+    other = keys.load(parse(tpm.make({"trust": "key", "scheme": "rsassa"}).evidence).key).public_numbers().n
+    foreign = json.loads(RUNTIME)
+    foreign["keys"][0]["n"] = base64.urlsafe_b64encode(other.to_bytes(256, "big")).rstrip(b"=").decode()
+    for runtime_data in (json.dumps(foreign), '{"keys": "HCLAkPub"', '{"keys": ["HCLAkPub"]}'):
+        result = verify(loose, runtime_data.encode(), parse(QUOTE.evidence).key.raw, at=QUOTE.at)
+        assert (result.exit_code, result.error.check) == (4, "tpm.ak-trust")
+
+
+def beside(*sources, quote=AROUND):
+    held = quote.collateral
+    pieces = [item.raw for item in (*held.certificates, *held.crls)] + [item.data for item in held.documents]
+    return verify_all(quote.evidence, *sources, *pieces, at=quote.at, anchors=quote.anchors)
+
+
+def test_runtime_data_without_a_tpms_quote_is_the_machines_or_refused():
+    """Nothing is claimed from it, but what stands around another machine's evidence is a mix of two."""
+    report = hcl_forms.around([RUNTIME], [Found("tdx", AROUND.evidence, "")])
+    other = tdx.make({"report_data": "11" * 64})
+    for mine in (RUNTIME, report):
+        assert [item.genuine for item in beside(mine)] == [True]
+        found = {item.tee: item for item in beside(mine, quote=other)}
+        assert found["tdx"].genuine is True and found["tpm"].exit_code == 4
+        assert found["tpm"].error.check == "tpm.hardware" and "hash of the runtime data" in found["tpm"].error.what
+    alone = verify(report, at=AROUND.at)
+    assert (alone.exit_code, alone.error.check) == (5, "tpm.signature")
+    alone = verify(RUNTIME, at=AROUND.at)
+    assert (alone.exit_code, alone.error.check) == (5, "tpm.hardware")
+    assert verify(RUNTIME, nitro.make({}).evidence).tee == "nitro"  # which it says nothing of
+
+
+def test_of_several_quotes_the_one_around_the_vtpm_counts():
+    other = tdx.make({"report_data": "11" * 64})
+    held = AROUND.collateral + other.collateral
+    pieces = [item.raw for item in (*held.certificates, *held.crls)] + [item.data for item in held.documents]
+    document = json.dumps(trust_authority()).encode()
+    for sources in ([document, other.evidence, *pieces], [other.evidence, document, *pieces]):
+        results = verify_all(*sources, at=AROUND.at, anchors=AROUND.anchors + other.anchors)
+        assert {item.tee: (item.genuine, item.within) for item in results} == {
+            "tpm": (True, ("tdx",)),
+            "tdx": (True, ()),
+        }
 
 
 def test_registers_that_were_not_quoted():

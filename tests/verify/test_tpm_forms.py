@@ -68,3 +68,32 @@ def test_registers_by_index():
 def test_registers_that_are_none(pcrs):
     short = judged(in_json(pcrs), FIELDS[2], FIELDS[3], KEY)
     assert short.exit_code == 5 and "pcrs of the TPM quote" in str(short.error)
+
+
+SHORT = tpm.make({"trust": "key", "scheme": "rsassa", "pcrs": [*range(8)]})
+
+
+@pytest.mark.parametrize("forged", [FORGED, SHORT], ids=["96 bytes", "as long as the signature"])
+def test_registers_one_after_the_other(forged):
+    """As ``tpm2_pcrread -o`` and ``tpm2_quote -F values`` write them: nothing in them says what they are."""
+    fields = cbor.decode(forged.evidence)
+    parts = [fields[2], fields[3], fields[4]]
+    values = b"".join(fields[5][0x000B].values())
+    result = verify(values, *parts, at=forged.at, anchors=forged.anchors)
+    assert result.genuine is True and result.ignored == ()
+    bare = [fields[2], structures.signature(fields[3]).value, fields[4], values]
+    for order in (bare, bare[::-1]):
+        assert verify(*order, at=forged.at, anchors=forged.anchors).genuine is True
+    short = verify(values[:-1], *parts, at=forged.at, anchors=forged.anchors)
+    assert short.exit_code == 5 and "pcrs of the TPM quote" in str(short.error) and len(short.ignored) == 1
+
+
+def test_of_several_files_of_that_length_the_registers_are_those_that_were_quoted(tmp_path):
+    parts = [FIELDS[2], FIELDS[3], FIELDS[4]]
+    values, noise = b"".join(ROWS.values()), bytes(range(96))
+    for name, data in (("a", noise), ("b", values)):
+        (tmp_path / name).write_bytes(data)
+    result = judged(*parts, str(tmp_path))
+    assert result.genuine is True and [item.source for item in result.ignored] == [str(tmp_path / "a")]
+    altered = judged(*parts, noise)
+    assert altered.error.check == "tpm.pcr-digest" and altered.ignored == ()

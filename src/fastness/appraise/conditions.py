@@ -89,10 +89,19 @@ class Condition:
 
     def hint(self, told: Told, wanted: str) -> str:
         """What to do about an answer that is not yes, in a rule that requires this; ``wanted`` as :meth:`said`."""
+        if told is Told.UNKNOWN and self.path == "debug":
+            return NO_DEBUG
         if told is Told.UNKNOWN:
             return f"the evidence does not say {self.path}; use a TEE that does, or leave line {self.line} out"
         return f"would be accepted if {self.path} were {wanted}, or with line {self.line} of the policy changed"
 
+
+NO_DEBUG = (
+    "the evidence does not say debug; use a TEE that does, or a rule that says what may run and leaves debug out, "
+    "beside a [[waive]] of policy.debug"
+)
+"""What to do where there is no debug mode to speak of, as on an instance with a NitroTPM: without the rule's line the
+strict answer stands, so that a line left out is not all."""
 
 _COMPARISON = re.compile(r"(>=|<=|!=|>|<)\s*(.+)")
 _RANGE = re.compile(r"(-?\d+)\s*\.\.\s*(-?\d+)")

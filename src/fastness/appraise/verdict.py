@@ -9,7 +9,7 @@ from typing import Any
 
 from fastness import tee as tees
 from fastness.appraise.answers import CANNOT_TELL, LIFTED, Told
-from fastness.appraise.conditions import Condition
+from fastness.appraise.conditions import NO_DEBUG, Condition
 from fastness.appraise.rules import Policy, Rule
 from fastness.appraise.turn import Change, smallest
 from fastness.claims.finding import Finding, Outcome, Where
@@ -285,8 +285,9 @@ def _implied(claims: Claims, policy: Policy, rule: Rule, at: datetime, *, measur
         hint = 'a rule must name tee = "nil" (or simulated = true) to accept what protects nothing'
         add("simulated", Outcome.FAILED, "evidence of hardware", "SIMULATED", hint)
     if claims.debug is not False and not rule.names("debug"):
+        hint = "the host can look inside: use a build without debug" if claims.debug else NO_DEBUG
         outcome, actual = (Outcome.FAILED, "debug") if claims.debug else (Outcome.UNKNOWN, "cannot tell")
-        add("debug", outcome, "no debug", actual, "the host can look inside: use a build without debug")
+        add("debug", outcome, "no debug", actual, hint)
     status = claims.tcb_status
     if status != "UpToDate" and (status or claims.tee in RATED) and not rule.names("tcb_status"):
         hint = "update firmware and microcode of the host, or say which statuses you accept (tcb_status)"

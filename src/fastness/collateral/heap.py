@@ -19,6 +19,8 @@ MAX_FILES = 4096
 MAX_ASKED = 8192
 """Most strings in JSON, each of less than 400 characters and under a name that says nothing, that are decoded to see
 whether they are certificates or evidence: what a machine's evidence comes in has some dozens."""
+MAX_DOUBTS, MAX_DOUBTED = 16, 4096
+"""Most pieces that are kept although nobody knows them, and the longest: every register of a TPM, digest by digest."""
 
 
 class Carrier(NamedTuple):
@@ -63,6 +65,7 @@ class Heap:
         self.documents: dict[tuple[str, bytes], Document] = {}
         self.parts: dict[tuple[str, bytes], Document] = {}
         self.ignored: list[Ignored] = []
+        self.unknown: list[Document] = []
         self.bundle_at = ""
         self.pieces = self.total = self.asked = 0
 
@@ -104,6 +107,18 @@ class Heap:
     def of(self, kind: str) -> list[Document]:
         """The documents of one kind."""
         return [document for (name, _), document in self.documents.items() if name == kind]
+
+    def doubt(self, data: bytes, source: str) -> None:
+        """Short bytes that say nothing of themselves: what lies beside them may (:meth:`settle`)."""
+        if len(data) <= MAX_DOUBTED and len(self.unknown) < MAX_DOUBTS:
+            self.unknown.append(Document("", data, source))
+
+    def settle(self, document: Document) -> None:
+        """What ``document`` of :attr:`unknown` is was found out: it is not left aside."""
+        self.unknown.remove(document)
+        known = next((item for item in self.ignored if item.source == document.source), None)
+        if known is not None:
+            self.ignored.remove(known)
 
     def ignore(self, source: str, why: str, *, unread: bool = False) -> None:
         """Leaves an input aside, but says so."""

@@ -93,11 +93,8 @@ def pieces(data: bytes, ask: Ask) -> tuple[list[bytes], str]:
         value = json.loads(data)
     except (ValueError, RecursionError):
         return [], ""
-    if isinstance(value, dict):
-        if value.get("schema") == BUNDLE:
-            return bundled(value), str(value.get("at", ""))[:40]
-        if isinstance(value.get("tcb_info"), str) and "tcb_info_signature" in value:
-            return _dcap(value), ""
+    if isinstance(value, dict) and value.get("schema") == BUNDLE:
+        return bundled(value), str(value.get("at", ""))[:40]
     return list(_limited(cmw(value) or chain(_nested(data), _borne(value, 0, ask)))), ""
 
 
@@ -138,17 +135,21 @@ def bundled(value: dict[str, Any]) -> list[bytes]:
     return found
 
 
+_DCAP = ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain", "pck_certificate_chain",
+         "root_ca_crl", "pck_crl")  # fmt: skip
+_APART = ("tcb_info", "qe_identity")
+"""Names in the collateral JSON of DCAP libraries: chains and lists; and bodies, whose signatures stand beside them."""
+
+
 def _dcap(value: dict[str, Any]) -> list[bytes]:
     """The collateral JSON of DCAP libraries: signed bodies and their signatures stand apart, lists are hexadecimal."""
     found = []
-    for body, wrapper in (("tcb_info", "tcbInfo"), ("qe_identity", "enclaveIdentity")):
+    for body, wrapper in zip(_APART, ("tcbInfo", "enclaveIdentity"), strict=True):
         inner, signature = value.get(body), value.get(f"{body}_signature")
         if isinstance(inner, str) and (signed := octets(signature)):
             found.append(_bytes(f'{{"{wrapper}":{inner},"signature":"{signed.hex()}"}}'))
-    names = ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain", "pck_certificate_chain",
-             "root_ca_crl", "pck_crl")  # fmt: skip
-    found += [_bytes(item) for name in names if isinstance(item := value.get(name), str) and item]
-    return found + [bytes(item) for name in names if isinstance(item := value.get(name), list) and is_bytes(item)]
+    found += [_bytes(item) for name in _DCAP if isinstance(item := value.get(name), str) and item]
+    return found + [bytes(item) for name in _DCAP if isinstance(item := value.get(name), list) and is_bytes(item)]
 
 
 def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
@@ -171,7 +172,11 @@ def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
 
 
 def _in_fields(value: dict[str, Any], depth: int, ask: Ask) -> list[bytes] | None:
-    """The pieces of a quote or report whose parts stand apart under their names; None for any other object."""
+    """The pieces of a quote, report or collateral whose parts stand apart under their names, and of what stands beside
+    them; None for any other object."""
+    if isinstance(value.get("tcb_info"), str) and "tcb_info_signature" in value:
+        rest = {name: item for name, item in value.items() if name not in _DCAP and not name.startswith(_APART)}
+        return [*_dcap(value), *_borne(rest, depth + 1, ask)]
     if any(names <= set(value) for names in _QUOTED) and ask():
         from fastness.collateral import tpm_forms
 

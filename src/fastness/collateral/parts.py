@@ -9,13 +9,16 @@ the TDX quote around a vTPM among the evidence.
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastness import tee as tees
 from fastness.collateral.heap import Found, Heap
 from fastness.errors import MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.tee import Document
 from fastness.wire import x509
+
+if TYPE_CHECKING:
+    from fastness.tee.tpm import hcl
 
 TEES = ("tpm", "sev")
 MAX_CHOICES = 4
@@ -26,9 +29,6 @@ EK_CERTIFICATE = bytes.fromhex("060567810508 01")
 _NEEDED = {"tpm": ("quote", "signature", "ak", "pcrs")}
 _NOT_ALONE = frozenset({"cek", "pek", "report", "launch", "proof"})
 """Parts of SEV evidence that speak of a platform or a guest, and of nobody without the chain."""
-
-_HCL_TDX = 4
-"""``report_type`` of an HCL report whose hardware report is a TD report (Azure HCL attestation report header)."""
 
 
 def assemble(heap: Heap) -> None:
@@ -74,13 +74,9 @@ def _tpm(parts: list[Document], heap: Heap) -> list[Found]:
     if "quote" not in named:
         _unquoted(parts, heap)
         return []
-    named["pcrs"] = _registers(named, parts) or named.get("pcrs", b"")
+    named["pcrs"] = _registers(named, parts) or named.get("pcrs") or _in_a_row(named["quote"], parts, heap)
     if named.pop("runtime_data", b"") and "hcl_report" not in named:
-        from fastness.collateral import hcl_forms
-
-        runtimes = [part.data for part in parts if part.kind == "runtime_data"][:MAX_CHOICES]
-        report = hcl_forms.around(runtimes, heap.evidence.values())
-        named |= {"hcl_report": report} if report else {}
+        named |= _runtime([part.data for part in parts if part.kind == "runtime_data"][:MAX_CHOICES], named, heap)
     _surroundings(named, heap)
     absent = [need for need in _NEEDED["tpm"] if not named.get(need)]
     if absent:
@@ -88,6 +84,17 @@ def _tpm(parts: list[Document], heap: Heap) -> list[Found]:
             f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source
         )
     return [Found("tpm", _fitting(named, parts), parts[0].source)]
+
+
+def _runtime(runtimes: list[bytes], named: dict[str, bytes], heap: Heap) -> dict[str, bytes]:
+    """What Azure's runtime data adds: the HCL report around it; the key it names, where there is no other."""
+    from fastness.collateral import hcl_forms
+    from fastness.tee.tpm import hcl
+
+    report = hcl_forms.around(runtimes, heap.evidence.values())
+    if report is not None:
+        return {"hcl_report": report}
+    return {} if "ak" in named else {"ak": hcl.named_key(runtimes[0]).raw}
 
 
 def _registers(named: dict[str, bytes], parts: list[Document]) -> bytes | None:
@@ -101,6 +108,26 @@ def _registers(named: dict[str, bytes], parts: list[Document]) -> bytes | None:
         if found is not None:
             return found
     return None
+
+
+def _in_a_row(quote: bytes, parts: list[Document], heap: Heap) -> bytes:
+    """The quoted registers, of bytes that say nothing of themselves and are as long; empty where there are none.
+
+    Some are as long as an RSA signature, and were taken for one: those must be what was quoted.
+    """
+    module: Any = tees.load("tpm")
+    bare = [part for part in parts if part.kind == "signature"][:MAX_CHOICES]
+    pairs = [(part, module.in_a_row(part.data, quote)) for part in (*heap.unknown, *bare)]
+    fits = [(part, found) for part, found in pairs if found is not None]
+    held = [pair for pair in fits if module.covered(pair[1], quote) is not None]
+    for part, found in held or fits:
+        if part in heap.unknown:
+            heap.settle(part)
+        elif not held:
+            continue
+        registers: bytes = found
+        return registers
+    return b""
 
 
 def _fitting(named: dict[str, bytes], parts: list[Document]) -> bytes:
@@ -124,33 +151,51 @@ def _fitting(named: dict[str, bytes], parts: list[Document]) -> bytes:
 
 
 def _unquoted(parts: list[Document], heap: Heap) -> None:
-    """HCL reports without a quote: of no TPM, but the SNP report in one is evidence of its machine.
+    """HCL reports and runtime data without a quote: of no TPM, but the SNP report in one is evidence of its machine,
+    and what stands around another one is not that machine's.
 
     Raises:
-        MalformedEvidence: not an HCL report.
-        NotGenuine: it stands around a report that does not carry the hash of its runtime data.
-        MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check.
+        MalformedEvidence: not an HCL report, or no runtime data.
+        NotGenuine: it stands around or beside a report that does not carry the hash of its runtime data.
+        MissingCollateral: the TDX quote, where it holds a TD report, which nobody but that machine can check; any
+            hardware report, where runtime data is all there is.
     """
-    reports = [part for part in parts if part.kind == "hcl_report"]
-    if not reports:
+    named = {kind: [part for part in parts if part.kind == kind] for kind in ("hcl_report", "runtime_data")}
+    if not any(named.values()):
         return
-    from hmac import compare_digest  # nothing else here needs it
-
+    from fastness.collateral import hcl_forms
     from fastness.tee.tpm import hcl
 
-    for part in reports:
+    for part in named["hcl_report"]:
         report = hcl.parse(part.data)
-        if not compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
-            raise NotGenuine(
-                "tpm.hardware",
-                "the hardware report does not carry the hash of the runtime data around it",
-                where=f"{part.source}, runtime data at byte {0x20 + 0x4A0 + 20}",
-                hint="one of the two was altered or belongs to another machine",
-            )
+        _carried(report, f"{part.source}, runtime data at byte {0x20 + 0x4A0 + 20}")
         if report.kind == "snp":
             heap.add_evidence(Found("snp", report.hardware, part.source))
-        elif not any(found.tee == "tdx" for found in heap.evidence.values()):
+            continue
+        quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
+        beside = hcl_forms.around([report.runtime], quotes)
+        if beside is None:
             raise MissingCollateral("the quote of the TD", check="tpm.signature", where=part.source)
+        _carried(hcl.parse(beside), part.source)
+    for part in named["runtime_data"][:MAX_CHOICES]:
+        beside = hcl_forms.around([part.data], heap.evidence.values())
+        if beside is not None:
+            _carried(hcl.parse(beside), part.source)
+        elif not heap.evidence:
+            what = "the SNP report or TDX quote that carries the hash of this runtime data"
+            raise MissingCollateral(what, check="tpm.hardware", where=part.source)
+
+
+def _carried(report: hcl.Report, where: str) -> None:
+    from hmac import compare_digest  # nothing else here needs it
+
+    if not compare_digest(report.bound.ljust(64, b"\0"), report.report_data):
+        raise NotGenuine(
+            "tpm.hardware",
+            "the hardware report does not carry the hash of the runtime data around it",
+            where=where,
+            hint="one of the two was altered or belongs to another machine",
+        )
 
 
 def _is_der(data: bytes) -> bool:
@@ -164,14 +209,16 @@ def _surroundings(named: dict[str, bytes], heap: Heap) -> None:
         logs = sorted(logs[:MAX_CHOICES], key=lambda log: (_of_a_td(log.data), not _is_whole(log.data)))
     if logs and "event_log" not in named:
         named["event_log"] = logs[0].data
-    quotes = [found for found in heap.evidence.values() if found.tee == "tdx"]
-    report = named.get("hcl_report", b"")
-    if report and "ak" not in named:
+    if "hcl_report" in named:
         from fastness.tee.tpm import hcl
 
-        named["ak"] = hcl.parse(report).ak.raw
-    if len(quotes) == 1 and report[0x20 + 0x4A0 + 8 : 0x20 + 0x4A0 + 12] == _HCL_TDX.to_bytes(4, "little"):
-        named["td_quote"] = quotes[0].data
+        report = hcl.parse(named["hcl_report"])
+        named.setdefault("ak", report.ak.raw)
+        quotes = [found.data for found in heap.evidence.values() if found.tee == "tdx" and report.kind == "tdx"]
+        bound = report.bound.ljust(64, b"\0")
+        # of several the one that speaks for the runtime data; a single one that does not is refused for that
+        for quote in sorted(quotes, key=lambda data: hcl.quoted_data(data) != bound)[:1]:
+            named["td_quote"] = quote
     for raw, certificate in heap.certificates.items():
         if "ak" not in named and not certificate.is_ca and len(heap.certificates) == 1 and not _is_ek(certificate):
             named["ak"] = certificate.key.raw

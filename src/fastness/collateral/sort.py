@@ -159,6 +159,7 @@ class Sorter:
         if len(data) in NONCE_SIZES:
             self.heap.add_document("nonce", data, source)
             return True
+        self.heap.doubt(data, source)
         return False
 
     def _part(self, name: str, data: bytes, source: str) -> bool:

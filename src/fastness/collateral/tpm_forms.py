@@ -10,6 +10,7 @@ go-tpm-tools        protocol buffer ``attest.Attestation``, or its JSON: one quo
                     is taken, and perhaps an SNP report or a TDX quote, in fields
 tpm2_pcrread        YAML: a bank, and below it ``index : 0xdigest``
 tpm2_quote          what it prints: ``quoted``, ``signature`` and ``pcrs``, which are as tpm2_pcrread's
+tpm2_pcrread -o     the registers one after the other, with nothing that says so: put together beside the quote
 others              JSON with ``quote``, ``signature`` and ``pcrs``: digests by index, of the bank the quote selects
 =================== ==================================================================================================
 """

@@ -9,7 +9,7 @@ Logs of dstack are JSON (:mod:`fastness.tee.tdx.dstack`).
 from __future__ import annotations
 
 from fastness.claims.finding import Finding, Outcome
-from fastness.errors import MalformedEvidence
+from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.tee import Document, eventtext
 from fastness.tee.tdx import dstack
 from fastness.tee.tdx.evidence import Body
@@ -65,8 +65,21 @@ def replay(log: eventlog.EventLog) -> dict[int, bytes]:
 
 
 def findings(body: Body, logs: tuple[Document, ...], tables: tuple[Document, ...]) -> tuple[Finding, ...]:
-    """What the logs say, each against the quoted registers."""
-    return tuple(_finding(body, log, tables) for log in logs)
+    """What the logs say, each against the quoted registers. One that does not hold beside one that does is a note.
+
+    Raises:
+        NotGenuine: ``tdx.event-log``: the log is not what this TD measured, and no other one is.
+    """
+    found: list[Finding] = []
+    failures: list[NotGenuine] = []
+    for log in logs:
+        try:
+            found.append(_finding(body, log, tables))
+        except NotGenuine as error:
+            failures.append(error)
+    if failures and all(item.outcome is not Outcome.HELD for item in found):
+        raise failures[0]
+    return (*found, *[Finding(CHECK, Outcome.NOTE, actual=f"another log beside it: {item.what}") for item in failures])
 
 
 def _of_a_td(tables: tuple[Document, ...]) -> None:
@@ -95,32 +108,29 @@ def _finding(body: Body, document: Document, tables: tuple[Document, ...]) -> Fi
         parsed = dstack.parse(document.data) if document.kind == JSON else eventlog.parse(document.data)
         values = replay(parsed) if parsed.algorithms == _BANKS else {}
     except MalformedEvidence as error:
-        return Finding(CHECK, Outcome.FAILED, "an event log that follows its specification", str(error))
+        raise NotGenuine(CHECK, f"the event log is none of a TD: {error.what}", where=document.source) from None
     if parsed.algorithms != _BANKS:  # the log of a vTPM beside the TD: its registers are not quoted here
         told = f"the log has digests of {', '.join(parsed.algorithms)}: a TPM's, and not of these registers"
         return Finding(CHECK, Outcome.NOTE, "a log with digests of sha384 alone", told)
     odd = eventtext.altered(parsed) if document.kind != JSON else None
     if odd is not None:
         event, bank = odd
-        return Finding(
+        raise NotGenuine(
             CHECK,
-            Outcome.FAILED,
-            expected="texts that are those which were measured",
-            actual=f"{event.name} at byte {event.offset} of the log: the {bank} digest is not the hash of the event",
-            because="the registers vouch for digests: a text that does not fit its digest was altered",
+            f"{event.name} at byte {event.offset} of the event log: the {bank} digest is not the hash of the event",
+            where=document.source,
             hint="the event log was altered on the way; get it again from the guest",
         )
     wrong = [f"rtmr{number}" for number, value in sorted(values.items()) if body.rtmrs[number] != value]
-    named = ", ".join(f"rtmr{number}" for number in sorted(values))
     if wrong or not values:
-        return Finding(
+        what = f"does not lead to {', '.join(wrong)}" if wrong else "extends no register"
+        raise NotGenuine(
             CHECK,
-            Outcome.FAILED,
-            expected="a log that leads to the quoted registers",
-            actual=f"{', '.join(wrong)} differ" if wrong else "no entry extends a register",
-            because="the log is not what this TD measured, or entries are missing",
+            f"the event log {what}",
+            where=document.source,
             hint="collect log and quote in one go, before anything more is measured",
         )
+    named = ", ".join(f"rtmr{number}" for number in sorted(values))
     silent = [f"rtmr{number}" for number in range(4) if number not in values and any(body.rtmrs[number])]
     rest = f"; {', '.join(silent)} not zero and not in the log" if silent else ""
     return Finding(CHECK, Outcome.HELD, actual=f"the log leads to {named}{rest}")

@@ -5,7 +5,7 @@
 10. The TCB is evaluated: Intel's status is a claim; no level at all is a failed finding.
 11. TD attributes and XFAM have no bits whose meaning is unknown.
 12. A TD created on another processor model says so.
-13. An event log, where one came, replays to the runtime registers.
+13. An event log, where one came, replays to the runtime registers, and its texts are those that were measured.
 """
 
 from __future__ import annotations

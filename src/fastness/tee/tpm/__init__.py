@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastness.tee.tpm.claims import claims
 from fastness.tee.tpm.endorse import embedded, enclosed
-from fastness.tee.tpm.evidence import assemble, covered, parse, recognise, recognise_part, show, unparse
+from fastness.tee.tpm.evidence import assemble, covered, in_a_row, parse, recognise, recognise_part, show, unparse
 from fastness.tee.tpm.verify import signing_hash, verify
 
 NAME = "tpm"
 
 __all__ = [
-    "NAME", "assemble", "claims", "covered", "embedded", "enclosed", "parse", "recognise", "recognise_part", "show",
-    "signing_hash", "unparse", "verify",
+    "NAME", "assemble", "claims", "covered", "embedded", "enclosed", "in_a_row", "parse", "recognise",
+    "recognise_part", "show", "signing_hash", "unparse", "verify",
 ]  # fmt: skip

@@ -76,6 +76,8 @@ def _extra(proven: Proven) -> dict[str, Any]:
     if proven.way == "hardware-report" and evidence.hcl is not None:
         found["hardware"] = evidence.hcl.kind
         found["azure"] = {name.replace("-", "_"): value for name, value in evidence.hcl.configuration.items()}
+        if evidence.hcl.user_data:
+            found["azure"]["user_data"] = evidence.hcl.user_data.hex()
     if proven.way == "certificate" and proven.gce:
         found["gce"] = dict(proven.gce)
     return found

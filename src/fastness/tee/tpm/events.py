@@ -19,6 +19,22 @@ GLOBAL_VARIABLE = bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")
 
 MAX_CLAIMED = 4096
 
+BOOT_PHASES = (b"enter-initrd", b"leave-initrd", b"sysinit", b"ready")
+SYSTEMD = {11: (BOOT_PHASES, BOOT_PHASES[2:])} | dict.fromkeys((*range(8), 9, 12, 13, 14), ((b"os-separator",),))
+"""Words that systemd extends registers by once the firmware's log has ended, in their order, with an initrd and without
+(systemd-pcrphase.service(8); they stand in a log of its own). Each is measured as it is, without a zero byte."""
+
+
+def afterwards(index: int, value: bytes, quoted: bytes, bank: str) -> bool:
+    """Whether register ``index``, at ``value`` when the log ended, comes to ``quoted`` by systemd's words alone."""
+    for words in SYSTEMD.get(index, ()):
+        reached = value
+        for word in words:
+            reached = tcg.extend(reached, hashlib.new(bank, word).digest(), bank)
+            if reached == quoted:
+                return True
+    return False
+
 
 def check(log: EventLog) -> None:
     """Step 5 of :mod:`fastness.tee.tpm.verify`: every text that a digest speaks for is the text that was measured.

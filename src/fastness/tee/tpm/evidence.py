@@ -10,11 +10,11 @@ from fastness.errors import MalformedEvidence
 from fastness.pki import keys
 from fastness.tee.tpm import hcl, structures
 from fastness.tee.tpm import layout as at
-from fastness.tee.tpm.parts import Pcrs, assemble, covered, pcr_map, public_key, recognise_part
+from fastness.tee.tpm.parts import Pcrs, assemble, covered, in_a_row, pcr_map, public_key, recognise_part
 from fastness.wire import cbor, eventlog, x509
 from fastness.wire.hexdump import Span
 
-__all__ = ["Evidence", "assemble", "covered", "parse", "recognise", "recognise_part", "show", "unparse"]
+__all__ = ["Evidence", "assemble", "covered", "in_a_row", "parse", "recognise", "recognise_part", "show", "unparse"]
 
 _SCHEMES = {at.ALG_RSASSA: "RSASSA", at.ALG_RSAPSS: "RSAPSS", at.ALG_ECDSA: "ECDSA"}
 

@@ -16,13 +16,16 @@ from fastness.tee.tpm.structures import rsa_spki
 from fastness.wire import x509
 from fastness.wire.cursor import Cursor
 
+MAX_USER_DATA = 64
+"""What fits NV index 0x01400002, which the guest writes to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """``kind`` is ``"snp"`` or ``"tdx"``; ``hardware`` the SNP report (1184 bytes) or TDREPORT (1024 bytes).
 
-    ``ak`` is the key HCLAkPub of the runtime data, ``configuration`` its ``vm-configuration``; ``runtime`` the bytes
-    as hashed, ``bound`` their hash.
+    ``ak`` is the key HCLAkPub of the runtime data, ``configuration`` its ``vm-configuration``, ``user_data`` what the
+    guest wrote to be in it, at most 64 bytes; ``runtime`` the bytes as hashed, ``bound`` their hash.
     """
 
     kind: str
@@ -31,12 +34,22 @@ class Report:
     bound: bytes
     ak: x509.PublicKey
     configuration: dict[str, Any]
+    user_data: bytes
 
     @property
     def report_data(self) -> bytes:
         """The 64 bytes of report data inside ``hardware``."""
         start = at.SNP_REPORT_DATA if self.kind == "snp" else at.TD_REPORT_DATA
         return self.hardware[start : start + 64]
+
+
+def named_key(runtime: bytes) -> x509.PublicKey:
+    """The attestation key that runtime data names, whatever stands around it.
+
+    Raises:
+        MalformedEvidence: no JSON, or not one HCLAkPub in it.
+    """
+    return _ak(_json(runtime, 0), 0)
 
 
 def quoted_data(quote: bytes) -> bytes:
@@ -76,7 +89,17 @@ def parse(data: bytes) -> Report:
     if not isinstance(configuration, dict):
         raise MalformedEvidence("vm-configuration", start, "an object", type(configuration).__name__)
     name = "snp" if kind == at.HCL_SNP else "tdx"
-    return Report(name, hardware, runtime, bound, _ak(document, start), _scalars(configuration))
+    key, told = _ak(document, start), _scalars(configuration)
+    return Report(name, hardware, runtime, bound, key, told, _user_data(document.get("user-data")))
+
+
+def _user_data(text: Any) -> bytes:
+    """In hexadecimal; empty where it is absent or of another form, which no rule holds for."""
+    try:
+        found = bytes.fromhex(text)
+    except (TypeError, ValueError):
+        return b""
+    return found if len(found) <= MAX_USER_DATA else b""
 
 
 def _scalars(configuration: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ MAGIC = 0xFF544347
 """TPM_GENERATED_VALUE: only the TPM signs structures that begin with it (Part 2 section 6.2)."""
 ST_ATTEST_QUOTE = 0x8018
 MAX_PCR = 24
+MAX_EXTRA = 2 + 64
+"""TPM2B_DATA holds as much as a TPMT_HA (Part 2 section 10.4.3): an algorithm and a digest."""
 
 ALG_RSA, ALG_SHA1, ALG_NULL = 0x0001, 0x0004, 0x0010
 ALG_RSASSA, ALG_RSAPSS, ALG_ECDSA, ALG_ECC = 0x0014, 0x0016, 0x0018, 0x0023
@@ -50,8 +52,8 @@ CURVES = {0x0003: ("1.2.840.10045.3.1.7", 32), 0x0004: ("1.3.132.0.34", 48), 0x0
 """TPM_ECC_CURVE → object identifier and size of a coordinate (P-256, P-384, P-521)."""
 
 ATTRIBUTES = {"fixed_tpm": 1, "st_clear": 2, "fixed_parent": 4, "sensitive_data_origin": 5, "user_with_auth": 6,
-              "admin_with_policy": 7, "no_da": 10, "encrypted_duplication": 11, "restricted": 16, "decrypt": 17,
-              "sign": 18, "x509_sign": 19}  # fmt: skip
+              "admin_with_policy": 7, "firmware_limited": 8, "svn_limited": 9, "no_da": 10,
+              "encrypted_duplication": 11, "restricted": 16, "decrypt": 17, "sign": 18, "x509_sign": 19}  # fmt: skip
 """TPMA_OBJECT: name → bit (Part 2 section 8.3)."""
 AK_ATTRIBUTES = ("fixed_tpm", "fixed_parent", "sensitive_data_origin", "restricted", "sign")
 
@@ -66,3 +68,5 @@ GCE_INSTANCE_INFO = "1.3.6.1.4.1.11129.2.1.21"
 """cloudComputingInstanceInfo of Google's AK certificates."""
 EK_USAGE, AK_USAGE = "2.23.133.8.1", "2.23.133.8.3"
 """tcg-kp-EKCertificate and tcg-kp-AIKCertificate (TCG EK Credential Profile 2.5, section 3.2.16)."""
+ANY_USAGE = "2.5.29.37.0"
+"""anyExtendedKeyUsage (RFC 5280 section 4.2.1.12)."""

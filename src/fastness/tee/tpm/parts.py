@@ -177,6 +177,22 @@ def covered(values: bytes, quoted: bytes) -> bytes | None:
     return cbor.encode(found)
 
 
+def in_a_row(values: bytes, quoted: bytes) -> bytes | None:
+    """Digests one after the other (``tpm2_pcrread -o``, ``tpm2_quote -F values``) as the blob has registers: they are
+    those that the quote in ``quoted`` selects, in its order, if they are as long. None where they are not.
+
+    Raises:
+        MalformedEvidence: the quote cannot be read.
+    """
+    cursor, found = Cursor(values), Pcrs()
+    selection = structures.quote(attest(quoted)).selection
+    if sum(at.BANKS[bank][1] * len(indices) for bank, indices in selection) != len(values):
+        return None
+    for bank, indices in selection:
+        found[bank] = {index: cursor.take(at.BANKS[bank][1], "pcrs") for index in indices}
+    return cbor.encode(found)
+
+
 def assemble(parts: Mapping[str, bytes], certificates: tuple[bytes, ...] = ()) -> bytes:
     """The one blob from loose ``parts``, named as in :mod:`fastness.tee.tpm.layout`; ``certificates`` DER issuers.
 

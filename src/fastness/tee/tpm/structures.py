@@ -51,7 +51,7 @@ def quote(data: bytes) -> Quote:
         raise MalformedEvidence("type", 4, "TPM_ST_ATTEST_QUOTE 0x8018", f"0x{kind:04x}")
     signer = cursor.sized(2, "qualifiedSigner", limit=68, order="big")
     spans["signer"] = Span("qualifiedSigner", cursor.offset - len(signer), len(signer))
-    extra = cursor.sized(2, "extraData", limit=64, order="big")
+    extra = cursor.sized(2, "extraData", limit=at.MAX_EXTRA, order="big")
     spans["report_data"] = Span("extraData", cursor.offset - len(extra), len(extra))
     spans["clock"] = Span("clockInfo", cursor.offset, 17)
     clock, resets, restarts = (cursor.big(size, "clockInfo") for size in (8, 4, 4))
@@ -214,7 +214,7 @@ def signature(data: bytes) -> Signature:
     neither are a bare signature.
 
     Raises:
-        MalformedEvidence: SHA-1 or an unknown hash.
+        MalformedEvidence: an unknown hash, a size that does not fit.
     """
     pair = _der_pair(data)
     if pair is not None:
@@ -227,8 +227,8 @@ def signature(data: bytes) -> Signature:
         return Signature(0, 0, data)
     cursor.take(2, "signature.sigAlg")
     digest = cursor.big(2, "signature.hash")
-    if digest not in at.BANKS or digest == at.ALG_SHA1:
-        raise MalformedEvidence("signature.hash", 2, "SHA-256, SHA-384 or SHA-512", f"0x{digest:04x}")
+    if digest not in at.BANKS:
+        raise MalformedEvidence("signature.hash", 2, "SHA-1, SHA-256, SHA-384 or SHA-512", f"0x{digest:04x}")
     first = cursor.sized(2, "signature.value", limit=1024, order="big")
     if scheme == at.ALG_ECDSA:
         second = cursor.sized(2, "signature.value", limit=66, order="big")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -54,7 +55,8 @@ def vouch(
         NotGenuine: ``tpm.hardware``, ``tpm.ak-certificate``, ``tpm.activation``, ``tpm.chain`` … : something speaks
             against it.
             Nobody vouches for it: ``tpm.ak-trust``.
-        MissingCollateral: an HCL report or an EK certificate says what would, and that is not there (``tpm.ak-trust``).
+        MissingCollateral: an HCL report, runtime data or an EK certificate says what would, and that is not there
+            (``tpm.ak-trust``).
     """
     collateral += enclosed(evidence)
     found = (
@@ -64,12 +66,26 @@ def vouch(
     )
     if found is None:
         where = f"attestation key sha-256 {keys.fingerprint(evidence.key)}"
-        if evidence.hcl is not None or evidence.ek_certificate is not None:  # who would vouch is told, and not there
+        runtime = evidence.hcl is None and _in_runtime_data(evidence, collateral)
+        hint = _RUNTIME if runtime else _wanted(evidence)
+        if runtime or evidence.hcl is not None or evidence.ek_certificate is not None:  # who would is told, not there
             raise MissingCollateral(
-                "an endorsement of the attestation key", check="tpm.ak-trust", where=where, hint=_wanted(evidence)
+                "an endorsement of the attestation key", check="tpm.ak-trust", where=where, hint=hint
             )
-        raise NotGenuine("tpm.ak-trust", "nobody vouches for the attestation key", where=where, hint=_wanted(evidence))
+        raise NotGenuine("tpm.ak-trust", "nobody vouches for the attestation key", where=where, hint=hint)
     return found
+
+
+_RUNTIME = "supply the SNP report or TDX quote whose report data is the hash of the runtime data"
+
+
+def _in_runtime_data(evidence: Evidence, collateral: Collateral) -> bool:
+    """Whether Azure's runtime data names the key; the hardware report that would speak for it is not there."""
+    for item in collateral.of("runtime_data")[:MAX_ALIKE]:
+        with suppress(MalformedEvidence):
+            if hcl.named_key(item.data).raw == evidence.key.raw:
+                return True
+    return False
 
 
 def _wanted(evidence: Evidence) -> str:
@@ -78,7 +94,10 @@ def _wanted(evidence: Evidence) -> str:
     if evidence.hcl is not None:
         return "the SNP report in the HCL report must be verified first; supply its VCEK and chain"
     if evidence.ek_certificate is not None:
-        return "supply the record of the credential activation challenge, or name the key with --anchors tpm:FILE"
+        return (
+            "an EK certificate does not say that the key is in its TPM: `deploy` has the TPM open a credential for it; "
+            "here, name the key with --anchors tpm:FILE"
+        )
     return "supply the key's certificate, or name the key or its CA with --anchors tpm:FILE"
 
 
@@ -145,10 +164,14 @@ def _place(leaf: x509.Certificate) -> str:
 def _of_key(
     leaf: x509.Certificate, evidence: Evidence, collateral: Collateral, anchors: Anchors, at_time: datetime
 ) -> Vouched:
-    if leaf.key.raw != evidence.key.raw or (at.EK_USAGE in _usages(leaf) and not leaf.signs_only):
+    usages = _usages(leaf)
+    of_an_ek = at.EK_USAGE in usages and not leaf.signs_only
+    other = bool(usages) and usages.isdisjoint((at.AK_USAGE, at.EK_USAGE, at.ANY_USAGE))
+    if leaf.key.raw != evidence.key.raw or of_an_ek or other:
         raise NotGenuine(
             "tpm.ak-certificate",
-            "the certificate is not one of the attestation key that signed the quote",
+            "the certificate is not one of the attestation key that signed the quote"
+            + (", but of a key for something else" if other else ""),
             where=_place(leaf),
             hint="certificate and quote are of different machines, or it certifies an endorsement key",
         )

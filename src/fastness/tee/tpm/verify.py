@@ -6,7 +6,8 @@ Contradictions come first: what no endorsement could mend. Parsing has checked m
 2. The AK is one that signs nothing but what its TPM made: restricted, sign, fixedTPM, fixedParent, sensitiveDataOrigin.
 3. The register values supplied are exactly those that the signed selection names, in a bank better than SHA-1.
 4. pcrDigest is the hash over those values, in the order of the selection.
-5. The event log, where there is one, replays to the quoted values, and its texts are those that were measured.
+5. The event log, where there is one, replays to the quoted values, or to where systemd goes on from by words of its
+   own, and its texts are those that were measured.
 6. Somebody vouches for the AK: :mod:`fastness.tee.tpm.trust`.
 
 The nonce in extraData is the challenger's to compare: it is the claim ``report_data``.
@@ -106,6 +107,13 @@ def signing_hash(evidence: Evidence) -> _Hash:
     key, signature, ak = keys.load(evidence.key), evidence.signature, evidence.ak
     scheme = signature.scheme or (ak.scheme if ak is not None else 0)
     number = signature.hash or (ak.scheme_hash if ak is not None else 0)
+    if number == at.ALG_SHA1:
+        raise NotGenuine(
+            "tpm.signature",
+            "the quote is signed over SHA-1, which no longer tells one text from another",
+            where=str(evidence.spans["signature"]),
+            hint="quote with SHA-256: `tpm2_quote -g sha256`, or an attestation key made for it",
+        )
     fits = ak is None or not ak.scheme or (scheme, number) == (ak.scheme, ak.scheme_hash)
     chosen = [hashing for key, hashing in _HASHES.items() if number in (0, key)]
     for hashing in chosen if fits else ():
@@ -230,7 +238,9 @@ def _log(evidence: Evidence, bank: str) -> tuple[tuple[int, ...], list[Finding]]
         raise NotGenuine(
             "tpm.event-log", f"the event log cannot be replayed: {error.what}", where=error.where
         ) from None
-    wrong = [index for index, value in reached.items() if index in registers and registers[index] != value]
+    other = {index: value for index, value in reached.items() if index in registers and registers[index] != value}
+    later = [index for index in other if events.afterwards(index, other[index], registers[index], bank)]
+    wrong = other.keys() - later
     if wrong:
         raise NotGenuine(
             "tpm.event-log",
@@ -241,7 +251,9 @@ def _log(evidence: Evidence, bank: str) -> tuple[tuple[int, ...], list[Finding]]
     size = len(next(iter(registers.values())))
     resting = (bytes(size), b"\xff" * size)
     silent = [index for index, value in sorted(registers.items()) if index not in reached and value not in resting]
-    found = [Finding("tpm.event-log", Outcome.HELD, actual=f"{len(evidence.log.events)} events replayed")]
+    count, named = len(evidence.log.events), ", ".join(map(str, sorted(later)))
+    told = f"{count} events replayed, then words of systemd in PCR {named}" if later else f"{count} events replayed"
+    found = [Finding("tpm.event-log", Outcome.HELD, actual=told)]
     if silent:
         text = f"PCR {', '.join(map(str, silent))} holds measurements that the log does not explain"
         found.append(Finding("tpm.unmeasured", Outcome.NOTE, "a log of every register", text))
