@@ -27,6 +27,7 @@ from fastness.tenant.deliver import Delivery, Stages
 from fastness.workload.limits import Limits
 from fastness.workload.manifest import Manifest
 from keep.test_protocol import Device, Scene, Sound, collect, scene, workload
+from turns import others
 
 PATIENT = wasmtime.wat2wasm("""
 (module
@@ -169,21 +170,12 @@ def test_a_peer_that_never_stops_sending_stops_nobody_else(monkeypatch: pytest.M
 
     async def work() -> None:
         keep, peer, updates = await joined()
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        waiting = asyncio.create_task(others())
-        peer.sock.sendall(b"".join(updates.next() for _ in range(1000)))
-        peer.sock.shutdown(socket.SHUT_WR)
-        with pytest.raises(Closed):
-            await keep.receive(Type.CHALLENGE)
-        waiting.cancel()
-        assert turns > 1
+        async with others() as turns:
+            peer.sock.sendall(b"".join(updates.next() for _ in range(1000)))
+            peer.sock.shutdown(socket.SHUT_WR)
+            with pytest.raises(Closed):
+                await keep.receive(Type.CHALLENGE)
+        assert turns.taken > 1
 
     play(work)
 
