@@ -124,11 +124,12 @@ def _read(name: str) -> bytes:
         hint = f"did you mean {close!r}? " if close else ""
         raise UsageError(
             f"the policy {name!r} cannot be read: {(error.strerror or '').lower()}",
+            where=name or repr(name),
             hint=f"{hint}a file, or one of {', '.join(PROFILES)}",
         ) from None
     limit = MAX_ENVELOPE if _is_envelope(data) else MAX_POLICY
     if len(data) > limit:
-        raise UsageError(f"a policy has at most {limit} bytes", where=name)
+        raise UsageError(f"a policy has at most {limit} bytes", where=name, hint="a policy is text: is it this file?")
     return data
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastness import folders
 from fastness.errors import UsageError
 from fastness.tenant.launch import decode
 
@@ -37,8 +38,7 @@ class Record:
 
 def folder() -> Path:
     """Where records lie."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "fastness" / "keeps"
+    return folders.state() / "keeps"
 
 
 def write(record: Record) -> Path:

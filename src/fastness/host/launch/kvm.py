@@ -14,6 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from fastness import folders
 from fastness.host.launch.qemu import Program
 
 PATIENCE = 10.0
@@ -66,7 +67,6 @@ def _keep(place: Path, found: str) -> None:
 
 
 def _memory(program: Program, kernel: Path, initrd: Path) -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     parts = (
         boot,
@@ -74,7 +74,7 @@ def _memory(program: Program, kernel: Path, initrd: Path) -> Path:
         str(program.version),
         *(f"{item}:{item.stat().st_mtime_ns}" for item in (kernel, initrd)),
     )
-    return Path(base) / "fastness" / f"kvm-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
+    return folders.cache() / f"kvm-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
 
 
 def _try(program: Program, kernel: Path, initrd: Path) -> str:
