@@ -327,3 +327,8 @@ def test_a_closed_pipe_behind_a_bundle(evidence: list[str]) -> None:
     ended = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_what_is_named_twice_is_left_aside_once(tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("no evidence")
+    assert len(gathering.gather([str(tmp_path), str(tmp_path)]).ignored) == 1

@@ -51,7 +51,7 @@ def gather(sources: Iterable[Source], *, lenient: bool = False) -> Gathered:
     problem = _assembled(heap)
     owners = {tee for tee, _ in heap.parts}
     owner = owners.pop() if len(owners) == 1 else ""
-    found, left = tuple(heap.evidence.values()), tuple(heap.ignored)
+    found, left = tuple(heap.evidence.values()), tuple(dict.fromkeys(heap.ignored))
     return Gathered(found, heap.collateral(), left, problem, heap.bundle_at, owner)
 
 

@@ -5,6 +5,7 @@ One file per keep, ``$XDG_STATE_HOME/fastness/keeps/ID.json``, mode 0600, writte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -58,8 +59,13 @@ def write(record: Record) -> Path:
             os.fsync(file.fileno())
         temporary.replace(place)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(f"the record of the keep cannot be written: {error.strerror}", where=str(place)) from None
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        what, hint = (
+            f"the record of the keep cannot be written: {error.strerror}",
+            "XDG_STATE_HOME names another folder",
+        )
+        raise UsageError(what, where=str(place), hint=hint) from None
     return place
 
 
@@ -92,7 +98,8 @@ def remember(keep: str, verdict: dict[str, Any]) -> None:
         temporary.write_text(json.dumps({**verdict, "id": keep}) + "\n", "utf-8")
         temporary.replace(place)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def verdicts() -> tuple[Path, ...]:

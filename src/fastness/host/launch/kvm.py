@@ -12,6 +12,7 @@ import hashlib
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fastness import folders
@@ -28,8 +29,12 @@ SIGN = b"this machine offers no evidence"
 DEVICE = Path("/dev/kvm")
 
 
-def trouble(program: Program, kernel: Path, initrd: Path) -> str:
-    """Why KVM is of no use here; empty when it is."""
+def quiet(_: str) -> None:
+    """Nobody waits at a terminal."""
+
+
+def trouble(program: Program, kernel: Path, initrd: Path, tell: Callable[[str], None] = quiet) -> str:
+    """Why KVM is of no use here; empty when it is. ``tell`` hears of what has to be waited for."""
     if not DEVICE.exists():
         return "/dev/kvm is not there"
     if not os.access(DEVICE, os.R_OK | os.W_OK):
@@ -38,6 +43,7 @@ def trouble(program: Program, kernel: Path, initrd: Path) -> str:
     remembered = _recall(place)
     if remembered is not None:
         return remembered
+    tell(f"trying whether KVM runs a keep's kernel here: at most {PATIENCE:g} s, and what comes of it is remembered")
     found = _try(program, kernel, initrd)
     _keep(place, found)
     return found
