@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from fastness.errors import KeepFailed, ProtocolError
+from fastness.errors import KeepFailed, ProtocolError, RemoteError
 from fastness.keep.execution import Execution
 from fastness.keep.output import Output
+from fastness.keep.protocol import MAX_CONVERSATIONS
 from fastness.seal import log, transport
 from fastness.seal.challenger import client_context, decode_refusal
 from fastness.seal.channel import Channel, identity, server_context
@@ -160,6 +161,26 @@ def test_what_a_peer_makes_a_keep_answer_is_sent_and_not_kept() -> None:
         assert keep.channel.outgoing() == b""
         assert len(peer.sock.recv(1 << 20)) > 300 * 20
         hearing.cancel()
+
+    play(work)
+
+
+def test_seats_of_silent_connections_are_given_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers who say nothing keep a keep's tenant out for as long as a handshake may take, and no longer."""
+
+    async def work() -> None:
+        stage = scene()
+        with monkeypatch.context() as short:
+            short.setattr(Transport.handshake, "__defaults__", (0.05,))
+            silent = [stage.connect() for _ in range(MAX_CONVERSATIONS)]
+            await asyncio.sleep(0)  # each has begun to wait
+        with pytest.raises(RemoteError, match="the connection was c"):
+            await stage.connect().handshake()
+        await asyncio.wait(stage.service._conversations)
+        assert (await stage.attest()).statement.workload == b""
+        assert not stage.left
+        for peer in silent:
+            peer.sock.close()
 
     play(work)
 
