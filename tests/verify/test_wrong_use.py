@@ -202,6 +202,21 @@ def test_a_failure_to_fetch_has_its_hint(evidence: list[str], capsys: pytest.Cap
     assert "is not there (status 404)\n  hint the service does not know this machine\n" in said
 
 
+def test_a_mirror_that_lags_is_told(evidence: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """All was in the cache, and none of it of any use."""
+    for kind, late in (("stale", True), ("good", False)):
+        made = snp.make({"crl": kind})
+        chip = made.evidence[0x1A0:0x1E0].hex()
+        Path(evidence[0], "report").write_bytes(made.evidence)
+        lists = pem.armour("X509 CRL", [item.raw for item in made.collateral.crls])
+        with serving() as service:
+            service.say("/vcek/v1/Genoa/crl", lists)
+            words = ["collateral", "bundle", evidence[0], "--kds", service.url, "--at", AT, "--output", os.devnull]
+            _, said = told(words, capsys)
+            assert any(chip in asked for asked in service.asked)
+        assert (f"of no use at {AT}: {service.url}/vcek/v1/Genoa/crl gave what has run out" in said) is late
+
+
 def test_a_bundle_is_written_whole(
     evidence: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,8 @@ def _obtain(
             return None
         if more:
             had.add(wanted.alternative)
+            if network is not None and store.get(wanted.key, moment) is None:
+                say(f"of no use at {moment:%Y-%m-%dT%H:%M:%SZ}: {wanted.url} gave what has run out, or names no end")
         row["error"] = "" if more else f"{host} cannot be reached" if host in dead else "not in the cache"
         return more
 
