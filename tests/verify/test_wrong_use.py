@@ -347,3 +347,29 @@ def test_a_closed_pipe_behind_a_bundle(evidence: list[str]) -> None:
 def test_what_is_named_twice_is_left_aside_once(tmp_path: Path) -> None:
     (tmp_path / "words").write_text("no evidence")
     assert len(gathering.gather([str(tmp_path), str(tmp_path)]).ignored) == 1
+
+
+def test_what_may_not_be_read_is_to_be_made_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report").touch()
+
+    def closed(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(gathering.os, "open", closed)
+    code, said = told(["verify", str(tmp_path / "report")], capsys)
+    assert (code, said.splitlines()[-1]) == (2, "  hint make it readable to you")
+
+
+def test_a_policy_that_is_none_has_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ours.toml").write_text("a policy")
+    code, said = told(["policy", "show", str(tmp_path / "ours.toml")], capsys)
+    assert code == 2
+    assert said.splitlines()[-1] == "  hint `fastness policy show default` shows the form"
+
+
+def test_a_device_that_is_not_there_has_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = told(["evidence", "collect", "--device", "nsm", "--root", str(tmp_path)], capsys)
+    assert code == 7
+    assert "\n  hint is it there, and open to you?" in said

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastness.errors import FastnessError, MalformedEvidence, UsageError
+from fastness.errors import FastnessError, KeepFailed, MalformedEvidence, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -167,7 +167,11 @@ def _collect(options: argparse.Namespace) -> int:
     root = Path(options.root)
     if not root.is_dir():
         raise UsageError("no such folder", where="--root", hint="where the file system to look in starts: /")
-    quote = devices.collect(wanted, options.device, root)
+    try:
+        quote = devices.collect(wanted, options.device, root)
+    except KeepFailed as error:
+        error.hint = error.hint or "is it there, and open to you? without --device the first that is there is asked"
+        raise
     if options.output:
         _write(quote, Path(options.output))
     if options.json or not options.output:

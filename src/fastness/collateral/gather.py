@@ -135,7 +135,8 @@ def _path(name: str, heap: Heap, *, lenient: bool) -> Iterator[tuple[str, bytes]
         if lenient:
             heap.ignore(name, f"cannot be read: {reason}", unread=True)
             return
-        hint = "name files and folders that are there"
+        closed = isinstance(error, PermissionError)
+        hint = "make it readable to you" if closed else "name files and folders that are there"
         raise UsageError(f"cannot be read: {reason}", where=name or repr(name), hint=hint) from None
     yield from _folder(name, heap, lenient=lenient)
 
