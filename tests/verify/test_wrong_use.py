@@ -362,13 +362,6 @@ def test_what_may_not_be_read_is_to_be_made_readable(
     assert (code, said.splitlines()[-1]) == (2, "  hint make it readable to you")
 
 
-def test_a_policy_that_is_none_has_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "ours.toml").write_text("a policy")
-    code, said = told(["policy", "show", str(tmp_path / "ours.toml")], capsys)
-    assert code == 2
-    assert said.splitlines()[-1] == "  hint `fastness policy show default` shows the form"
-
-
 def test_a_device_that_is_not_there_has_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = told(["evidence", "collect", "--device", "nsm", "--root", str(tmp_path)], capsys)
     assert code == 7
