@@ -33,7 +33,7 @@ from fastness.forge.model import Forged  # noqa: E402
 from fastness.pki import chain, keys  # noqa: E402
 from fastness.pki.anchors import vendor  # noqa: E402
 from fastness.tee import Collateral, Document, load  # noqa: E402
-from fastness.tee.dcap import certification, documents, endorse, pck  # noqa: E402
+from fastness.tee.dcap import certification, documents, endorse, members, pck  # noqa: E402
 from fastness.tee.dcap import verify as dcap_verify  # noqa: E402
 from fastness.wire import der, x509  # noqa: E402
 from fastness.wire import pem as armour  # noqa: E402
@@ -117,16 +117,16 @@ def forget() -> None:
     x509._known.clear()
     certification._known.clear()
     for cached in (
-        documents.tcb_info,
+        documents._known_info,
         dcap_verify._attestation_key,
-        documents.identity,
+        documents._known_identity,
         pck._read,
         keys.load,
         keys._fingerprint,
         x509.read_common_name,
         x509._key_usage,
         x509._basic_constraints,
-        documents._instant,
+        members._instant,
         der._time,
     ):
         cached.cache_clear()  # type: ignore[union-attr]
@@ -166,7 +166,7 @@ def real(name: str, count: int) -> tuple[Callable[[bool], float], str] | None:
         )
         tee.verify(tee.parse(files["quote"]), collateral, vendor(), at=at)
 
-    outer = [documents.envelope(files[role], key) for role, key in
+    outer = [members.envelope(files[role], key) for role, key in
              (("tcb_info", "tcbInfo"), ("qe_identity", "enclaveIdentity"))]  # fmt: skip
     theirs = {
         "tcb_info_issuer_chain": files["tcb_signing_chain"].decode(),

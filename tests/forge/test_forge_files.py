@@ -85,6 +85,7 @@ def test_a_lie_is_refused_by_its_check(name: str, tmp_path: Path, capsys: pytest
         ('tee = "snp"\nmeasurement = "xyz"', "cannot be used"), ('tee = "snp"\nlie = "none"', "no lie"),
         ('tee = "snp"\nvmpl = -1', "cannot be used"), ('tee = "sgx"\ncomponents = []', "cannot be used"),
         ('tee = "snp"\n[tcb]\nmicrocod = 7', "'microcod'"), ('tee = "snp"\n[policy]\ndebugging = true', "'debugging'"),
+        ('tee = "nitro"\nkind = "nitrotpm"\nlie = "registers"', "no register that must be there"),
     ],
 )  # fmt: skip
 def test_a_spec_with_a_mistake_makes_nothing(text: str, says: str) -> None:

@@ -220,6 +220,7 @@ def crl_of(
     end: datetime = UNTIL,
     signer: Any = None,
     extension: certs.ExtensionType | None = None,
+    since: datetime = FROM,
 ) -> x509.Crl:
     builder = (
         certs.CertificateRevocationListBuilder()
@@ -228,7 +229,7 @@ def crl_of(
         .next_update(end)
     )
     for serial in serials:
-        row = certs.RevokedCertificateBuilder().serial_number(serial).revocation_date(FROM).build()
+        row = certs.RevokedCertificateBuilder().serial_number(serial).revocation_date(since).build()
         builder = builder.add_revoked_certificate(row)
     if extension is not None:
         builder = builder.add_extension(extension, critical=True)
@@ -250,8 +251,9 @@ def test_revocation() -> None:
     assert not stale.checked
     assert "does not cover" in stale.why
     assert not look_up(crl_of(ROOT, start=AT + timedelta(days=1))).checked
-    with pytest.raises(NotGenuine, match="not signed by it"):
+    with pytest.raises(NotGenuine, match="not signed by it") as error:
         look_up(crl_of(ROOT, signer=ec.generate_private_key(ec.SECP384R1())))
+    assert error.value.where == "CRL of root"
 
 
 @pytest.mark.parametrize(
@@ -280,8 +282,14 @@ def test_a_made_up_list_beside_a_signed_one_says_nothing() -> None:
         look_up(crl_of(ROOT, MIDDLE.value.serial), crl_of(ROOT, 77, signer=LEAF.key))
 
 
-def test_a_list_from_after_the_time_asked_about_says_nothing() -> None:
-    assert look_up(crl_of(ROOT), crl_of(ROOT, MIDDLE.value.serial, start=AT + timedelta(days=1))).checked
+def test_a_list_from_after_the_time_asked_about_says_what_was_revoked_before_it() -> None:
+    later = {"start": AT + timedelta(days=2)}
+    since = AT + timedelta(days=1)
+    revoked = crl_of(ROOT, MIDDLE.value.serial, since=since, **later)
+    assert look_up(crl_of(ROOT), revoked).checked
+    for lists in ((revoked,), (crl_of(ROOT), revoked)):
+        with pytest.raises(NotGenuine, match="is revoked"):
+            look_up(*lists, at=since)
 
 
 def test_a_pinned_root_is_signed_by_its_own_key_whatever_issuer_it_names() -> None:

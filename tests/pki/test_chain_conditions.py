@@ -141,6 +141,11 @@ def test_dates_of_lists_bound_what_is_remembered() -> None:
     assert window(AT, [], [listed._replace(next_update=None)])[0] == AT - timedelta(hours=1)
 
 
+def test_beside_a_list_of_later_nothing_is_remembered() -> None:
+    """What it lists as revoked from some day on must be refused from that day on, whatever was asked before."""
+    assert window(AT, [LEAF.value], [crl_of(ROOT, start=AT + timedelta(days=1))]) == (AT, AT)
+
+
 def test_the_lists_of_the_chain_of_a_bare_root() -> None:
     found = build(anchors=ANCHORS, pool=[MIDDLE])
     assert [issuer for _, issuer in found.links([ROOT.value])][-1] == ROOT.value

@@ -319,6 +319,60 @@ def test_each_document_has_a_signer_of_its_own(tee: str) -> None:
     assert judge(pool(forged, own.certificate))
 
 
+def _first(forged: Forged, kind: str, edit: Callable[[Any], None]) -> Forged:
+    """``forged`` whose first TCB level, which it reaches, is edited and signed anew."""
+    return rewritten(forged, kind, lambda inner: edit(inner["tcbLevels"][0]))
+
+
+@BOTH
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda level: level.update(tcbStatus="Fine"),
+        lambda level: level.update(tcbDate="yesterday"),
+        lambda level: level.pop("tcb"),
+        lambda level: level.update(advisoryIDs=["INTEL SA"]),
+        lambda level: level.update(advisoryIDs=[""]),
+        lambda level: level.update(advisoryIDs=["A" * 41]),
+        lambda level: level.update(advisoryIDs=[1]),
+        lambda level: level.update(advisoryIDs=["A"] * 257),
+    ],
+    ids=["status", "date", "versions", "name", "empty", "long", "number", "many"],
+)
+def test_a_level_that_is_come_to_must_follow_its_specification(
+    tee: str, kind: str, edit: Callable[[Any], None]
+) -> None:
+    error = failure(_first(FORGES[tee].make({}), kind, edit))
+    assert error.check == f"{tee}.tcb-info" and "TCB levels" in error.what and error.hint
+
+
+@BOTH
+@pytest.mark.parametrize("svn", [True, 1.0, "1", 256, -1, None])
+def test_a_component_is_a_number_of_one_byte(tee: str, svn: object) -> None:
+    def edit(level: Any) -> None:
+        level["tcb"]["sgxtcbcomponents"][3]["svn"] = svn
+
+    assert refused(_first(FORGES[tee].make({}), "tcb-info", edit)) == "tcb-info"
+
+
+@BOTH
+def test_levels_below_the_one_that_is_reached_are_not_read(tee: str) -> None:
+    for kind in NAMES:
+        forged = rewritten(
+            FORGES[tee].make({}), kind, lambda inner: inner["tcbLevels"].append("what Intel never wrote")
+        )
+        assert judge(forged)[0].tcb_status == "UpToDate"
+
+
+@BOTH
+def test_a_level_that_nobody_signed_is_an_altered_document(tee: str) -> None:
+    forged = rewritten(
+        FORGES[tee].make({}), "tcb-info", lambda inner: inner["tcbLevels"].insert(0, "free for all"), fake.key()
+    )
+    assert refused(forged) == "tcb-signature"
+
+
 @BOTH
 def test_the_altered_document_is_named(tee: str) -> None:
     forged = FORGES[tee].make({"lie": "tcb-signature"})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastness.errors import MalformedEvidence
-from fastness.tee.dcap import documents
+from fastness.tee.dcap import documents, members
 
 SIGNATURE = "ab" * 64
 blanks = st.text(" \t\r\n", max_size=3)
@@ -18,11 +18,11 @@ inner = st.dictionaries(st.text("ab", max_size=2), st.integers() | st.lists(st.n
 
 @given(inner, st.booleans(), st.lists(blanks, min_size=9, max_size=9))
 def test_white_space_and_order_do_not_matter(value: str, swapped: bool, gaps: list[str]) -> None:
-    members = [('"tcbInfo"', value), ('"signature"', f'"{SIGNATURE}"')]
-    first, second = members[::-1] if swapped else members
+    pairs = [('"tcbInfo"', value), ('"signature"', f'"{SIGNATURE}"')]
+    first, second = pairs[::-1] if swapped else pairs
     tokens = ["{", first[0], ":", first[1], ",", second[0], ":", second[1], "}"]
     text = "".join(gap + token for gap, token in zip(gaps, tokens, strict=True))
-    raw, parsed, signature = documents.envelope(text.encode(), "tcbInfo")
+    raw, parsed, signature = members.envelope(text.encode(), "tcbInfo")
     assert (raw, parsed, signature) == (value.encode(), json.loads(value), bytes.fromhex(SIGNATURE))
 
 
@@ -41,7 +41,7 @@ def test_white_space_and_order_do_not_matter(value: str, swapped: bool, gaps: li
 )  # fmt: skip
 def test_anything_else_is_malformed(text: str) -> None:
     with pytest.raises(MalformedEvidence):
-        documents.envelope(text.encode(), "tcbInfo")
+        members.envelope(text.encode(), "tcbInfo")
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_anything_else_is_malformed(text: str) -> None:
      "2026-01-31 12:00:00Z", "2026-01-31t12:00:00Z", "2026-01-31T12:00:00z", "2026-W05-6T12:00:00Z", ""],
 )  # fmt: skip
 def test_a_time_of_another_form_is_malformed(text: str) -> None:
-    assert documents._time("2026-01-31T12:00:00Z", "t").isoformat() == "2026-01-31T12:00:00+00:00"
+    assert members.time("2026-01-31T12:00:00Z", "t").isoformat() == "2026-01-31T12:00:00+00:00"
     with pytest.raises(MalformedEvidence):
-        documents._time(text, "t")
+        members.time(text, "t")
 
 
 @pytest.mark.parametrize("svn", [-1, 256, True, 1.0, "1", None])

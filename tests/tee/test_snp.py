@@ -332,6 +332,16 @@ def test_every_bit_is_a_claim() -> None:
     assert set(told.extra["platform"]) == set(layout.PLATFORM_BITS)
 
 
+@pytest.mark.parametrize("offset", range(0x1E8, 0x1EB))
+def test_firmware_of_another_version_is_provisional_at_the_same_tcb(offset: int) -> None:
+    maker = forge.Maker({})
+    body = bytearray(maker.report()[: layout.SIGNED_SIZE])
+    body[offset] += 1
+    forged = replace(maker.forged(), evidence=forge._sign(bytes(body), maker.leaf.key))
+    assert outcome(forged, "snp.provisional") is Outcome.NOTE
+    assert snp.claims(verify(forged)).extra["provisional"] is True
+
+
 def test_provisional_firmware_is_told() -> None:
     forged = forge.make({"current": {"microcode": 99}})
     assert outcome(forged, "snp.provisional") is Outcome.NOTE
@@ -373,6 +383,15 @@ def test_entries_kept_free_are_passed_over() -> None:
     head += guids["vlek"] + (size + len(data)).to_bytes(4, "little") + (64).to_bytes(4, "little")
     report = forged.evidence[: layout.REPORT_SIZE]
     assert verify(forged, evidence=report + head + bytes(layout.ENTRY_SIZE) + data + bytes(64))
+
+
+def test_an_entry_may_hold_a_chain() -> None:
+    """ASK and ARK one after the other, as KDS's chain turned into DER is."""
+    forged = forge.make({})
+    leaf, ask, _, ark = (item.raw for item in forged.collateral.certificates)
+    table_ = forge._table([("vcek", leaf), ("ask", ask + ark + bytes(9))])
+    pinned = Anchors(tuple(item._replace(certificate=None) for item in forged.anchors.items))
+    assert verify(forged, evidence=forged.evidence + table_, collateral=Collateral(), anchors=pinned)
 
 
 def test_a_table_is_bounded() -> None:

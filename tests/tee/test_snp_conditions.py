@@ -148,3 +148,12 @@ def test_of_id_blocks_the_first_eight_count() -> None:
     many = forged.collateral._replace(documents=(*[other] * 7, block, proof))
     assert outcome(replace(forged, collateral=many), "snp.id-block") is Outcome.HELD
     assert refused(forged, collateral=many._replace(documents=(*[other] * 8, block, proof))) == "snp.id-signature"
+
+
+@pytest.mark.parametrize(("generation", "index"), [("milan", 2), ("genoa", 5), ("turin", 4), ("turin", 6)])
+def test_a_reported_tcb_has_no_component_that_no_leaf_is_for(generation: str, index: int) -> None:
+    maker = forge.Maker({"generation": generation})
+    raw = maker.tcbs["reported"]
+    assert verify(maker.forged())
+    maker.tcbs["reported"] = raw[:index] + b"\1" + raw[index + 1 :]
+    assert refused(maker.forged()) == "snp.leaf-tcb"

@@ -145,6 +145,7 @@ def test_kds_addresses():
     assert turin.url.endswith("/vcek/v1/Turin/0001020304050607?fmcSPL=01&blSPL=02&teeSPL=03&snpSPL=04&ucodeSPL=05")
     assert kds.line_of(0x19, 0x01) == "Milan" and kds.line_of(0x19, 0xA0) == kds.line_of(0x19, 0x11) == "Genoa"
     assert kds.line_of(0x1A, 0x02) == "Turin" and kds.line_of(0x1A, 0x50) == "Venice" and kds.line_of(6, 1) is None
+    assert kds.line_of(0x1A, 0x24) is kds.line_of(0x19, 0x21) is None
 
 
 @vectors.needs_vectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 
 import pytest
@@ -93,7 +94,40 @@ def protobuf(report, *chain):
     )
 
 
+def textproto(report, *, octal=False):
+    """As Go writes it (what is UTF-8 stands as it is), or C++ with everything in octal."""
+
+    def text(value):
+        if octal:
+            return "".join(f"\\{byte:03o}" for byte in value).encode()
+        out = b""
+        for char in value.decode("utf-8", "surrogateescape"):
+            raw = char.encode("utf-8", "surrogateescape")
+            if char in '"\\':
+                out += b"\\" + raw
+            elif len(raw) > 1:
+                out += raw if ord(char) > 0x9F else f"\\u{ord(char):04x}".encode()
+            else:
+                out += {10: b"\\n", 13: b"\\r", 9: b"\\t"}.get(
+                    raw[0], raw if 32 <= raw[0] < 127 else b"\\x%02x" % raw[0]
+                )
+        return out
+
+    rows = [
+        b"  %b:  %b\n" % (name.encode(), b'"' + text(value) + b'"' if isinstance(value, bytes) else str(value).encode())
+        for name, value in google(report).items()
+        if value
+    ]
+    vcek = (
+        b'certificate_chain:  {\n  vcek_cert:  "' + text(LEAF) + b'"\n}\nproduct:  {\n  name:  SEV_PRODUCT_MILAN\n}\n'
+    )
+    return b"report:  {\n" + b"".join(rows).replace(b"sig_algo", b"signature_algo") + b"}\n" + vcek
+
+
+LEAF = snp.make({}).collateral.certificates[0].raw
 FORMS = {
+    "text of protobuf": textproto,
+    "text in octal": lambda report: textproto(report, octal=True),
     "virtee": lambda report: json.dumps({"attestation_report": virtee(report), "cert_chain": None}).encode(),
     "virtee of 2023": lambda report: json.dumps(virtee(report, old=True)).encode(),
     "protojson": lambda report: json.dumps({"report": protojson(report)}).encode(),
@@ -162,3 +196,30 @@ def test_reports_in_fields_are_asked_so_many(monkeypatch):
     monkeypatch.setattr(snp_forms, "names", lambda value: seen.append(value) or False)
     gather((json.dumps([{"measurement": 1, "signature": 1}] * 20_000).encode(),))
     assert len(seen) == 8192
+
+
+@pytest.mark.parametrize("octal", [False, True])
+def test_certificates_come_with_the_text_of_an_attestation(octal):
+    forged = snp.make({"generation": "turin"})
+    found = gather((textproto(forged.evidence, octal=octal),))
+    assert [item.raw for item in found.collateral.certificates] == [LEAF] and not found.ignored
+    joined = textproto(forged.evidence, octal=octal).replace(b"\n", b" ").replace(b":  {", b" {")
+    assert [item.data for item in gather((joined,)).evidence] == [forged.evidence]
+    assert not gather((joined.ljust(snp_forms.MAX_TEXT + 1),)).evidence
+
+
+def test_every_escape_of_the_text_format():
+    told = rb'a: "\n\r\t\a\b\f\v\\\"\'\?\x7\xff\u00e9\U0001f600\U7fffffff\101\7\400\q"'
+    name, text, number = re.search(snp_forms._FIELD, told).groups()
+    assert (name, number) == (b"a", None)
+    plain = b"\n\r\t\a\b\f\v\\\"'?\7\xff\xc3\xa9\xf0\x9f\x98\x80?A\7\0\\q"
+    assert re.sub(snp_forms._ESCAPE, snp_forms._escaped, text) == plain
+
+
+@pytest.mark.parametrize("data", [
+    b"report: {", b"report: {}\n", b'report:  {\n  version:  5\n  signature:  "x"\n}\n', b"report: the weather {}",
+    b'report: {' + b'a: "' * 1000,
+])  # fmt: skip
+def test_text_that_is_no_attestation_is_left_aside(data):
+    found = gather((data,))
+    assert not found.evidence and [item.why for item in found.ignored] == ["neither evidence nor collateral"]

@@ -60,6 +60,27 @@ def test_a_nonce_that_stands_there_as_text(tmp_path):
     assert verify(tmp_path, at=forged.at, anchors=forged.anchors, nonce=asked.hex().encode()).genuine is True
 
 
+def test_a_nonce_as_long_as_nitro_takes(capsys):
+    """binding.nonce: AWS allows 1024 bytes, and real documents hold 256."""
+    case = vectors.case("nitro/release-2022")
+    words = ["verify", case.path, *judged.options(case), "--nonce"]
+    held = judged.run(capsys, *words[:-1]).document["claims"]["nitro"]["nonce"]
+    assert len(held) == 512
+    answer = judged.run(capsys, *words, held)
+    assert answer.code == 0 and outcome(answer, "binding.nonce") == ["held"]
+    assert judged.run(capsys, *words, held[:-2] + "00").code == 4
+    assert judged.run(capsys, *words, "ab" * 1025).code == 2
+
+
+def test_b16_nothing_is_no_nonce():
+    """binding.nonce: what nobody drew must not be held by evidence that answers nobody."""
+    forged = snp.make({"report_data": "00" * 64})
+    for name in ("nonce", "report_data"):
+        with pytest.raises(UsageError, match="is empty") as error:
+            verify(forged.evidence, at=forged.at, anchors=forged.anchors, **{name: b""})
+        assert error.value.where == name and error.value.hint
+
+
 def test_b16_zeros_are_no_nonce(tmp_path, capsys):
     """binding.nonce: a report_data of zeros answers nobody, though it may be the one that is expected."""
     forged = snp.make({"report_data": "00" * 64})

@@ -166,6 +166,47 @@ def test_a_dump_that_skips_bytes_is_none(text):
     assert decoded(b"0010: 0102\n*\n0016: 03\n0017\n") == b"\1\2" * 3 + b"\3"
 
 
+@pytest.mark.parametrize("digest", ["ab" * 32, "ab" * 64, base64.b64encode(bytes(range(48))).decode()])
+def test_a_digest_in_a_document_is_no_nonce(digest, tmp_path, capsys):
+    """binding.nonce: notes beside the evidence name certificates and reports by their hashes."""
+    case = vectors.case("cca/veraison-good")
+    (tmp_path / "notes.json").write_text(
+        json.dumps({"certificate": digest, "report": digest, "quote": {"token": digest}})
+    )
+    answer = judged.run(capsys, "verify", case.path, tmp_path, *judged.options(case))
+    assert answer.code == 0 and not answer.document["findings"]
+    (tmp_path / "nonce").write_text(digest)
+    named = judged.run(capsys, "verify", case.path, tmp_path, *judged.options(case)).document["findings"]
+    assert [row["outcome"] for row in named if row["check"] == "binding.nonce"] == ["not-checked"]
+
+
+def test_an_answer_of_the_nitro_device(tmp_path, capsys):
+    case = vectors.case("nitro/release-2025")
+    (tmp_path / "x").write_bytes(cbor.encode({"Attestation": {"document": case.files["document"]}}))
+    answer = judged.run(capsys, "verify", tmp_path / "x", *judged.options(case))
+    assert answer.code == 0 and answer.document["tee"] == "nitro"
+
+
+def test_evidence_in_any_message_of_cbor(monkeypatch):
+    case = vectors.case("snp/milan-v3-vcek-azure")
+    report, leaf = case.files["report"], case.files["vek"]
+    forms = [
+        cbor.encode(report), cbor.encode({"evidence": [report, "x", 5], "certs": {"vcek": leaf}}),
+        cbor.encode(cbor.Tag(99, [1, {2: cbor.Tag(98, cbor.Tag(97, report))}])),
+    ]  # fmt: skip
+    for data in forms:
+        found = gather([data])
+        assert [item.data for item in found.evidence] == [report] and not found.ignored
+    assert [item.raw for item in gather([forms[1]]).collateral.certificates] == [leaf]
+    deep: object = report
+    for _ in range(json_forms.MAX_NESTING + 2):
+        deep = [deep]
+    for other in (deep, {"x": report[:600]}, {"x": b"y" * 700}, [], {"x": {}}, "x" * 100):
+        assert not gather([cbor.encode(other)]).evidence
+    monkeypatch.setattr("fastness.collateral.heap.MAX_ASKED", 1)
+    assert not gather([cbor.encode([leaf + b"x", report])]).evidence
+
+
 def test_a_session_of_veraison(tmp_path, capsys):
     case = vectors.case("cca/veraison-good")
     value = {"type": "application/eat-collection; profile=x", "value": base64.b64encode(case.files["token"]).decode()}

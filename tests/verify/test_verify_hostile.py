@@ -109,9 +109,9 @@ def test_wrappings_do_not_nest_for_ever():
 
 
 @pytest.mark.parametrize("words", [
-    [], ["--at", "yesterday", "x"], ["--nonce", "zz", "x"], ["--report-data", "00" * 65, "x"], ["--at", "bundle", "x"],
-    ["--nonce", "00", "--report-data", "00", "x"], ["--policy", "lenient", "x"], ["--anchors", "/none", "--", "x"],
-    ["--unknown", "x"], ["--batch", "x"],
+    [], ["--at", "yesterday", "x"], ["--nonce", "zz", "x"], ["--report-data", "00" * 1025, "x"],
+    ["--at", "bundle", "x"], ["--nonce", "00", "--report-data", "00", "x"], ["--policy", "lenient", "x"],
+    ["--anchors", "/none", "--", "x"], ["--unknown", "x"], ["--batch", "x"],
 ])  # fmt: skip
 def test_wrong_use_is_exit_2(words, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)

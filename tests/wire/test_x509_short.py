@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,26 @@ def test_a_short_attribute_is_read_as_any_other(data: bytes, less: int) -> None:
         assert short == x509._relative(data, 0, limit)
 
 
+@given(st.integers(0, 600), st.integers(0, 3), st.integers(-2, 2), st.integers(0, 3), st.booleans())
+def test_lengths_read_in_place_are_those_of_the_strict_way(
+    filled: int, width: int, less: int, cut: int, ends: bool
+) -> None:
+    said = max(0, filled - less)
+    size = said.to_bytes(3, "big")[-width:] if width else b""
+    data = b"\x30" + (bytes((0x80 | width,)) + size if width else bytes((said & 0x7F,))) + bytes(filled)
+    limit = max(0, len(data) - cut)
+    data = data[:limit] if ends else data
+
+    def end(how: Callable[[], tuple[int, int]]) -> tuple[int, int] | str:
+        try:
+            return how()
+        except MalformedEvidence as error:
+            return str(error)
+
+    strict = end(lambda: der.head(data, 0, limit, "x"))
+    assert end(lambda: der.span(data, 0, limit, 0x30, "x")) == strict
+
+
 def test_the_quick_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = snp.Maker({}).forged().collateral.certificates[0]
 
@@ -71,3 +93,20 @@ def test_what_is_cut_short_is_malformed(data: bytes) -> None:
     assert x509._short_extension(data, 0, len(data)) is None
     with pytest.raises(MalformedEvidence):
         x509._extension(data, 0, len(data), "x")
+
+
+@pytest.mark.parametrize("raw", x509._USUAL_CONSTRAINTS)
+def test_usual_constraints_are_what_reading_them_says(raw: bytes) -> None:
+    assert x509._USUAL_CONSTRAINTS[raw] == x509._basic_constraints.__wrapped__(raw, 0)
+
+
+@pytest.mark.parametrize(("version", "extensions"), [(b"\xa0\x03\x02\x01\x02", True), (b"\xa0\x03\x02\x01\x00", False)])
+def test_the_usual_version_is_read_as_any_other(version: bytes, extensions: bool) -> None:
+    raw = snp.Maker({}).forged().collateral.certificates[0].raw
+    usual = b"\xa0\x03\x02\x01\x02"
+    assert raw.count(usual) == 1
+    if extensions:
+        assert x509.certificate(raw).extensions
+    else:
+        with pytest.raises(MalformedEvidence):
+            x509.certificate(raw.replace(usual, version))

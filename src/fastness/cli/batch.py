@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastness.attestation import answer, question
-from fastness.cli.values import hexadecimal, when
+from fastness.cli.values import MAX_NONCE, hexadecimal, when
 from fastness.cli.verify import moment
 from fastness.cli.words import as_json
 from fastness.collateral import anchors_file
@@ -48,7 +48,9 @@ def serve(options: argparse.Namespace, policy: Policy | None) -> int:
         what = "--batch reads what to verify from standard input"
         raise UsageError(what, where=options.paths[0], hint="leave the paths out")
     gc.enable()
-    nonce, report_data = (hexadecimal(f"--{name}", getattr(options, name.replace("-", "_"))) for name in _BYTES)
+    nonce, report_data = (
+        hexadecimal(f"--{name}", getattr(options, name.replace("-", "_")), MAX_NONCE) for name in _BYTES
+    )
     at, anchors = None if options.at == "bundle" else when(options.at), anchors_file.load(options.anchors)
     question(at, nonce, report_data, policy, anchors, offline=True)
     for line in _lines():
@@ -79,8 +81,8 @@ def _reply(line: bytes, options: argparse.Namespace, policy: Policy | None, anch
         gathered = gather(_sources(request))
         asked = question(
             moment(request.get("at", options.at), gathered, "at"),
-            hexadecimal("nonce", request.get("nonce", options.nonce)),
-            hexadecimal("report_data", request.get("report_data", options.report_data)),
+            hexadecimal("nonce", request.get("nonce", options.nonce), MAX_NONCE),
+            hexadecimal("report_data", request.get("report_data", options.report_data), MAX_NONCE),
             policy,
             anchors,
             offline=options.offline,

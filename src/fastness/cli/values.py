@@ -23,14 +23,20 @@ def when(text: str | None, place: str = "--at") -> datetime | None:
         raise UsageError(f"not a time: {text[:40]!r}", where=place, hint="2026-11-23T12:00:00Z") from None
 
 
-def hexadecimal(option: str, text: str | None) -> bytes | None:
-    """Bytes written in hexadecimal: 1 to 64 of them."""
+MAX_NONCE = 1024
+"""Longest nonce and user data of any evidence, in bytes: those of Nitro documents."""
+
+
+def hexadecimal(option: str, text: str | None, most: int = 64) -> bytes | None:
+    """Bytes written in hexadecimal: 1 to ``most`` of them."""
     if text is None:
         return None
     try:
         value = bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
         value = b""
-    if not 1 <= len(value) <= 64:
-        raise UsageError(f"{option} wants 1 to 64 bytes in hexadecimal", where=option, hint=f"{option} 5f3a…, as drawn")
+    if not 1 <= len(value) <= most:
+        raise UsageError(
+            f"{option} wants 1 to {most} bytes in hexadecimal", where=option, hint=f"{option} 5f3a…, as drawn"
+        )
     return value

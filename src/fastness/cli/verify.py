@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.batch:
         return _batch(options)
     from fastness.attestation import answer, question
-    from fastness.cli.values import hexadecimal
+    from fastness.cli.values import MAX_NONCE, hexadecimal
     from fastness.collateral.gather import gather
     from fastness.result import document, exit_code
 
@@ -56,8 +56,8 @@ def run(options: argparse.Namespace) -> int:
     gathered = gather(paths)
     asked = question(
         moment(options.at, gathered),
-        hexadecimal("--nonce", options.nonce),
-        hexadecimal("--report-data", options.report_data),
+        hexadecimal("--nonce", options.nonce, MAX_NONCE),
+        hexadecimal("--report-data", options.report_data, MAX_NONCE),
         _policy(options),
         anchors,
         offline=options.offline,

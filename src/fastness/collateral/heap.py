@@ -66,14 +66,14 @@ class Heap:
         self.bundle_at = ""
         self.pieces = self.total = self.asked = 0
 
-    def count(self, data: bytes, source: str) -> None:
-        """Counts one piece, wrapped or not.
+    def count(self, size: int, source: str) -> None:
+        """Counts one piece of ``size`` bytes, wrapped or not.
 
         Raises:
             UsageError: more pieces or bytes than a heap takes.
         """
         self.pieces += 1
-        self.total += len(data)
+        self.total += size
         if self.pieces > MAX_FILES or self.total > MAX_TOTAL:
             raise UsageError(
                 f"more than {MAX_FILES} pieces or {MAX_TOTAL >> 20} MiB of input",

@@ -32,6 +32,9 @@ _BEARERS = frozenset((
 _QUOTED = ({"message", "signature", "pcrs"}, {"quote", "signature", "pcrs"}, {"ak_pub", "quotes"}, {"akPub", "quotes"})
 """Names of the parts of a TPM's quote in one object (:mod:`fastness.collateral.tpm_forms`)."""
 
+DIGEST = 2 * encodings.MAX_NONCE
+"""Characters of the longest digest in hexadecimal."""
+
 SHORT = 64
 """Least characters of a string, or numbers of a list of bytes, under such a name; under any other :data:`LONG`."""
 
@@ -59,6 +62,12 @@ def signed_kind(data: bytes) -> str | None:
         return None
     found = re.search(_SIGNED_BODY, data)
     return {b"tcbInfo": "tcb-info", b"enclaveIdentity": "qe-identity"}[found[1]] if found else None
+
+
+def is_log(data: bytes) -> bool:
+    """Whether a document is an event log of dstack (:mod:`fastness.tee.tdx.dstack`), from its first bytes."""
+    head = data[:512]
+    return head[:1] == b"[" and b'"imr"' in head and b'"event_type"' in head
 
 
 MAX_LAUNCH = 64 * 1024
@@ -147,7 +156,9 @@ def _borne(value: Any, depth: int, ask: Ask, name: str = "") -> Iterator[bytes]:
     if isinstance(value, str):
         # what its name and length say first: to ask the string itself decodes it
         named = len(value) >= least and (least < LONG or _PEM not in value)
-        if named or (len(value) >= SHORT and _telling(value, ask)):
+        if (named and (len(value) > DIGEST or (ask() and not _is_digest(value)))) or (
+            len(value) >= SHORT and _telling(value, ask)
+        ):
             yield _bytes(value)
     elif isinstance(value, list) and len(value) >= least and is_bytes(value):
         yield bytes(value)
@@ -173,6 +184,12 @@ def _in_fields(value: dict[str, Any], depth: int, ask: Ask) -> list[bytes] | Non
         report = snp_forms.of_fields(value) if snp_forms.names(value) else None
         return None if report is None else [report]
     return None
+
+
+def _is_digest(text: str) -> bool:
+    """Whether it is no longer than the digest of what its name says; a nonce is a file of its own."""
+    plain = encodings.decoded(text.encode("ascii", "replace"))
+    return plain is not None and len(plain) <= encodings.MAX_NONCE
 
 
 def _bytes(text: str) -> bytes:
@@ -211,6 +228,22 @@ def cmw(value: Any) -> list[bytes]:
         return []
     body = _bytes(value[1]) if isinstance(value[1], str) else value[1]
     return [body] if isinstance(body, bytes) and body else []
+
+
+def of_cbor(value: Any, ask: Ask, depth: int = 0) -> Iterator[bytes]:
+    """The byte strings of any CBOR that say themselves what they are: in what ``/dev/nsm`` answers (AWS nsm-api,
+    ``Response::Attestation``), or in a message of another maker."""
+    from fastness.collateral import sniff
+    from fastness.wire.cbor import Tag
+
+    while isinstance(value, Tag):
+        value = value.value
+    if isinstance(value, bytes):
+        if len(value) >= SHORT and ask() and (sniff.endorsement(value) or sniff.evidence_of(value) is not None):
+            yield value
+    elif isinstance(value, dict | list) and depth <= MAX_NESTING:
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from of_cbor(item, ask, depth + 1)
 
 
 def _is_type(value: Any) -> bool:

@@ -22,12 +22,11 @@ SPACING = 10.0
 
 
 def line_of(family: int, model: int) -> str | None:
-    """The product line of a processor by CPUID, extended parts added in."""
-    if family == 0x19:
-        return "Milan" if model < 0x10 else "Genoa" if model < 0x20 or 0xA0 <= model <= 0xAF else None
-    if family == 0x1A:
-        return "Turin" if model <= 0x11 else "Venice"
-    return None
+    """The product line of a processor by CPUID, extended parts added in; None for one that is no EPYC with SNP."""
+    from fastness.tee.snp.layout import generation_of  # what other TEEs' collateral does without
+
+    found = generation_of(family, model)
+    return None if found is None else LINES[found.name]
 
 
 def vcek(line: str, chip_id: bytes, tcb: bytes) -> Wanted:

@@ -1,9 +1,9 @@
 """Evidence that lies in several files: which parts there are, and putting them into one.
 
 A TEE whose evidence comes in parts exports ``recognise_part(data) -> name | None`` and
-``assemble({name: data}, …) -> evidence``; where several may lie in one file or be of one name, ``split`` and
-``choose``. What belongs together is told here, across TEEs: the certificate of a TPM's key among all certificates, the
-TDX quote around a vTPM among the evidence.
+``assemble({name: data}, …) -> evidence``; where several may lie in one file or be of one name, ``split``, ``choose``
+and ``apart``. What belongs together is told here, across TEEs: the certificate of a TPM's key among all certificates,
+the TDX quote around a vTPM among the evidence.
 """
 
 from __future__ import annotations
@@ -37,30 +37,33 @@ def assemble(heap: Heap) -> None:
     Raises:
         MalformedEvidence: parts that cannot be read.
         MissingCollateral: a quote without its signature, key or register values; a SEV guest without its platform.
-        UsageError: the quotes of more than one TPM, the certificates of more than one SEV platform.
+        UsageError: the quotes of more than one TPM, the certificates of more than one SEV platform, the launches or
+            proofs of more than one guest.
     """
     for name in TEES:
         parts = [document for (owner, _), document in heap.parts.items() if owner == name]
-        evidence = None
         if parts:
-            evidence = _tpm(parts, heap) if name == "tpm" else _other(name, parts)
-        if evidence is not None:
-            heap.add_evidence(Found(name, evidence, parts[0].source))
+            found = _tpm(parts, heap) if name == "tpm" else _other(name, parts)
+            for item in found:
+                heap.add_evidence(item)
         for part in parts:
             heap.documents.setdefault((part.kind, part.data), part)
 
 
-def _other(name: str, parts: list[Document]) -> bytes | None:
+def _other(name: str, parts: list[Document]) -> list[Found]:
     module: Any = tees.load(name)
-    kinds = [part.kind for part in parts]
-    result: bytes | None = module.assemble(module.choose([(part.kind, part.data) for part in parts]))
-    if result is None and not _NOT_ALONE.isdisjoint(kinds):
-        where = next(part.source for part in parts if part.kind in _NOT_ALONE)
-        raise MissingCollateral("CEK and PEK certificates of the platform", check="sev.cek", where=where)
-    return result
+    found = []
+    for own, source in module.apart(parts):
+        evidence = module.assemble(module.choose([(part.kind, part.data) for part in own]))
+        if evidence is not None:
+            found.append(Found(name, evidence, source))
+    alone = [part.source for part in parts if part.kind in _NOT_ALONE]
+    if alone and not found:
+        raise MissingCollateral("CEK and PEK certificates of the platform", check="sev.cek", where=alone[0])
+    return found
 
 
-def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
+def _tpm(parts: list[Document], heap: Heap) -> list[Found]:
     named: dict[str, bytes] = {}
     for part in parts:
         if part.kind == "quote" and named.get("quote", part.data) != part.data:
@@ -70,7 +73,7 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
             named[part.kind] = part.data
     if "quote" not in named:
         _unquoted(parts, heap)
-        return None
+        return []
     named["pcrs"] = _registers(named, parts) or named.get("pcrs", b"")
     if named.pop("runtime_data", b"") and "hcl_report" not in named:
         from fastness.collateral import hcl_forms
@@ -84,7 +87,7 @@ def _tpm(parts: list[Document], heap: Heap) -> bytes | None:
         raise MissingCollateral(
             f"{' and '.join(absent)} of the TPM quote", check="tpm.signature", where=parts[0].source
         )
-    return _fitting(named, parts)
+    return [Found("tpm", _fitting(named, parts), parts[0].source)]
 
 
 def _registers(named: dict[str, bytes], parts: list[Document]) -> bytes | None:
@@ -202,8 +205,12 @@ def _is_ek(certificate: x509.Certificate) -> bool:
 
 def log_alone(heap: Heap) -> MissingCollateral | MalformedEvidence | None:
     """Why an event log without a quote is not genuine: nothing signs it. None when there is no log."""
-    logs = heap.of("event-log")
-    if not logs or heap.evidence:
+    if heap.evidence:
+        return None
+    logs, written = heap.of("event-log"), heap.of("event-log-json")
+    if written:
+        return MissingCollateral("the quote that signs this event log", check="tdx.signature", where=written[0].source)
+    if not logs:
         return None
     from fastness.wire import eventlog
 

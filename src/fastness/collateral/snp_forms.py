@@ -4,13 +4,16 @@
 program         form
 =============== ======================================================================================================
 virtee/sev      JSON of its ``AttestationReport``, in Trustee's evidence under ``attestation_report``
-go-sev-guest    ``sevsnp.Attestation`` as a protocol buffer (go-tpm-tools has one in its own) or in its JSON
+go-sev-guest    ``sevsnp.Attestation`` as a protocol buffer (go-tpm-tools has one in its own), in its JSON or text
 =============== ======================================================================================================
 """
 
 from __future__ import annotations
 
 import binascii
+import itertools
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -114,6 +117,38 @@ def _inner(value: Mapping[str, Any]) -> bytes:
     if "fmc" in part:
         return bytes((part["fmc"], boot, tee, snp, 0, 0, 0, microcode))
     return bytes((boot, tee, 0, 0, 0, 0, snp, microcode))
+
+
+_FIELD = rb'([a-z0-9_]{1,40})\s*:\s*(?:"((?:[^"\\\n]|\\[^\n])*+)"|([0-9]{1,20})(?![0-9]))'
+_ESCAPE = rb'\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-7]{1,3})|([abfnrtv?"\'\\]))'
+_SHORT = dict(zip(b"abfnrtv", b"\a\b\f\n\r\t\v", strict=True))
+MAX_FIELDS, MAX_TEXT = 256, 1 << 18
+"""Most fields of a text, and its longest, in bytes: an attestation with its chain has 30 KiB."""
+
+
+def of_text(data: bytes) -> Iterator[bytes]:
+    """The same of the text format of protocol buffers (``attest -outform textproto``), as Go and C++ escape it."""
+    found: dict[str, Any] = {}
+    data = data if len(data) <= MAX_TEXT else b""
+    for name, text, number in itertools.islice((item.groups() for item in re.finditer(_FIELD, data)), MAX_FIELDS):
+        found[name.decode()] = int(number) if number is not None else re.sub(_ESCAPE, _escaped, text)
+    places = _places() | {"cpuid1eaxfms": (0, 4)}
+    report = of_fields({name: value for name, value in found.items() if _plain(name) in places})
+    if report is not None and names(found):
+        yield report
+        certificates = (found.get(f"{name}_cert") for name in ("vcek", "vlek", "ask", "ark"))
+        yield from (item for item in certificates if isinstance(item, bytes) and item)
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    """A byte, by its number or name, or the UTF-8 of a character."""
+    short_hex, four, eight, octal, named = found.groups()
+    if named is not None:
+        return bytes((_SHORT.get(named[0], named[0]),))
+    if short_hex or octal:
+        return bytes(((int(short_hex, 16) if short_hex else int(octal, 8)) & 0xFF,))
+    number = int(four or eight, 16)
+    return chr(number).encode(errors="replace") if number <= sys.maxunicode else b"?"
 
 
 def of_attestation(data: bytes) -> Iterator[bytes]:

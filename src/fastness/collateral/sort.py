@@ -1,7 +1,7 @@
 """Telling bytes apart by content, never by name: each piece is unwrapped until what is left has a kind.
 
-Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), gzip, JSON bundles, CMW records and collections, certificate
-tables, certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them around one piece.
+Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), gzip, zip, JSON bundles, CMW records and collections,
+certificate tables, certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them around one piece.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ MAX_BLOB = MAX_EVENT_LOG + 4 * MAX_EVIDENCE
 """Largest piece shown to a TEE: TPM evidence holds its event log. What is too large for its kind is refused later."""
 NONCE_SIZES = range(8, encodings.MAX_NONCE + 1)
 
-_CCEL, _GZIP = b"CCEL", b"\x1f\x8b\x08"
-"""How an ACPI table, and a gzip member (RFC 1952 section 2.3.1, deflate), start."""
+_CCEL, _GZIP, _ZIP = b"CCEL", b"\x1f\x8b\x08", b"PK\x03\x04"
+"""How an ACPI table, a gzip member (RFC 1952 section 2.3.1, deflate) and a zip archive start."""
+_LONG_BYTES = (0x58, 0x59)
+"""How byte strings of CBOR of 24 bytes to 64 KiB start."""
+_TEXT_FORMAT = (b"report:", b"report {")
+"""How the text format of go-sev-guest's messages starts."""
 _PROTOBUF = b"\x0a"
 """Field 1, bytes: how protocol buffers of go-tpm-tools start."""
 _BANKS = frozenset((b"sha1", b"sha256", b"sha384", b"sha512", b"sm3_256", b"sha3_256", b"sha3_384", b"sha3_512"))
@@ -40,13 +44,17 @@ class Sorter:
 
     def sort(self, data: bytes, source: str, depth: int = 0, carrier: Carrier | None = None) -> bool:
         """Puts ``data`` where it belongs; False when nothing in it was understood."""
-        self.heap.count(data, source)
+        self.heap.count(len(data), source)
         if depth > MAX_DEPTH or not data:
             return False
         if data[:5] == b"HTTP/":
             return self._response(data, source, depth)
         if data[:3] == _GZIP:
             return self._zipped(data, source, depth, carrier)
+        if data[:4] == _ZIP:
+            return self._archive(data, source, depth)
+        if data[:64].lstrip().startswith(_TEXT_FORMAT) and self._fielded(data, source, depth):
+            return True
         data = encodings.narrowed(data)
         if encodings.is_text(data):
             return self._text(data, source, depth, carrier)
@@ -74,9 +82,29 @@ class Sorter:
         except zlib.error:
             return False
         if not member.eof or member.unused_data.strip(b"\0"):
-            self.heap.count(plain, source)
+            self.heap.count(len(plain), source)
             return False
         return self.sort(plain, source, depth + 1, carrier)
+
+    def _fielded(self, data: bytes, source: str, depth: int) -> bool:
+        """The text format of protocol buffers, in which strings of bytes may hold what is UTF-8 by chance."""
+        from fastness.collateral import snp_forms
+
+        return self._all(snp_forms.of_text(data), source, depth, None)
+
+    def _archive(self, data: bytes, source: str, depth: int) -> bool:
+        """An archive, as sev-tool exports a platform's chain: each file in it counts as one on its own."""
+        from fastness.collateral import archive
+
+        found = False
+        for item in archive.members(data):
+            place = f"{source}/{item.name}"
+            if item.data is None:
+                self.heap.count(item.size, place)
+                self.heap.ignore(place, "cannot be read: damaged, encrypted or too large")
+            else:
+                found |= self.sort(item.data, place, depth + 1)
+        return found
 
     def _evidence(self, data: bytes, source: str, carrier: Carrier | None) -> bool:
         data = sniff.answered(data)
@@ -245,8 +273,8 @@ class Sorter:
     # CMW and text
 
     def _record(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
-        """A CMW in CBOR: a record ``[type, bytes]``, a tagged one, or a collection of them."""
-        if data[0] >> 5 not in (4, 5, 6):
+        """A CMW in CBOR: a record ``[type, bytes]``, a tagged one, or a collection of them; or any other CBOR."""
+        if data[0] >> 5 not in (4, 5, 6) and data[0] not in _LONG_BYTES:
             return False
         from fastness.wire import cbor
 
@@ -254,7 +282,7 @@ class Sorter:
             value = cbor.decode(data)
         except MalformedEvidence:
             return False
-        return self._all(json_forms.cmw(value), source, depth, carrier)
+        return self._all(json_forms.cmw(value) or json_forms.of_cbor(value, self.heap.ask), source, depth, carrier)
 
     def _text(self, data: bytes, source: str, depth: int, carrier: Carrier | None) -> bool:
         stripped = data.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -306,6 +334,9 @@ class Sorter:
             return True
         if json_forms.first_name(data) == b"keys" and b'"HCLAkPub"' in data:  # exactly these bytes are what is hashed
             self.heap.add_part("tpm", Document("runtime_data", data, source))
+            return True
+        if json_forms.is_log(data):
+            self.heap.add_document("event-log-json", data, source)
             return True
         pieces, at = json_forms.pieces(data, self.heap.ask)
         if pieces:

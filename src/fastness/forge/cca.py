@@ -130,7 +130,7 @@ def _realm(spec: Mapping[str, Any], rak: bytes, devices: bytes, lie: str | None)
     if devices and lie != "devices-added":
         body[layout.DEVICES_HASH] = hashlib.sha256(devices).digest()
     if lie == "realm-profile":
-        body[layout.PROFILE] = "tag:arm.com,2024:realm#2.0.0"
+        body[layout.PROFILE] = _PROFILES["1.0" if spec.get("profile") == "2.0" else "2.0"][1]
         body |= {layout.INSTANCE_ID: b"\x01" + bytes(32), layout.MEC_POLICY: 1}
     return _edited(body, spec.get("realm", {}))
 

@@ -74,6 +74,8 @@ def many(spec: Mapping[str, Any], count: int) -> list[Forged]:
     lie = spec.get("lie")
     if lie is not None and lie not in LIES:
         raise UsageError(f"no lie is called {lie!r}", hint="one of " + ", ".join(LIES))
+    if lie == "registers" and spec.get("kind") == "nitrotpm":
+        raise UsageError("a NitroTPM document has no register that must be there", hint='kind = "enclave"')
     at = datetime.fromisoformat(spec.get("at", "2026-06-01T12:00:00+00:00")).astimezone(UTC)
     made = at - timedelta(seconds=int(spec.get("age_seconds", 60)))
     kind = spec.get("kind", "enclave")

@@ -1,7 +1,8 @@
 """Certificate revocation lists: looked up for issuers, judged at a time, signed by the CA that speaks for the serial.
 
-A CRL counts only if its issuer's key signed it and ``at`` lies between thisUpdate and nextUpdate. A missing CRL is not
-an error here: the verifier turns it into the finding ``<tee>.revocation`` (not checked).
+A CRL counts only if its issuer's key signed it. It clears a certificate only where ``at`` lies between thisUpdate and
+nextUpdate; what it lists is revoked at every time from the earlier of its thisUpdate and the date of the revocation.
+A missing CRL is not an error here: the verifier turns it into the finding ``<tee>.revocation`` (not checked).
 """
 
 from __future__ import annotations
@@ -47,12 +48,14 @@ def look_up(
         raise NotGenuine(
             f"{tee}.revocation",
             f"a CRL that names {issuer.subject_cn!r} is not signed by it",
+            where=f"CRL of {issuer.subject_cn}",
             hint="fetch the CRL again from the vendor",
         )
     why, until = "", None
     for item in sorted(good, key=lambda entry: entry.this_update, reverse=True):
-        since = _since(item, certificate.serial, tee) if item.this_update <= at else None
-        if since is not None:
+        since = _since(item, certificate.serial, tee)
+        # a list from after the time asked about still says what was revoked before it
+        if since is not None and min(since, item.this_update) <= at:
             raise NotGenuine(
                 f"{tee}.revocation",
                 f"certificate {subject!r} (serial {certificate.serial:x}) is revoked since {since:%Y-%m-%dT%H:%M:%SZ}",

@@ -59,7 +59,14 @@ class Memory(Generic[V]):
 def window(
     at: datetime, certificates: Iterable[x509.Certificate], lists: Iterable[x509.Crl], more: Iterable[datetime] = ()
 ) -> Window:
-    """The neighbours of ``at`` among the dates of ``certificates``, ``lists`` and ``more``."""
+    """The neighbours of ``at`` among the dates of ``certificates``, ``lists`` and ``more``.
+
+    ``at`` itself, which holds at no time, where a list is from later: the dates of its revocations count too, and it
+    may have thousands.
+    """
+    lists = tuple(lists)
+    if any(entry.this_update > at for entry in lists):
+        return at, at
     dates = [*more]
     for item in certificates:
         dates += (item.not_before, item.not_after)

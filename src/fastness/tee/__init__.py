@@ -27,9 +27,9 @@ MAX_EVENT_LOG = 4 * 1024 * 1024
 class Document(NamedTuple):
     """Signed or supporting material that is neither certificate nor CRL.
 
-    ``kind`` is one of ``tcb-info``, ``qe-identity``, ``rim``, ``ocsp``, ``event-log``, ``acpi-table``, ``pcr-values``,
-    ``tpm-signature``, ``tpm-public``, ``runtime-data``, ``nonce``, ``launch-secret``, ``sev-session`` …; ``data`` is
-    the raw bytes as received.
+    ``kind`` is one of ``tcb-info``, ``qe-identity``, ``rim``, ``ocsp``, ``event-log``, ``event-log-json``,
+    ``acpi-table``, ``pcr-values``, ``tpm-signature``, ``tpm-public``, ``runtime-data``, ``nonce``, ``launch-secret``,
+    ``sev-session`` …; ``data`` is the raw bytes as received.
     """
 
     kind: str

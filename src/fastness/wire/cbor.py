@@ -127,12 +127,17 @@ class _Decoder:
     def map(self, count: int, depth: int) -> dict[Any, Value]:
         """The ``count`` pairs of a map."""
         result: dict[Any, Value] = {}
+        key: Any
         data, end, canonical, previous = self.data, len(self.data), self.canonical, b""
         for _ in range(count):
             at = self.position
-            key: Any = data[at] if at < end else 24
-            if key < 24 and key not in result:  # itself a head, and a number
-                self.position = at + 1
+            head = data[at] if at < end else 24
+            stop = at + head - 0x5F
+            # small numbers, and texts of up to 23 bytes, are nearly all keys there are: they are read in place
+            if head < 24 and head not in result:
+                key, self.position = head, at + 1
+            elif 0x60 <= head < 0x78 and stop <= end and (key := self.text(data[at + 1 : stop], at)) not in result:
+                self.position = stop
             else:
                 key = self.key(result, depth)
             if canonical:
@@ -234,11 +239,16 @@ def decode_prefix(data: bytes, *, canonical: bool = False) -> tuple[Value, int]:
 
 
 def _head(major: int, value: int) -> bytes:
+    kind = major << 5
     if value < 24:
-        return bytes((major << 5 | value,))
-    for info, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        return bytes((kind | value,))
+    if value < 1 << 8:
+        return bytes((kind | 24, value))
+    if value < 1 << 16:
+        return bytes((kind | 25, value >> 8, value & 0xFF))
+    for info, size in ((26, 4), (27, 8)):
         if value < 1 << (8 * size):
-            return bytes((major << 5 | info,)) + value.to_bytes(size, "big")
+            return bytes((kind | info,)) + value.to_bytes(size, "big")
     raise ValueError("integer does not fit 64 bits")
 
 

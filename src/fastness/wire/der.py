@@ -70,12 +70,17 @@ def span(data: bytes, position: int, limit: int, tag: int, field: str, base: int
     start = position + 2
     if start <= limit and data[position] == tag:
         size = data[position + 1]
-        if size == 0x82 and start + 2 <= limit:  # what has a length of two bytes is read in place as well
+        if size < 0x80:
+            if start + size <= limit:
+                return start, start + size
+        elif size == 0x82 and start + 2 <= limit:  # what has a length of one or two bytes more is read in place as well
             start, size = start + 2, data[start] << 8 | data[start + 1]
             if size > 0xFF and start + size <= limit:
                 return start, start + size
-        elif size < 0x80 and start + size <= limit:
-            return start, start + size
+        elif size == 0x81 and start < limit:
+            start, size = start + 1, data[start]
+            if size > 0x7F and start + size <= limit:
+                return start, start + size
     found = head(data, position, limit, field, base)
     if data[position] != tag:
         raise MalformedEvidence(field, base + position, f"tag 0x{tag:02x}", f"tag 0x{data[position]:02x}")
@@ -230,10 +235,13 @@ def instant(tag: int, text: bytes, field: str, offset: int) -> datetime:
     return found
 
 
+_TIMES = {UTC_TIME: 13, GENERALIZED_TIME: 15}
+
+
 @lru_cache(maxsize=1024)
 def _time(tag: int, text: bytes) -> datetime | None:
     """The entries of a revocation list share a few times."""
-    if len(text) != {UTC_TIME: 13, GENERALIZED_TIME: 15}.get(tag) or text[-1] != 0x5A or not text[:-1].isdigit():
+    if len(text) != _TIMES.get(tag) or text[-1] != 0x5A or not text[:-1].isdigit():
         return None
     said = text.decode()
     if tag == UTC_TIME:

@@ -92,7 +92,10 @@ class Certificate(NamedTuple):
     def path_length(self) -> int | None:
         """None when not a CA; otherwise pathLenConstraint, or a large number when the CA states none."""
         found = self.extension(BASIC_CONSTRAINTS)
-        return None if found is None else _basic_constraints(found.value, found.offset)
+        if found is None:
+            return None
+        usual = _USUAL_CONSTRAINTS.get(found.value)
+        return _basic_constraints(found.value, found.offset) if usual is None else usual
 
     @property
     def key_usage(self) -> int | None:
@@ -116,6 +119,15 @@ def _key_usage(data: bytes, base: int) -> int:
     return int.from_bytes(body[1:].ljust(2, b"\0"), "big")
 
 
+_ANY_LENGTH = 1 << 16
+_USUAL_CONSTRAINTS = {
+    bytes.fromhex("30030101ff"): _ANY_LENGTH,
+    bytes.fromhex("30060101ff020100"): 0,
+    bytes.fromhex("30060101ff020101"): 1,
+}
+"""What :func:`_basic_constraints` says of the CA certificates of nearly all vendors."""
+
+
 @lru_cache(maxsize=64)
 def _basic_constraints(data: bytes, base: int) -> int | None:
     position, limit = der.fills(data, der.SEQUENCE, "basicConstraints", base), len(data)
@@ -124,13 +136,13 @@ def _basic_constraints(data: bytes, base: int) -> int | None:
     start, stop = der.span(data, position, limit, der.BOOLEAN, "basicConstraints.cA", base)
     if not der.truth(data[start:stop], "basicConstraints.cA", base + position):
         return None
-    return _path_length(data, stop, base) if stop < limit else 1 << 16
+    return _path_length(data, stop, base) if stop < limit else _ANY_LENGTH
 
 
 def _path_length(data: bytes, position: int, base: int) -> int:
     start, stop = der.span(data, position, len(data), der.INTEGER, "pathLenConstraint", base)
     value = der.signed(data[start:stop], "pathLenConstraint", base + position)
-    if stop != len(data) or not 0 <= value <= 1 << 16:
+    if stop != len(data) or not 0 <= value <= _ANY_LENGTH:
         raise MalformedEvidence("pathLenConstraint", base + position, "0 to 65536 and nothing after it", value)
     return value
 
@@ -349,12 +361,18 @@ def certificate(data: bytes) -> Certificate:
     return known
 
 
+_VERSION_3 = bytes.fromhex("a003020102")
+"""The field ``version`` of nearly all certificates."""
+
+
 def _certificate(data: bytes) -> Certificate:
     # by positions, not by nodes: a first verification spends most of its own time here
     envelope = _envelope(data, "certificate", MAX_CERTIFICATE)
     start, position, end, algorithm, signature = envelope
     version = 0
-    if position < end and data[position] == 0xA0:
+    if data.startswith(_VERSION_3, position):
+        version, position = 2, position + len(_VERSION_3)
+    elif position < end and data[position] == 0xA0:
         inner, stop = der.span(data, position, end, 0xA0, "version")
         version = der.unsigned(der.one(data[inner:stop], der.INTEGER, "version", inner), "version", 2)
         position = stop
@@ -389,7 +407,7 @@ def _optional(data: bytes, position: int, end: int, version: int) -> tuple[Exten
     extensions: tuple[Extension, ...] = ()
     while position < end:
         tag = data[position]
-        start, stop = der.head(data, position, end, "tbsCertificate")
+        start, stop = der.span(data, position, end, tag, "tbsCertificate")
         if tag == 0xA3 and version == 2 and not extensions:
             extensions = _extensions(data, start, stop, "extensions")
         elif tag not in (0x81, 0x82, 0xA1, 0xA2):

@@ -3,7 +3,8 @@
 1. A platform attestation key for CCA was named by whoever asks: no root comes from the evidence.
 2. The platform token's signature over the received bytes holds under one of them. The key's curve says the algorithm;
    a header that says another is refused.
-3. That key was named for this implementation and instance, where it was named for some only.
+3. That key was named for this implementation and instance, where it was named for some only; a certificate that was
+   named for it is valid.
 4. The profiles of both tokens are known and belong together.
 5. The platform token's challenge is the hash of the realm attestation key, under the algorithm the realm token names.
 6. The realm token's algorithm is the one of that key's curve, and the key a point of it.
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, Hash, 
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.genuine import Genuine, vouch
 from fastness.errors import MalformedEvidence, NotGenuine
-from fastness.pki import keys
+from fastness.pki import chain, keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.tee import Collateral
 from fastness.tee.cca import layout
@@ -63,7 +64,7 @@ def verify(
             "no platform attestation key was named for CCA",
             hint="there is no Arm root: name the platform owner's key (CPAK, IAK) with --anchors",
         )
-    anchor = _platform(evidence, named)
+    anchor = _platform(evidence, named, at)
     _profiles(evidence)
     _binding(evidence)
     _realm(evidence)
@@ -71,7 +72,7 @@ def verify(
     return vouch(evidence, anchors=(anchor,), findings=tuple(_notes(evidence)), at=at)
 
 
-def _platform(evidence: Evidence, named: list[Anchor]) -> Anchor:
+def _platform(evidence: Evidence, named: list[Anchor], at: datetime) -> Anchor:
     # (2) the platform token's signature
     signers = [anchor for anchor in named if _signed(evidence.platform_message, _anchor_key(anchor))]
     if not signers:
@@ -82,9 +83,18 @@ def _platform(evidence: Evidence, named: list[Anchor]) -> Anchor:
             hint=f"name the key of instance {evidence.platform.instance_id.hex()} with --anchors, if it is yours",
         )
     # (3) named for this implementation
-    for anchor in signers:
-        if covers(anchor, evidence):
+    covering = [anchor for anchor in signers if covers(anchor, evidence)]
+    for anchor in covering:
+        if anchor.certificate is None or chain.valid_at(anchor.certificate, at):
             return anchor
+    lapsed = next((anchor.certificate for anchor in covering if anchor.certificate is not None), None)
+    if lapsed is not None:
+        raise NotGenuine(
+            "cca.anchor",
+            f"certificate {lapsed.subject_cn!r} of the platform key is not valid at {at:%Y-%m-%dT%H:%M:%SZ}",
+            where=f"valid {lapsed.not_before:%Y-%m-%dT%H:%M:%SZ} to {lapsed.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            hint="judge old evidence at its own time with --at; otherwise fetch a current certificate",
+        )
     raise NotGenuine(
         "cca.implementation",
         f"key {signers[0].name!r} was named for another implementation or instance",

@@ -29,7 +29,7 @@ class Certification(NamedTuple):
 
 _TELLING = slice(27, 92)
 _known: dict[bytes, Certification] = {}
-"""PEM chains that were read, by the line that has the first serial: to compare one takes a tenth of hashing it."""
+"""What was read, by the line that has the serial of the first certificate: to compare takes a tenth of hashing."""
 
 
 def parse(cursor: Cursor) -> Certification:
@@ -53,10 +53,9 @@ def parse(cursor: Cursor) -> Certification:
         cursor.position += size
         return known
     found = _read(kind, cursor.take(size, "certification data"), offset)
-    if found.chain:
-        if len(_known) >= MAX_KNOWN:
-            _known.clear()
-        _known[telling] = found
+    if len(_known) >= MAX_KNOWN:
+        _known.clear()
+    _known[telling] = found
     return found
 
 

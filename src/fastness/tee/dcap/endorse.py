@@ -20,7 +20,7 @@ from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.memory import Memory, Window, window
 from fastness.tee import Collateral, Document
-from fastness.tee.dcap import documents, pck
+from fastness.tee.dcap import documents, members, pck
 from fastness.tee.dcap.documents import Identity, Signed, TcbInfo
 from fastness.tee.dcap.tcb import Evaluation
 from fastness.wire import x509
@@ -221,7 +221,7 @@ def _parsed(
 def _altered(tee: str, kind: str, document: Document, pool: tuple[x509.Certificate, ...]) -> NotGenuine | None:
     """The refusal of a document that does not follow its schema because it was altered: its signature tells."""
     try:
-        raw, _, signature = documents.envelope(document.data, "tcbInfo" if kind == _INFO else "enclaveIdentity")
+        raw, _, signature = members.envelope(document.data, "tcbInfo" if kind == _INFO else "enclaveIdentity")
     except Malformed:
         return None
     signers = [p256(item) for item in pool if item.subject_cn == pck.TCB_SIGNING]

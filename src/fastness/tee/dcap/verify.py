@@ -138,18 +138,30 @@ def _quoting_enclave(tee: str, quote: Quote, known: Endorsed) -> None:
     known.settle(key, None)
 
 
-def evaluate(quote: Quote, known: Endorsed, svn: bytes = b"", svn2: bytes = b"") -> Evaluation:
-    """Intel's word on the TCB: what :func:`fastness.tee.dcap.tcb.evaluate` says of this platform."""
+def evaluate(tee: str, quote: Quote, known: Endorsed, svn: bytes = b"", svn2: bytes = b"") -> Evaluation:
+    """Intel's word on the TCB: what :func:`fastness.tee.dcap.tcb.evaluate` says of this platform.
+
+    Raises:
+        MissingCollateral: ``tcb-info``: Intel signed a TCB level that does not follow its specification.
+    """
     facts, isvsvn = known.platform.pck, quote.qe_report.isv_svn
-    return tcb.evaluate(
-        known.tcb,
-        known.identity,
-        facts.components,
-        facts.pcesvn,
-        qe_isvsvn=isvsvn,
-        tee_tcb_svn=svn,
-        tee_tcb_svn2=svn2,
-    )
+    try:
+        return tcb.evaluate(
+            known.tcb,
+            known.identity,
+            facts.components,
+            facts.pcesvn,
+            qe_isvsvn=isvsvn,
+            tee_tcb_svn=svn,
+            tee_tcb_svn2=svn2,
+        )
+    except Malformed as error:
+        raise MissingCollateral(
+            f"TCB levels that follow their specification ({error})",
+            check=f"{tee}.tcb-info",
+            where="TCB info or identity of the quoting enclave, as Intel signed them",
+            hint="fetch both again; if they stay like that, a newer version of fastness may read them",
+        ) from None
 
 
 def masked(value: bytes, mask: bytes) -> int:
@@ -182,8 +194,9 @@ def _supplied(tee: str, quote: Quote, collateral: Collateral) -> x509.Certificat
 
 def _small(collateral: Collateral) -> bool:
     """Whether the collateral is of the usual size (tens of KiB): what is remembered must stay bounded in bytes."""
-    size = sum(len(item.raw) for item in collateral.certificates) + sum(len(item.raw) for item in collateral.crls)
-    return size + sum(len(item.data) for item in collateral.documents if item.kind != "event-log") < MAX_REMEMBERED
+    held = [item.raw for item in collateral.certificates] + [item.raw for item in collateral.crls]
+    held += [item.data for item in collateral.documents if not item.kind.startswith("event-log")]
+    return sum(map(len, held)) < MAX_REMEMBERED
 
 
 def findings(tee: str, quote: Quote, endorsed: Endorsed, evaluation: Evaluation) -> tuple[Finding, ...]:

@@ -98,7 +98,7 @@ def parse(data: bytes) -> Evidence:
         module_id=_module_id(body, base),
         timestamp=_timestamp(body, base),
         pcrs=_pcrs(body[at.PCRS[kind]], at.PCRS[kind], base),
-        certificate=_certificate(body[at.CERTIFICATE], at.CERTIFICATE, base),
+        certificate=_certificate(body[at.CERTIFICATE], base),
         bundle=_bundle(body[at.CABUNDLE], base),
         public_key=_optional(body, "public_key", base),
         user_data=_optional(body, "user_data", base),
@@ -156,8 +156,10 @@ def _pcrs(value: Any, name: str, base: int) -> dict[int, bytes]:
     return value
 
 
-def _certificate(value: Any, name: str, base: int) -> x509.Certificate:
+def _certificate(value: Any, base: int, index: int | None = None) -> x509.Certificate:
+    """A certificate: the leaf, or that at ``index`` of the bundle."""
     if not isinstance(value, bytes) or not 0 < len(value) <= at.MAX_CERTIFICATE:
+        name = at.CERTIFICATE if index is None else f"{at.CABUNDLE}[{index}]"
         raise MalformedEvidence(name, base, f"1 to {at.MAX_CERTIFICATE} bytes", repr(value)[:60])
     return x509.certificate(value)
 
@@ -165,7 +167,7 @@ def _certificate(value: Any, name: str, base: int) -> x509.Certificate:
 def _bundle(value: Any, base: int) -> tuple[x509.Certificate, ...]:
     if not isinstance(value, list) or not 0 < len(value) <= at.MAX_BUNDLE:
         raise MalformedEvidence(at.CABUNDLE, base, f"1 to {at.MAX_BUNDLE} certificates", repr(value)[:60])
-    return tuple([_certificate(item, f"{at.CABUNDLE}[{index}]", base) for index, item in enumerate(value)])
+    return tuple([_certificate(item, base, index) for index, item in enumerate(value)])
 
 
 def _optional(body: dict[Any, Any], name: str, base: int) -> bytes | None:

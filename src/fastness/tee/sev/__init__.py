@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fastness.tee.sev.claims import claims
-from fastness.tee.sev.endorse import choose, embedded, enclosed
+from fastness.tee.sev.endorse import apart, choose, embedded, enclosed
 from fastness.tee.sev.evidence import assemble, parse, recognise, recognise_part, show, split, unparse
 from fastness.tee.sev.verify import verify
 
 NAME = "sev"
 
 __all__ = [
-    "NAME", "assemble", "choose", "claims", "embedded", "enclosed", "parse", "recognise", "recognise_part", "show",
-    "split", "unparse", "verify",
+    "NAME", "apart", "assemble", "choose", "claims", "embedded", "enclosed", "parse", "recognise", "recognise_part",
+    "show", "split", "unparse", "verify",
 ]  # fmt: skip

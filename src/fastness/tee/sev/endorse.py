@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, Hash
 
 from fastness.errors import MalformedEvidence, UsageError
 from fastness.pki import keys
-from fastness.tee import Collateral
+from fastness.tee import Collateral, Document
 from fastness.tee.sev import layout as at
 from fastness.tee.sev.evidence import AmdCertificate, Evidence, SevCertificate, amd_certificate, sev_certificate
 from fastness.wire import x509
@@ -102,6 +102,28 @@ def ecdsa(by: SevCertificate, algorithm: int, signature: bytes, data: bytes) -> 
 
 MAX_ALIKE = 8
 """Most parts of one kind that are looked through."""
+
+
+MAX_GUESTS = 64
+"""Most guests of one platform whose reports are verified in one go."""
+
+
+def apart(parts: list[Document]) -> list[tuple[list[Document], str]]:
+    """The parts of each guest, and where they come from: several reports beside one chain are several guests.
+
+    Raises:
+        UsageError: more than :data:`MAX_GUESTS` reports; launches or proofs of more than one guest.
+    """
+    for kind, word in (("launch", "launches"), ("proof", "proofs")):
+        if len([part for part in parts if part.kind == kind]) > 1:
+            raise UsageError(f"the {word} of more than one SEV guest", hint="verify one guest at a time")
+    reports = [part for part in parts if part.kind == "report"]
+    if len(reports) > MAX_GUESTS:
+        raise UsageError(f"the reports of more than {MAX_GUESTS} SEV guests", hint="verify fewer guests at a time")
+    if not reports:
+        return [(parts, parts[0].source)]
+    rest = [part for part in parts if part.kind != "report"]
+    return [([*rest, report], report.source) for report in reports]
 
 
 def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:

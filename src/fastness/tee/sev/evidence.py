@@ -129,9 +129,10 @@ def _sev_kind(data: bytes) -> str | None:
 
 
 def split(data: bytes) -> list[tuple[str, bytes]]:
-    """(kind, certificate) of each of several that lie one after the other, as ``sevctl export --full`` writes them;
-    nothing where one of them is none, or something is left over."""
+    """(kind, certificate) of each of several that lie one after the other, as ``sevctl export --full`` writes them.
+    Where something is left over: the whole as one part, if it begins like one, for parsing to refuse; else nothing."""
     found: list[tuple[str, bytes]] = []
+    whole = data
     while data and len(found) < len(at.PARTS):
         for size in (at.SEV_SIZE, *at.AMD_SIZES):
             kind = recognise_part(data[:size]) if len(data) >= size else None
@@ -141,8 +142,30 @@ def split(data: bytes) -> list[tuple[str, bytes]]:
                 data = data[size:]
                 break
         else:
-            return []
-    return [] if data else found
+            break
+    kind = _resized(whole) if data else None
+    return [(kind, whole)] if kind else [] if data else found
+
+
+def _resized(data: bytes) -> str | None:
+    """What ``data`` of another size than any part begins like: one that was cut, or that something was added to."""
+    usage = int.from_bytes(data[8:12], "little")
+    key = at.KEY_AT + 4 + 2 * at.COORDINATE
+    if data[:4] == b"\x01\0\0\0" and usage in at.USAGES and not any(data[6:8]) and len(data) >= key:
+        return None if any(data[key : at.SEV_SIGNED]) else at.USAGES[usage]
+    amd = {at.ARK_USAGE: "ark", at.ASK_USAGE: "ask"}.get(int.from_bytes(data[0x24:0x28], "little"))
+    if (
+        data[:4] == b"\x01\0\0\0"
+        and amd
+        and data[0x38:0x3C] == data[0x3C:0x40]
+        and _bits(data) in at.AMD_SIZES.values()
+    ):
+        return amd
+    signed = data[0x34:0x38] == b"\x02\x10\0\0" and data[0x38:0x3C] in _REPORT_ALGORITHMS
+    return "report" if signed and data[0x3C:0x40] == bytes(4) else None
+
+
+_REPORT_ALGORITHMS = tuple(code.to_bytes(4, "little") for code in (at.ECDSA_SHA256, at.ECDSA_SHA384))
 
 
 def _bits(data: bytes) -> int:

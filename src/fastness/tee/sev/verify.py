@@ -32,7 +32,7 @@ from fastness.tee.sev import endorse, launch
 from fastness.tee.sev.evidence import AmdCertificate, Evidence
 from fastness.wire import injected
 
-KDS = "https://developer.amd.com/wp-content/resources and https://kdsintf.amd.com/cek/id/"
+ROOTS = "https://developer.amd.com/wp-content/resources/ (ask_ark_naples.cert, or that of another line)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ def verify(
 def _chain(evidence: Evidence, anchors: Anchors) -> Anchor:
     ark, ask = evidence.ark, evidence.ask
     if ark is None or ask is None:
-        raise MissingCollateral("the ARK or ASK certificate in AMD's format", KDS, check="sev.root")
+        absent = " and ".join(name for name, part in (("ARK", ark), ("ASK", ask)) if part is None)
+        raise MissingCollateral(f"{absent} in AMD's format", ROOTS, check="sev.root")
     # (1)
     anchor = _root(ark, anchors)
     # (2)

@@ -37,7 +37,7 @@ def verify(
     version = quote.qe_report.isv_svn
     settled = endorsed.settled.get(version)
     if settled is None:
-        settled = Settled(dcap.evaluate(quote, endorsed))
+        settled = Settled(dcap.evaluate("sgx", quote, endorsed))
         endorsed.settle(version, settled)
     return vouch(
         Evidence(quote, evidence.body, dcap.Appraisal(endorsed, settled.tcb)),

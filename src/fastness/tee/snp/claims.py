@@ -111,7 +111,7 @@ def _extra(proven: Proven, *, owned: bool) -> dict[str, Any]:
             "current": ".".join(map(str, evidence.current_version)),
             "committed": ".".join(map(str, evidence.committed_version)),
         },
-        "provisional": evidence.current_tcb != evidence.committed_tcb,
+        "provisional": evidence.provisional,
         "leaf_product": leaf.product,
     }
     if evidence.launch_mit_vector is not None and evidence.current_mit_vector is not None:

@@ -79,6 +79,12 @@ class Evidence(NamedTuple):
         return bool(self.key_info & KEY_INFO_MASKED)
 
     @property
+    def provisional(self) -> bool:
+        """Whether the firmware now running is not committed (AMD 56860, SNP_COMMIT): versions of one security level
+        differ in their numbers alone."""
+        return (self.current_tcb, self.current_version) != (self.committed_tcb, self.committed_version)
+
+    @property
     def author_key_enabled(self) -> bool:
         """Whether the author key digest means anything."""
         return bool(self.key_info & KEY_INFO_AUTHOR)
@@ -195,15 +201,18 @@ def unparse(evidence: Evidence) -> bytes:
 
 
 def certificates(entry: Entry) -> list[bytes]:
-    """The DER blocks of an entry, which producers write as DER or PEM, zero padded."""
+    """The DER blocks of an entry, which producers write as DER, one after the other, or PEM, zero padded."""
     data = entry.data
     if b"-----BEGIN" in data[:64]:
         return [der for _, der in pem.unarmour(data)]
     if not data.strip(b"\0"):  # an entry kept free
         return []
-    if data[:2] == b"\x30\x82":  # a certificate of 256 bytes to 64 KiB says its own size
-        return [data[: 4 + int.from_bytes(data[2:4], "big")]]
-    return [data]
+    found = []
+    while data[:2] == b"\x30\x82":  # a certificate of 256 bytes to 64 KiB says its own size
+        size = 4 + int.from_bytes(data[2:4], "big")
+        found.append(data[:size])
+        data = data[size:]
+    return found or [data]
 
 
 def show(evidence: Evidence) -> list[tuple[str, int, int, str]]:

@@ -267,7 +267,8 @@ def _chip(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
 def _firmware(evidence: Evidence, leaf: Leaf, generation: Generation) -> None:
     reported = at.tcb(evidence.reported_tcb, generation.tcb).claims()
     wrong = [name for name in reported if leaf.spl.get(name) != reported[name]]
-    if wrong or set(leaf.spl) != set(reported):
+    reserved = any(value for index, value in enumerate(evidence.reported_tcb) if index not in generation.tcb.values())
+    if wrong or reserved or set(leaf.spl) != set(reported):
         shown = ", ".join(
             f"{name} {reported.get(name)} in the report, {leaf.spl.get(name)} in the leaf" for name in wrong
         )
@@ -299,7 +300,7 @@ def _owner(evidence: Evidence, collateral: Collateral) -> list[Finding]:
 
 def _order(evidence: Evidence, generation: Generation) -> list[Finding]:
     """Provisional firmware is a note, with both versions: whether it will do is the policy's."""
-    if evidence.reported_tcb == evidence.committed_tcb == evidence.current_tcb:
+    if evidence.reported_tcb == evidence.committed_tcb and not evidence.provisional:
         return []
     named = ("reported_tcb", "committed_tcb", "current_tcb")
     reported, committed, current = (at.tcb(getattr(evidence, name), generation.tcb) for name in named)
@@ -319,7 +320,7 @@ def _order(evidence: Evidence, generation: Generation) -> list[Finding]:
                 hint="no firmware of AMD's reports this: do not trust the machine",
             )
         )
-    elif committed != current:
+    elif evidence.provisional:
         text = "the firmware now running is not committed: the host can go back to the committed one"
         findings.append(Finding("snp.provisional", Outcome.NOTE, actual=text))
     return findings

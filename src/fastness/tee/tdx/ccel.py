@@ -3,6 +3,7 @@
 Entries of a CCEL name a measurement register: 0 MRTD, 1 to 4 RTMR 0 to 3 (UEFI 2.10 section 38.4.1). Logs that name
 PCRs instead, as TPM tools rewrite them, are mapped as firmware does: PCR 1 and 7 to RTMR 0, 2 to 6 to RTMR 1, 8 to 15
 to RTMR 2. Texts must be those that were measured (:mod:`fastness.tee.eventtext`), although nothing is claimed of them.
+Logs of dstack are JSON (:mod:`fastness.tee.tdx.dstack`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from fastness.claims.finding import Finding, Outcome
 from fastness.errors import MalformedEvidence
 from fastness.tee import Document, eventtext
+from fastness.tee.tdx import dstack
 from fastness.tee.tdx.evidence import Body
 from fastness.wire import eventlog
 from fastness.wire.cursor import Cursor
@@ -20,6 +22,8 @@ CC_TDX = 2
 """CC type of the CCEL table (ACPI 6.5 section 5.2.34)."""
 TABLE_SIZE = 56
 CHECK = "tdx.event-log"
+JSON = "event-log-json"
+"""Kind of a document that is a log of dstack's."""
 _BANKS = ("sha384",)
 """Algorithms of a log about RTMRs: no register of a TD is of another."""
 
@@ -88,14 +92,14 @@ def _of_a_td(tables: tuple[Document, ...]) -> None:
 def _finding(body: Body, document: Document, tables: tuple[Document, ...]) -> Finding:
     try:
         _of_a_td(tables)
-        parsed = eventlog.parse(document.data)
+        parsed = dstack.parse(document.data) if document.kind == JSON else eventlog.parse(document.data)
         values = replay(parsed) if parsed.algorithms == _BANKS else {}
     except MalformedEvidence as error:
         return Finding(CHECK, Outcome.FAILED, "an event log that follows its specification", str(error))
     if parsed.algorithms != _BANKS:  # the log of a vTPM beside the TD: its registers are not quoted here
         told = f"the log has digests of {', '.join(parsed.algorithms)}: a TPM's, and not of these registers"
         return Finding(CHECK, Outcome.NOTE, "a log with digests of sha384 alone", told)
-    odd = eventtext.altered(parsed)
+    odd = eventtext.altered(parsed) if document.kind != JSON else None
     if odd is not None:
         event, bank = odd
         return Finding(

@@ -49,7 +49,7 @@ def verify(
     # (12) where it was created
     found += _born(body, endorsed.platform.pck.fmspc)
     # (13) event log
-    logs = collateral.of("event-log")
+    logs = collateral.of("event-log") + collateral.of("event-log-json")
     if logs:
         from fastness.tee.tdx import ccel
 
@@ -71,7 +71,7 @@ def _settled(evidence: Evidence, endorsed: Endorsed) -> Settled:
         # (9) the TDX module
         _module(evidence, endorsed)
         # (10) TCB status, (11) bits
-        evaluation = dcap.evaluate(quote, endorsed, body.tee_tcb_svn, body.tee_tcb_svn2)
+        evaluation = dcap.evaluate("tdx", quote, endorsed, body.tee_tcb_svn, body.tee_tcb_svn2)
         found = Settled(evaluation, _unknown_bits(evidence))
         endorsed.settle(key, found)
     return found

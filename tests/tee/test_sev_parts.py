@@ -1,0 +1,123 @@
+"""SEV comes in parts: each guest's report counts, and none is passed over for its size."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from fastness.attestation import verify_all
+from fastness.collateral import archive, heap
+from fastness.collateral.gather import gather
+from fastness.errors import UsageError
+from fastness.forge import sev
+from fastness.result import Result, exit_code
+from fastness.tee.sev import layout
+from fastness.wire import cbor
+
+FORGED = sev.make({"guest": {}})
+
+
+def parts_of(evidence: bytes) -> dict[str, bytes]:
+    return {layout.PARTS[key - 2]: value for key, value in cbor.decode(evidence).items() if key != 1}
+
+
+PARTS = parts_of(FORGED.evidence)
+CHAIN = tuple(data for kind, data in PARTS.items() if kind != "report")
+REPORT = PARTS["report"]
+
+
+def answer(*sources: bytes) -> tuple[Result, ...]:
+    return verify_all(*sources, at=FORGED.at, anchors=FORGED.anchors)
+
+
+def test_each_report_beside_a_chain_is_a_guest_of_its_own():
+    """sev.report: an altered one was passed over where it came before a genuine one."""
+    altered = REPORT[:0x20] + bytes((REPORT[0x20] ^ 1,)) + REPORT[0x21:]
+    for pair in ((REPORT, altered), (altered, REPORT)):
+        results = answer(*CHAIN, *pair)
+        assert exit_code(results) == 4
+        assert [item.genuine for item in results] == [data == REPORT for data in pair]
+        assert {getattr(item.error, "check", None) for item in results} == {None, "sev.report"}
+    other = parts_of(sev.make({"guest": {"launch_digest": "aa" * 32}}).evidence)["report"]
+    measured = [item.claims["measurements"]["launch"] for item in answer(*CHAIN, REPORT, other) if item.claims]
+    assert len(set(measured)) == 2 and "aa" * 32 in measured
+
+
+def test_so_many_guests_and_one_launch():
+    reports = [bytes((index,)) + REPORT[1:] for index in range(65)]
+    found = gather([*CHAIN, *reports[:64]]).evidence
+    assert [parts_of(item.data)["report"] for item in found] == reports[:64]
+    with pytest.raises(UsageError, match="more than 64 SEV guests"):
+        gather([*CHAIN, *reports])
+    launched = [parts_of(sev.make({"launch": {}, "report_data": "aa" * 64}).evidence) for _ in range(2)]
+    for kind, words in (("launch", "the launches of"), ("proof", "the proofs of")):
+        with pytest.raises(UsageError, match=words) as error:
+            gather([*CHAIN, *(item[kind] for item in launched)])
+        assert error.value.hint
+
+
+@pytest.mark.parametrize("kind", list(PARTS))
+def test_a_part_that_was_cut_or_added_to_is_refused(kind):
+    """Optional parts (PDH, OCA, report) were passed over, and the rest was genuine."""
+    data = PARTS[kind]
+    rest = [item for name, item in PARTS.items() if name != kind]
+    for changed in (data[:-1], data[: len(data) // 2], data + b"\0"):
+        results = answer(*rest, changed)
+        assert [item.genuine for item in results] == [False] and exit_code(results) == 3
+        assert f"{kind}: need" in str(results[0].error)
+    assert exit_code(answer(*PARTS.values(), data[:-1])) == (3 if kind == "report" else 0)
+
+
+@pytest.mark.parametrize("data", [
+    b"\1\0\0\0" + b"\7" * 300, b"\1\0\0\0" + bytes(4) + b"\2\x10\0\0" + b"\7" * 100,
+    PARTS["pek"][:0xA4] + b"\1" + PARTS["pek"][0xA5:-1], PARTS["pek"][:6] + b"\1" + PARTS["pek"][7:-1],
+    REPORT[:0x38] + b"\3" + REPORT[0x39:-1], REPORT[:0x3C] + b"\1" + REPORT[0x3D:-1],
+    PARTS["ask"][:0x3C] + b"\1" + PARTS["ask"][0x3D:-1], PARTS["ask"][:0x24] + b"\1" + PARTS["ask"][0x25:-1],
+    PARTS["ask"][:0x38] + bytes((1, 2, 0, 0) * 2) + PARTS["ask"][0x40:-1],
+])  # fmt: skip
+def test_what_only_resembles_a_part_is_left_aside(data):
+    found = gather([*PARTS.values(), data])
+    assert [item.why for item in found.ignored] == ["neither evidence nor collateral"]
+
+
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as made:
+        made.mkdir("folder")
+        for name, data in files.items():
+            made.writestr(name, data)
+    return out.getvalue()
+
+
+def test_an_archive_as_sev_tool_exports_it():
+    results = answer(zipped(PARTS))
+    assert [item.genuine for item in results] == [True]
+    assert exit_code(answer(zipped({**PARTS, "pek": PARTS["pek"][:-1]}))) == 3
+    assert len(gather([zipped(PARTS, zipfile.ZIP_STORED)]).evidence) == 1
+
+
+def test_an_archive_is_bounded_as_files_are(monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILE", 1 << 12)
+    monkeypatch.setattr(heap, "MAX_TOTAL", 1 << 14)
+    damaged = zipped({"x": bytes(1 << 12)}, zipfile.ZIP_STORED).replace(bytes(64), bytes(63) + b"\1", 1)
+    for data, why in (
+        (damaged, "damaged"), (zipped({"x": bytes(1 << 13)}), "too large"),
+        (zipped({"x": b"x"}, zipfile.ZIP_LZMA), "encrypted"),
+    ):  # fmt: skip
+        found = gather([data])
+        assert not found.evidence and why in found.ignored[0].why and found.ignored[0].source == "bytes/x"
+    with pytest.raises(UsageError, match="of input"):
+        gather([zipped({"x": bytes(1 << 13), "y": bytes(1 << 13), "z": bytes(1 << 13), "a": bytes(1 << 13)})])
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
+    assert [item.name for item in archive.members(zipped({"a": b"1", "b": b"2"}))] == ["a"]
+    assert gather([b"PK\3\4" + bytes(40)]).ignored[0].why == "neither evidence nor collateral"
+
+
+@pytest.mark.parametrize("absent", [("ark",), ("ask",), ("ark", "ask")])
+def test_which_root_is_missing_and_where_it_is(absent):
+    results = answer(*(data for kind, data in PARTS.items() if kind not in absent))
+    assert exit_code(results) == 5 and results[0].error
+    assert results[0].error.what == f"{' and '.join(absent).upper().replace('AND', 'and')} in AMD's format is missing"
+    assert "ask_ark_naples.cert" in results[0].error.hint and "cek" not in results[0].error.hint

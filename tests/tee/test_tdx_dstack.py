@@ -1,0 +1,123 @@
+"""Event logs as dstack's guests write them: JSON, read as strictly as the binary ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from hashlib import sha384
+from typing import Any
+
+import pytest
+from dcap_tools import judge
+
+from fastness.attestation import verify
+from fastness.claims.finding import Outcome
+from fastness.forge import tdx
+from fastness.forge.model import Forged
+from fastness.tee import Document
+from fastness.tee.tdx import dstack
+
+BOOT = [(register, f"firmware {register}".encode()) for register in (0, 0, 1, 2)]
+OWN = [("app-id", b"\x86\xb0"), ("compose-hash", bytes(32)), ("system-ready", b"")]
+
+
+def digest(name: str, value: bytes) -> bytes:
+    return sha384(dstack.OWN.to_bytes(4, "little") + b":" + name.encode() + b":" + value).digest()
+
+
+def rows() -> list[dict[str, Any]]:
+    """A log whose own events have no digests, as dstack sends it."""
+    found = [{"imr": register, "event_type": 0x80000001, "digest": sha384(text).hexdigest(), "event": "",
+              "event_payload": ""} for register, text in BOOT]  # fmt: skip
+    return found + [
+        {"imr": 3, "event_type": dstack.OWN, "digest": "", "event": name, "event_payload": value.hex()}
+        for name, value in OWN
+    ]
+
+
+def measured() -> Forged:
+    """A TD with the registers that this log leads to."""
+    registers = [bytes(48)] * 4
+    for register, value in [(at, sha384(text).digest()) for at, text in BOOT] + [(3, digest(*own)) for own in OWN]:
+        registers[register] = sha384(registers[register] + value).digest()
+    return tdx.make({"fields": {f"rtmr{number}": value.hex() for number, value in enumerate(registers)}})
+
+
+def told(log: object) -> Outcome:
+    forged = measured()
+    document = Document("event-log-json", log if isinstance(log, bytes) else json.dumps(log).encode())
+    documents = (*forged.collateral.documents, document)
+    return judge(replace(forged, collateral=forged.collateral._replace(documents=documents)))[1]["tdx.event-log"]
+
+
+def changed(index: int, **members: object) -> list[dict[str, Any]]:
+    found = rows()
+    found[index] |= members
+    return found
+
+
+def test_a_log_leads_to_the_registers_with_and_without_digests_of_own_events() -> None:
+    assert told(rows()) is Outcome.HELD
+    assert told(changed(-3, digest=digest(*OWN[0]).hex())) is Outcome.HELD
+
+
+def test_what_a_later_version_measures_is_not_computed() -> None:
+    assert told(changed(-3, version=2, digest=digest(*OWN[0]).hex(), event="as it is")) is Outcome.HELD
+    assert told(changed(-3, version=2)) is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        changed(-2, event="compose_hash"),
+        changed(-2, event_payload="11" * 32),
+        changed(-2, digest="11" * 48),
+        changed(-2, digest=digest(*OWN[1]).hex(), event_payload="11" * 32),
+        changed(-2, event_type=1, digest="11" * 48),
+        changed(0, digest=sha384(b"other").hexdigest()),
+        changed(0, imr=1),
+        rows()[:-1],
+        [*rows(), rows()[-1]],
+        rows()[::-1],
+        [],
+    ],
+)  # fmt: skip
+def test_a_log_that_leads_elsewhere_fails(lie: object) -> None:
+    assert told(lie) is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"[{", b"{}", b"[[]]", b"[" * 100_000, b'[{"imr":0}]', b"\xff",
+        changed(0, imr=4), changed(0, imr=-1), changed(0, imr=True), changed(0, imr="0"), changed(0, event_type=None),
+        changed(0, event=7), changed(0, digest="zz"), changed(0, digest=7), changed(0, digest="11" * 47),
+        changed(0, digest=""), changed(-1, event="\ud800"), changed(-1, event_payload="1"), rows() * 3000,
+    ],
+)  # fmt: skip
+def test_anything_else_is_no_log(odd: object) -> None:
+    assert told(odd) is Outcome.FAILED
+
+
+def answered(log: list[dict[str, Any]]) -> Outcome:
+    """What is said of a quote and its log in one document, as dstack's ``GetQuote`` returns them."""
+    forged = measured()
+    text = json.dumps(
+        {"quote": forged.evidence.hex(), "event_log": json.dumps(log), "report_data": "", "vm_config": "{}"}
+    )
+    others = [item.raw for item in (*forged.collateral.certificates, *forged.collateral.crls)]
+    others += [item.data for item in forged.collateral.documents]
+    result = verify(text.encode(), *others, at=forged.at, anchors=forged.anchors)
+    assert result.genuine
+    return next(item.outcome for item in result.findings if item.check == "tdx.event-log")
+
+
+def test_the_log_is_found_beside_the_quote() -> None:
+    assert answered(rows()) is Outcome.HELD
+    assert answered(changed(-2, event="compose_hash")) is Outcome.FAILED
+
+
+def test_a_log_alone_wants_its_quote() -> None:
+    result = verify(json.dumps(rows()).encode())
+    assert result.genuine is None and result.error is not None
+    assert result.error.check == "tdx.signature" and "quote" in result.error.what
