@@ -12,17 +12,18 @@ Nothing is raised for bad evidence: the :class:`Result` says what was wrong. Wro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from fastness import bindings, composite
 from fastness import tee as tees
 from fastness.claims.finding import Finding, Outcome, table
 from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims
-from fastness.collateral.gather import Gathered, Source, gather
+from fastness.collateral.gather import Gathered, Source, absent, gather
 from fastness.collateral.heap import Found
 from fastness.errors import FastnessError, MalformedEvidence, MissingCollateral, NotGenuine, UsageError
 from fastness.pki import anchors as roots
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from fastness.appraise.policy import Policy
     from fastness.collateral.supply import Supply
 
+Named: TypeAlias = str | os.PathLike[str]
 RESTS_ON = {"tpm": ("snp", "tdx"), "nvgpu": ("snp", "tdx")}
 """Evidence that may rest on other evidence lying beside it, and on which."""
 
@@ -54,8 +56,8 @@ def verify(
     at: datetime | None = None,
     nonce: bytes | None = None,
     report_data: bytes | None = None,
-    policy: Policy | str | None = None,
-    anchors: Anchors | Iterable[str] | None = None,
+    policy: Policy | Named | None = None,
+    anchors: Anchors | Named | Iterable[Named] | None = None,
     offline: bool = True,
 ) -> Result:
     """The result on the one piece of evidence in ``sources``.
@@ -89,8 +91,8 @@ def verify_all(
     at: datetime | None = None,
     nonce: bytes | None = None,
     report_data: bytes | None = None,
-    policy: Policy | str | None = None,
-    anchors: Anchors | Iterable[str] | None = None,
+    policy: Policy | Named | None = None,
+    anchors: Anchors | Named | Iterable[Named] | None = None,
     offline: bool = True,
 ) -> tuple[Result, ...]:
     """Like :func:`verify`, one result for each piece of evidence that does not merely support another."""
@@ -135,8 +137,8 @@ def question(
     at: datetime | None,
     nonce: bytes | None,
     report_data: bytes | None,
-    policy: Policy | str | None,
-    anchors: Anchors | Iterable[str] | None,
+    policy: Policy | Named | None,
+    anchors: Anchors | Named | Iterable[Named] | None,
     *,
     offline: bool,
 ) -> Question:
@@ -146,26 +148,54 @@ def question(
     for name, value in (("nonce", nonce), ("report_data", report_data)):
         if value is not None and not isinstance(value, bytes):
             raise UsageError(f"{name} is no bytes but {type(value).__name__}", where=name, hint="bytes.fromhex(…)")
-        if value == b"":  # which evidence that answers nobody would hold
-            raise UsageError(f"{name} is empty", where=name, hint="None asks for none")
-    if at is not None and at.tzinfo is None:
-        raise UsageError("a time without a zone", hint="datetime(…, tzinfo=UTC)")
+        if value == b"":  # padded, it would be zeros: what evidence holds when nobody asked for anything
+            raise UsageError(f"{name} is empty", where=name, hint="None to ask for none")
     if nonce is not None and report_data is not None:
-        raise UsageError("a nonce and report_data together", hint="report_data is the whole field, a nonce its start")
-    if isinstance(policy, str):
-        from fastness.appraise.policy import load
-
-        policy = load(policy)
-    if not anchors:
-        anchors = Anchors()
-    elif not isinstance(anchors, Anchors):
-        from fastness.collateral import anchors_file
-
-        anchors = anchors_file.load(anchors)
+        hint = "report_data is the whole field, a nonce its start"
+        raise UsageError("a nonce and report_data together", where="nonce", hint=hint)
     from fastness.collateral.supply import Supply
 
-    when = datetime.now(UTC) if at is None else at.astimezone(UTC)
-    return Question(when, nonce, report_data, policy, roots.vendor() + anchors, Supply(offline=offline))
+    supply = Supply(offline=offline)
+    return Question(_moment(at), nonce, report_data, _judge(policy), roots.vendor() + _further(anchors), supply)
+
+
+def _moment(at: datetime | None) -> datetime:
+    if at is None:
+        return datetime.now(UTC)
+    if at.tzinfo is None:
+        raise UsageError("a time without a zone", where="at", hint="datetime(…, tzinfo=UTC)")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise UsageError("a time out of range", where="at", hint="datetime(…, tzinfo=UTC)") from None
+
+
+def _judge(named: Any) -> Policy | None:
+    if named is None:
+        return None
+    from fastness.appraise.policy import Policy, load
+
+    if isinstance(named, Policy):
+        return named
+    if not isinstance(named, str | os.PathLike):
+        what = f"policy is no policy and no name of one but {type(named).__name__}"
+        raise UsageError(what, where="policy", hint='"strict", "default", or a file')
+    return load(os.fspath(named))
+
+
+def _further(named: Any) -> Anchors:
+    if isinstance(named, Anchors):
+        return named
+    if not named:
+        return Anchors()
+    from fastness.collateral import anchors_file
+
+    several = (named,) if isinstance(named, str | os.PathLike) else named
+    try:
+        names = [str(os.fspath(name)) for name in several]
+    except TypeError as error:
+        raise UsageError(f"anchors are no names of files: {error}", where="anchors", hint='["cca:cpak.pem"]') from None
+    return anchors_file.load(names)
 
 
 def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
@@ -173,9 +203,10 @@ def answer(gathered: Gathered, asked: Question) -> tuple[Result, ...]:
     if gathered.problem is not None and not gathered.evidence:
         return (_problem(gathered, asked, gathered.problem),)
     if not gathered.evidence:
-        if not gathered.ignored and gathered.collateral == Collateral():
-            raise UsageError("nothing was given", hint="name files or folders, or - for standard input")
-        return (_nothing(gathered, asked),)
+        error = absent(gathered)
+        if isinstance(error, UsageError):
+            raise error
+        return (Result(tee=None, genuine=False, at=asked.at, error=error, ignored=gathered.ignored),)
     session = _Session(gathered, asked)
     results = [(found, session.result(found)) for found in session.order()]
     supporting = session.supporting
@@ -189,12 +220,6 @@ def _problem(gathered: Gathered, asked: Question, error: MissingCollateral | Mal
     genuine = None if isinstance(error, MissingCollateral) else False
     tee = getattr(error, "check", "").partition(".")[0] or gathered.owner or "tpm"
     return Result(tee, genuine, asked.at, error=_advised(error), ignored=gathered.ignored)
-
-
-def _nothing(gathered: Gathered, asked: Question) -> Result:
-    error = MalformedEvidence("evidence", 0, "evidence of a TEE we know", "none among the inputs")
-    error.hint = "it may be cut short: `fastness evidence show` tells what was understood"
-    return Result(tee=None, genuine=False, at=asked.at, error=error, ignored=gathered.ignored)
 
 
 class _Session:

@@ -415,3 +415,19 @@ def test_no_claims_make_the_engine_raise(base: Any, one: Any, two: Any, three: A
     )
     verdict = judge(written(base), odd)
     assert verdict.to_json()["verdict"] in ("accept", "refuse")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [("a policy", "`fastness policy show default` shows the form"), ("x = 1", "one of id,")]
+)
+def test_a_policy_that_is_none_has_a_hint(words: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        policies.parse(words, "ours")
+    assert caught.value.hint.startswith(hint)
+
+
+def test_a_policy_without_a_name_says_where() -> None:
+    for name, where in (("", "''"), ("absent.toml", "absent.toml")):
+        with pytest.raises(UsageError, match="cannot be read") as caught:
+            policies.load(name)
+        assert caught.value.where == where

@@ -65,10 +65,6 @@ PATIENT = """
     (drop (call $w (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 40)))
     (call $x (i32.const 3))))
 """
-# a shell that runs the tests in the background has SIGINT ignored, and its children would inherit that
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
 PROGRAMS = {"patient": PATIENT, "hello": HELLO, "cat": CAT, "spin": SPIN, "trap": TRAP, "ungranted": UNGRANTED}
 
 

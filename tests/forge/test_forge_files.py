@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,12 +83,28 @@ def test_a_lie_is_refused_by_its_check(name: str, tmp_path: Path, capsys: pytest
         ('tee = "snp"\ngeneraton = "milan"', "'generaton'"),
         ('tee = "snp"\ngeneration = "rome"', "'rome'"), ('tee = "sev"\nline = "venice"', "'venice'"),
         ('tee = "snp"\nmeasurement = "xyz"', "cannot be used"), ('tee = "snp"\nlie = "none"', "no lie"),
+        ('tee = "snp"\nvmpl = -1', "cannot be used"), ('tee = "sgx"\ncomponents = []', "cannot be used"),
+        ('tee = "snp"\n[tcb]\nmicrocod = 7', "'microcod'"), ('tee = "snp"\n[policy]\ndebugging = true', "'debugging'"),
         ('tee = "nitro"\nkind = "nitrotpm"\nlie = "registers"', "no register that must be there"),
     ],
 )  # fmt: skip
 def test_a_spec_with_a_mistake_makes_nothing(text: str, says: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(says)):
+    with pytest.raises(UsageError, match=re.escape(says)) as caught:
         files.read(text)
+    assert caught.value.hint
+
+
+def test_a_value_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "spec.toml"
+    for text, where in (
+        ('tee = "snp"\nversion = 5\nguest_svn = "x"', "guest_svn"),
+        ('tee = "snp"\n[tcb]\nmicrocod = 7', "tcb.microcod"),
+        ('tee = "sev"\nline = "venice"', str(spec)),
+    ):
+        spec.write_text(text)
+        assert main([str(spec), str(tmp_path / "made")]) == 2
+        assert f"\n  where {where}\n  hint " in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("tee", files.TEES)
@@ -111,3 +129,62 @@ def test_help_and_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert main([str(tmp_path / f"{number}.toml"), str(tmp_path)]) == 2
     assert main([str(tmp_path / "absent"), str(tmp_path)]) == 2
     assert "error: the spec cannot be read" in capsys.readouterr().err
+
+
+def test_a_spec_is_read_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stands behind the bound was left out without a word, and a device without end filled the memory."""
+    spec = tmp_path / "spec.toml"
+    monkeypatch.setattr(files, "MAX_SPEC", 32)
+    spec.write_text('tee = "snp"' + "\n" * 30 + "version = 2")
+    for path in (spec, Path("/dev/zero")):
+        assert main([str(path), str(tmp_path / "made")]) == 2
+        assert "a spec has at most 32 bytes" in capsys.readouterr().err
+    spec.write_bytes(b'tee = "\xff"')
+    assert main([str(spec), str(tmp_path / "made")]) == 2
+    assert f"{spec}, byte 7" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, made = tmp_path / "spec.toml", tmp_path / "made"
+    spec.write_text('tee = "sgx"')
+    assert main([str(spec), str(spec)]) == 2
+    assert "cannot be written: not a directory" in capsys.readouterr().err
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.suffix == ".tcb-info":
+            raise OSError(28, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main([str(spec), str(made)]) == 2
+    assert "no space left on device" in capsys.readouterr().err
+    assert not [path for path in made.rglob("*") if path.is_file()]
+
+
+def test_nothing_is_forged_beside_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All that lies in a folder is judged together: a list of another fake vendor would revoke, or lack."""
+    spec, made = tmp_path / "spec.toml", tmp_path / "made"
+    spec.write_text('tee = "snp"')
+    assert main([str(spec), str(made)]) == 0
+    assert main([str(spec), str(made)]) == 0
+    spec.write_text('tee = "nitro"')
+    assert main([str(spec), str(made)]) == 2
+    assert "a file of something else is there already" in capsys.readouterr().err
+    assert not (made / "evidence" / "nitro.bin").exists()
+
+
+def test_a_command_that_nobody_hears_is_an_error(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text('tee = "snp"')
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "fastness.forge", str(spec), str(tmp_path / "made")]
+        told = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert told.returncode == 2
+    assert "error: the output cannot be written: no space left on device" in told.stderr
+    assert "Traceback" not in told.stderr

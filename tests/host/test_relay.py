@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from fastness.host.relay import Traffic, relay
+from turns import others
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -77,22 +78,12 @@ def test_a_tenant_that_never_stops_sending_is_not_all_that_a_host_does(monkeypat
         for sock in (tenant, inside):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         sent = tenant.send(bytes(64 * 1024))
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
         traffic = Traffic()
         relaying = asyncio.create_task(relay(outside, inside, traffic))
-        waiting = asyncio.create_task(others())
-        async with asyncio.timeout(20):
+        async with others() as turns, asyncio.timeout(20):
             while traffic.to_keep < sent:
-                before = turns
+                before = turns.taken
                 await asyncio.sleep(0)
-        waiting.cancel()
         assert before > 4
         relaying.cancel()
         await asyncio.gather(relaying, return_exceptions=True)

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from fastness.errors import KeepFailed, ProtocolError
+from fastness.errors import KeepFailed, ProtocolError, RemoteError
 from fastness.keep.execution import Execution
 from fastness.keep.output import Output
+from fastness.keep.protocol import MAX_CONVERSATIONS
 from fastness.seal import log, transport
 from fastness.seal.challenger import client_context, decode_refusal
 from fastness.seal.channel import Channel, identity, server_context
@@ -27,6 +28,7 @@ from fastness.tenant.deliver import Delivery, Stages
 from fastness.workload.limits import Limits
 from fastness.workload.manifest import Manifest
 from keep.test_protocol import Device, Scene, Sound, collect, scene, workload
+from turns import others
 
 PATIENT = wasmtime.wat2wasm("""
 (module
@@ -163,27 +165,38 @@ def test_what_a_peer_makes_a_keep_answer_is_sent_and_not_kept() -> None:
     play(work)
 
 
+def test_seats_of_silent_connections_are_given_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers who say nothing keep a keep's tenant out for as long as a handshake may take, and no longer."""
+
+    async def work() -> None:
+        stage = scene()
+        with monkeypatch.context() as short:
+            short.setattr(Transport.handshake, "__defaults__", (0.05,))
+            silent = [stage.connect() for _ in range(MAX_CONVERSATIONS)]
+            await asyncio.sleep(0)  # each has begun to wait
+        with pytest.raises(RemoteError, match="the connection was c"):
+            await stage.connect().handshake()
+        await asyncio.wait(stage.service._conversations)
+        assert (await stage.attest()).statement.workload == b""
+        assert not stage.left
+        for peer in silent:
+            peer.sock.close()
+
+    play(work)
+
+
 def test_a_peer_that_never_stops_sending_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where bytes are always there, reading them never waited, and no clock ran out."""
     monkeypatch.setattr(transport, "CHUNK", 1024)
 
     async def work() -> None:
         keep, peer, updates = await joined()
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        waiting = asyncio.create_task(others())
-        peer.sock.sendall(b"".join(updates.next() for _ in range(1000)))
-        peer.sock.shutdown(socket.SHUT_WR)
-        with pytest.raises(Closed):
-            await keep.receive(Type.CHALLENGE)
-        waiting.cancel()
-        assert turns > 1
+        async with others() as turns:
+            peer.sock.sendall(b"".join(updates.next() for _ in range(1000)))
+            peer.sock.shutdown(socket.SHUT_WR)
+            with pytest.raises(Closed):
+                await keep.receive(Type.CHALLENGE)
+        assert turns.taken > 1
 
     play(work)
 

@@ -220,6 +220,7 @@ def test_errors_keep_their_english_where_there_is_no_other() -> None:
     assert JA.advice("snp.leaf", error.hint).endswith("（and what to do about it）")
     assert JA.advice("", "and what to do about it") == "and what to do about it"
     assert JA.trouble("usage", "", "x") == "使い方の誤り（x）"
+    assert JA.trouble("usage", "", "not a time: 'x'") == "使い方の誤り（not a time: 'x'）"
 
 
 def kinds(base: type[FastnessError]) -> set[str]:

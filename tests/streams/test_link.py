@@ -15,6 +15,7 @@ from fastness.errors import ProtocolError
 from fastness.streams import mux
 from fastness.streams.link import Link
 from fastness.streams.mux import Frame, Kind
+from turns import others
 
 
 class Pair:
@@ -272,14 +273,6 @@ def test_a_far_end_that_never_stops_sending_is_not_all_that_a_host_does(monkeypa
     async def work() -> None:
         handle, theirs = os.pipe2(os.O_CLOEXEC)
         os.write(theirs, Frame(0, Kind.HELLO, mux.GREETING).encode())
-        turns = 0
-
-        async def others() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
         greeted = asyncio.Event()
         link = Link(handle, guest=False, on_hello=greeted.set)
         running = asyncio.create_task(link.run())
@@ -289,9 +282,8 @@ def test_a_far_end_that_never_stops_sending_is_not_all_that_a_host_does(monkeypa
         reads = 16
         os.write(theirs, Frame(1, Kind.END).encode() * (reads * 512))  # as many as a pipe holds
         os.close(theirs)
-        waiting = asyncio.create_task(others())
-        await running
-        waiting.cancel()
-        assert turns >= reads
+        async with others() as turns:
+            await running
+        assert turns.taken >= reads
 
     play(work)

@@ -142,7 +142,11 @@ class _Reader:
         data = self._document.data
         self.known((), data, _TOP)
         if data.get("schema") != SCHEMA:
-            raise self.wrong(("schema",), f"not a file of keys: schema {data.get('schema')!r}", f'"{SCHEMA}"')
+            raise self.wrong(
+                ("schema",),
+                f"not a file of keys: schema {data.get('schema')!r}",
+                f'begin the file with: schema = "{SCHEMA}"',
+            )
         rows = data.get("key", [])
         if not isinstance(rows, list) or not 0 < len(rows) <= MAX_KEYS:
             raise self.wrong(("key",), f"a file of keys has 1 to {MAX_KEYS} of them", "[[key]]")

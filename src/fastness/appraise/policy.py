@@ -95,7 +95,11 @@ def opened(data: bytes, where: str, owners: str | Path | None, at: datetime) -> 
 
 def parse(text: str, file: str) -> Policy:
     """The policy written in ``text``; ``file`` names it in errors and findings, and is where includes start from."""
-    parts = reader.read(text, file, _fetch)
+    try:
+        parts = reader.read(text, file, _fetch)
+    except UsageError as error:
+        error.hint = error.hint or "`fastness policy show default` shows the form"
+        raise
     whole = canonical.dump(parts.id, parts.sets, parts.references, parts.rules, parts.waivers)
     digest = hashlib.sha256(whole.encode()).hexdigest()
     types = frozenset(
@@ -124,11 +128,12 @@ def _read(name: str) -> bytes:
         hint = f"did you mean {close!r}? " if close else ""
         raise UsageError(
             f"the policy {name!r} cannot be read: {(error.strerror or '').lower()}",
+            where=name or repr(name),
             hint=f"{hint}a file, or one of {', '.join(PROFILES)}",
         ) from None
     limit = MAX_ENVELOPE if _is_envelope(data) else MAX_POLICY
     if len(data) > limit:
-        raise UsageError(f"a policy has at most {limit} bytes", where=name)
+        raise UsageError(f"a policy has at most {limit} bytes", where=name, hint="a policy is text: is it this file?")
     return data
 
 

@@ -83,7 +83,8 @@ def read(path: str | Path) -> bytes:
         why = (error.strerror or "").lower()
         raise UsageError(f"the file cannot be read: {why}", where=str(path), hint="check its name") from None
     if len(data) > MAX_FILE:
-        raise UsageError(f"a file of reference values has at most {MAX_FILE} bytes", where=str(path))
+        hint = "keys, tokens and reference values are smaller: is it this file?"
+        raise UsageError(f"the file has more than {MAX_FILE} bytes", where=str(path), hint=hint)
     return data
 
 

@@ -16,35 +16,46 @@ import gc
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastness.attestation import answer, question
 from fastness.cli.values import MAX_NONCE, hexadecimal, when
+from fastness.cli.verify import moment
 from fastness.cli.words import as_json
 from fastness.collateral import anchors_file
 from fastness.collateral.gather import Source, gather
 from fastness.errors import Bug, FastnessError, UsageError
 from fastness.result import ERROR, document, error_json, exit_code
 
+if TYPE_CHECKING:
+    from fastness.appraise.policy import Policy
+    from fastness.pki.anchors import Anchors
+
+_BYTES = ("nonce", "report-data")
 _FORM = '{"paths": ["quote.bin"], "evidence": ["BASE64"], "at": "2026-11-23T12:00:00Z", "nonce": "HEX"}'
 MAX_LINE = 16 << 20
 """Longest line of input, in bytes."""
 KEYS = frozenset(("id", "paths", "evidence", "at", "nonce", "report_data"))
 
 
-def serve(options: argparse.Namespace) -> int:
-    """Answers until standard input ends; 0 unless a line could not be read at all."""
-    if options.paths:
-        raise UsageError("--batch reads what to verify from standard input", hint="leave the paths out")
-    gc.enable()
-    shared: dict[str, Any] = {"anchors": anchors_file.load(options.anchors), "policy": options.policy}
-    if options.policy is not None:
-        from fastness.appraise.policy import load
+def serve(options: argparse.Namespace, policy: Policy | None) -> int:
+    """Answers until standard input ends; 0 then.
 
-        shared["policy"] = load(options.policy, options.owners)
+    Raises:
+        UsageError: the options cannot hold for any line.
+    """
+    if options.paths:
+        what = "--batch reads what to verify from standard input"
+        raise UsageError(what, where=options.paths[0], hint="leave the paths out")
+    gc.enable()
+    nonce, report_data = (
+        hexadecimal(f"--{name}", getattr(options, name.replace("-", "_")), MAX_NONCE) for name in _BYTES
+    )
+    at, anchors = None if options.at == "bundle" else when(options.at), anchors_file.load(options.anchors)
+    question(at, nonce, report_data, policy, anchors, offline=True)
     for line in _lines():
         if line.strip():
-            reply = _reply(line, options, shared)
+            reply = _reply(line, options, policy, anchors)
             sys.stdout.write(as_json(reply, separators=(",", ":")) + "\n")
             sys.stdout.flush()
     return 0
@@ -59,7 +70,7 @@ def _lines() -> Iterator[bytes]:
         yield line
 
 
-def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> dict[str, Any]:
+def _reply(line: bytes, options: argparse.Namespace, policy: Policy | None, anchors: Anchors) -> dict[str, Any]:
     identity: Any = None
     try:
         if len(line) > MAX_LINE:
@@ -67,15 +78,16 @@ def _reply(line: bytes, options: argparse.Namespace, shared: dict[str, Any]) -> 
         request = _object(line)
         identity = request.get("id")
         _known(request)
+        gathered = gather(_sources(request))
         asked = question(
-            when(request.get("at", options.at)),
+            moment(request.get("at", options.at), gathered, "at"),
             hexadecimal("nonce", request.get("nonce", options.nonce), MAX_NONCE),
             hexadecimal("report_data", request.get("report_data", options.report_data), MAX_NONCE),
-            shared["policy"],
-            shared["anchors"],
+            policy,
+            anchors,
             offline=options.offline,
         )
-        results = answer(gather(_sources(request)), asked)
+        results = answer(gathered, asked)
     except Exception as unmeant:  # one line ends nobody's service
         error = unmeant if isinstance(unmeant, FastnessError) else Bug(unmeant)
         return {"id": identity, "schema": ERROR, "error": error_json(error), "exit_code": error.exit_code}
@@ -86,9 +98,9 @@ def _object(line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        raise UsageError("not a line of JSON", hint=_FORM) from None
+        raise UsageError("not a line of JSON", where="standard input", hint=_FORM) from None
     if not isinstance(value, dict):
-        raise UsageError("a line must be an object", hint=_FORM)
+        raise UsageError("a line must be an object", where="standard input", hint=_FORM)
     return value
 
 
@@ -99,20 +111,24 @@ def _no_number(name: str) -> NoReturn:
 def _known(value: dict[str, Any]) -> None:
     unknown = sorted(set(value) - KEYS)
     if unknown:
-        raise UsageError(f"unknown key {unknown[0]!r}", hint="known: " + ", ".join(sorted(KEYS)))
+        raise UsageError(f"unknown key {unknown[0]!r}", where=unknown[0], hint="known: " + ", ".join(sorted(KEYS)))
     for name in ("at", "nonce", "report_data"):
         if not isinstance(value.get(name, ""), str):
-            raise UsageError(f"{name} must be a text", hint=_FORM)
+            raise UsageError(f"{name} must be a text", where=name, hint=_FORM)
 
 
 def _sources(request: dict[str, Any]) -> list[Source]:
     paths, evidence = request.get("paths", []), request.get("evidence", [])
-    if not _texts(paths) or not _texts(evidence) or "-" in paths:
-        raise UsageError("paths and evidence are lists of texts", hint="standard input carries the lines themselves")
+    for name, value in (("paths", paths), ("evidence", evidence)):
+        if not _texts(value):
+            raise UsageError(f"{name} must be a list of texts", where=name, hint=_FORM)
+    if "-" in paths:
+        hint = 'standard input carries the lines themselves: "evidence": ["BASE64"]'
+        raise UsageError("- is no path here", where="paths", hint=hint)
     try:
         return [*paths, *(base64.b64decode(item, validate=True) for item in evidence)]
     except (binascii.Error, ValueError):
-        raise UsageError("evidence must be base64", hint=_FORM) from None
+        raise UsageError("evidence must be base64", where="evidence", hint=_FORM) from None
 
 
 def _texts(value: Any) -> bool:

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastness.cli.words import emit, printable, say
-from fastness.errors import MalformedEvidence, MissingCollateral, RemoteError, UsageError
+from fastness.errors import MissingCollateral, RemoteError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -60,7 +60,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
+    from fastness.collateral.store import Store, folder
+
     gathered = _gathered(options.paths)
+    Store(folder()).writable()  # asked before the vendors are: what they answer would be lost
     _, rows = _obtain(gathered, options, offline=False, at=None)
     failed = [row for row in rows if row["error"]]
     if options.json:
@@ -70,11 +73,11 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _gathered(paths: list[str]) -> Gathered:
-    from fastness.collateral.gather import gather
+    from fastness.collateral.gather import absent, gather
 
     gathered = gather(paths)
     if not gathered.evidence:
-        raise gathered.problem or MalformedEvidence("evidence", 0, "evidence of a TEE we know", "none among the inputs")
+        raise gathered.problem or absent(gathered)
     return gathered
 
 
@@ -99,12 +102,12 @@ def _obtain(
 
     from fastness.cli.values import when
     from fastness.collateral import fetch
-    from fastness.collateral.store import Store, folder
+    from fastness.collateral.store import store as cache
     from fastness.tee import Collateral
 
     network = None if offline else fetch.client(timeout=options.timeout, attempts=options.attempts, progress=say)
     moment = when(at) or datetime.now(UTC)
-    store, whole, rows = Store(folder()), Collateral(), dict[str, dict[str, str]]()
+    store, whole, rows = cache(), Collateral(), dict[str, dict[str, str]]()
     had, absent, dead = set[str](), dict[str, str](), set[str]()
 
     def get(wanted: Wanted) -> Collateral | None:
@@ -117,13 +120,15 @@ def _obtain(
         except RemoteError as error:
             if error.kind == "unreachable":  # nobody waits for the same silence again
                 dead.add(host)
-            say(f"failed: {error.what}")
+            say(f"failed: {error.what}" + (f"\n  hint {error.hint}" if error.hint else ""))
             row["error"] = error.what
             if error.kind == "not-there":
                 absent[wanted.key] = wanted.alternative
             return None
         if more:
             had.add(wanted.alternative)
+            if network is not None and store.get(wanted.key, moment) is None:
+                say(f"of no use at {moment:%Y-%m-%dT%H:%M:%SZ}: {wanted.url} gave what has run out, or names no end")
         row["error"] = "" if more else f"{host} cannot be reached" if host in dead else "not in the cache"
         return more
 
@@ -138,6 +143,7 @@ def _bundle(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from fastness.attestation import answer, question
+    from fastness.cli import files
     from fastness.cli.values import when
     from fastness.collateral import bundle
     from fastness.result import exit_code
@@ -147,14 +153,10 @@ def _bundle(options: argparse.Namespace) -> int:
     more, _ = _obtain(gathered, options, offline=options.offline, at=options.at)
     whole = gathered._replace(collateral=gathered.collateral + more)
     text = json.dumps(bundle.make(whole, at), indent=1) + "\n"
-    try:
-        if options.output == "-":
-            sys.stdout.write(text)
-        else:
-            Path(options.output).write_text(text)
-    except OSError as error:
-        reason = str(error.strerror).lower()
-        raise UsageError(f"cannot be written: {reason}", where=options.output, hint="--output FILE") from None
+    if options.output == "-":
+        sys.stdout.write(text)
+    else:
+        files.write(Path(options.output), text.encode(), 0o644)
     code = exit_code(answer(whole, question(at, None, None, None, None, offline=True)))
     if code == MissingCollateral.exit_code:
         say("this bundle does not verify at its time: collateral is missing")

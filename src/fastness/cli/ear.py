@@ -5,10 +5,10 @@ Exit codes of ``evidence ear``: 0 affirming, 1 any other tier, 2 usage, 3 malfor
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastness import folders
 from fastness.cli.words import emit, printable, say
 from fastness.errors import MalformedEvidence, UsageError
 
@@ -56,7 +56,7 @@ def _read(options: argparse.Namespace) -> int:
     from fastness.pki import jose
 
     if options.max_age is not None and options.max_age < 0:
-        raise UsageError("an age is not negative", where="--max-age")
+        raise UsageError("an age is not negative", where="--max-age", hint="seconds: --max-age 300")
     trusted = jose.public(reference.read(options.key), options.key)
     token = sys.stdin.buffer.read(jose.MAX_TOKEN + 1) if options.file == "-" else reference.read(options.file)
     at = when(options.at) or datetime.now(UTC)
@@ -76,8 +76,7 @@ def _read(options: argparse.Namespace) -> int:
 
 def folder() -> Path:
     """Where the key lies that is made when none is named: ``$XDG_STATE_HOME/fastness``."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "fastness"
+    return folders.state()
 
 
 def signing_key(path: str | None) -> jose.Private:
@@ -93,7 +92,8 @@ def signing_key(path: str | None) -> jose.Private:
         try:
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise UsageError(f"cannot be written: {(error.strerror or '').lower()}", where=str(place)) from None
+            why, hint = (error.strerror or "").lower(), "--ear-key FILE names a key; XDG_STATE_HOME another folder"
+            raise UsageError(f"cannot be written: {why}", where=str(place), hint=hint) from None
         files.write(place, signer.generate("p-256").armoured(), 0o600, exclusive=True)
         say(f"a key to sign results with was made: {place}; its public half: fastness evidence ear-key")
     return jose.private(reference.read(str(place)), str(place))

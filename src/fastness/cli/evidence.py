@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastness.errors import FastnessError, MalformedEvidence, UsageError
+from fastness.errors import FastnessError, KeepFailed, MalformedEvidence, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -54,11 +54,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from fastness.collateral.gather import gather
+    from fastness.collateral.gather import absent, gather
 
     gathered = gather(options.paths)
     if not gathered.evidence and not any(gathered.collateral):
-        raise gathered.problem or MalformedEvidence("evidence", 0, "evidence of a TEE we know", "none among the inputs")
+        _left(gathered)
+        error = gathered.problem or absent(gathered)
+        if isinstance(error, MalformedEvidence):
+            error.hint = "it may be cut short, or of a form that is not read: docs/verify.md lists those that are"
+        raise error
     items = [(found, *_decoded(found)) for found in gathered.evidence]
     if options.json:
         _emit(gathered, items)
@@ -142,6 +146,12 @@ def _print(gathered: Gathered, items: list[Any]) -> None:
             print("\n".join(f"  {line}" for line in dump(found.data[:1024])))
     for row in _rows(gathered):
         print(f"\n{row['kind']}  {printable(row['what'])}  {printable(row['issuer'])}  {row.get('valid_until', '')}")
+    _left(gathered)
+
+
+def _left(gathered: Gathered) -> None:
+    from fastness.cli.words import paint, printable
+
     for item in gathered.ignored:
         print(f"{paint('ignored', 'dim')} {printable(item.source)}: {printable(item.why)}", file=sys.stderr)
 
@@ -154,7 +164,14 @@ def _collect(options: argparse.Namespace) -> int:
     except ValueError:
         hint = "--report-data 5f3a…, up to 64 bytes"
         raise UsageError("report_data is written in hexadecimal", where="--report-data", hint=hint) from None
-    quote = devices.collect(wanted, options.device, Path(options.root))
+    root = Path(options.root)
+    if not root.is_dir():
+        raise UsageError("no such folder", where="--root", hint="where the file system to look in starts: /")
+    try:
+        quote = devices.collect(wanted, options.device, root)
+    except KeepFailed as error:
+        error.hint = error.hint or "is it there, and open to you? without --device the first that is there is asked"
+        raise
     if options.output:
         _write(quote, Path(options.output))
     if options.json or not options.output:
@@ -168,13 +185,15 @@ def _files(quote: Quote) -> list[tuple[str, bytes]]:
 
 
 def _write(quote: Quote, folder: Path) -> None:
+    from fastness.cli import files
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in _files(quote):
-            (folder / f"{name}.bin").write_bytes(data)
     except OSError as error:
         reason = str(error.strerror).lower()
         raise UsageError(f"cannot be written: {reason}", where=os.fspath(folder), hint="--output FOLDER") from None
+    for name, data in _files(quote):
+        files.write(folder / f"{name}.bin", data, 0o644)
     print(f"{quote.tee} evidence is in {folder}", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -11,7 +12,7 @@ from fastness.errors import UsageError
 
 def write(path: Path, data: bytes, mode: int, *, exclusive: bool = False) -> None:
     """By a temporary file and a rename, so that nothing half-written is ever there."""
-    if not exclusive and (path.is_symlink() or (path.exists() and not path.is_file())):
+    if not exclusive and _is_special(path):
         _into(path, data, mode)
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -30,7 +31,15 @@ def write(path: Path, data: bytes, mode: int, *, exclusive: bool = False) -> Non
     except OSError as error:
         raise _unwritten(path, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # below a file, under a name too long: it was never there
+            temporary.unlink()
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        return path.is_symlink() or (path.exists() and not path.is_file())
+    except OSError as error:  # a name too long
+        raise _unwritten(path, error) from None
 
 
 def _into(path: Path, data: bytes, mode: int) -> None:

@@ -154,11 +154,13 @@ def _note(options: argparse.Namespace) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from fastness.host.inventory import Inventory
-    from fastness.host.launch import load
+    from fastness.host.launch import Telling, load
 
     if options.max_keeps < 1 or options.spare < 0:
         raise UsageError("--max-keeps must be at least 1, --spare at least 0")
     launcher = load(options.platform, _settings(options))
+    if isinstance(launcher, Telling):
+        launcher.tell = say
     launcher.check()  # refused here and now, not at the first tenant's launch
     listening = _listen(options.listen)
     inventory = Inventory(

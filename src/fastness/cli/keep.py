@@ -7,10 +7,9 @@ import asyncio
 import time
 from typing import Any
 
+from fastness.cli.keep_status import DEFAULT_HOST, challenge, host_of, status
 from fastness.cli.words import emit, printable, say
 from fastness.errors import UsageError
-
-DEFAULT_HOST = "http://127.0.0.1:7300"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +49,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs one command of ``keep``."""
-    from fastness.cli.keep_status import status
-
     command = {"list": _list, "status": status, "logs": _logs, "stop": _stop}[options.command]
     return asyncio.run(command(options))
 
@@ -86,7 +83,6 @@ def _row(item: dict[str, Any]) -> str:
 
 async def _logs(options: argparse.Namespace) -> int:
     from fastness.cli import delivery, streams
-    from fastness.cli.keep_status import challenge
     from fastness.tenant import deliver
     from fastness.tenant.deliver import Refused
 
@@ -115,10 +111,8 @@ async def _logs(options: argparse.Namespace) -> int:
 
 async def _stop(options: argparse.Namespace) -> int:
     from fastness.tenant import records
-    from fastness.tenant.remote import Host
 
-    record = records.read(options.id)
-    host = Host(options.host or (record.host if record else DEFAULT_HOST))
+    host = host_of(options, records.read(options.id), options.id)
     await host.stop(options.id)
     host.close()
     records.forget(options.id)

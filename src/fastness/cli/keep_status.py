@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastness.appraise.policy import Policy
     from fastness.tenant.deliver import Attested
     from fastness.tenant.records import Record
+    from fastness.tenant.remote import Host
 
 DEFAULT_HOST = "http://127.0.0.1:7300"
 SCHEMA = "fastness/keep-status/v1"
@@ -44,6 +45,19 @@ async def status(options: argparse.Namespace) -> int:
     return worst
 
 
+def host_of(options: argparse.Namespace, record: Record | None, name: str = "") -> Host:
+    """The host of a keep: the one that is named, that of its record, or the default, which is said of ``name``."""
+    from fastness.tenant.remote import Host
+
+    if not options.host and record is None and name:
+        say(
+            current().fill(
+                "keep {0} is not on record here: {1} is asked; --host names another host", name, DEFAULT_HOST
+            )
+        )
+    return Host(options.host or (record.host if record else DEFAULT_HOST))
+
+
 def _policy(options: argparse.Namespace, record: Record | None) -> Policy:
     """The one that is named, or the one of the deployment, signed by the owners it was signed by then."""
     from fastness.appraise import policy
@@ -61,12 +75,11 @@ async def challenge(options: argparse.Namespace, name: str, *, offline: bool) ->
     from fastness.collateral.supply import Supply
     from fastness.tenant import records
     from fastness.tenant.launch import decode
-    from fastness.tenant.remote import Host
 
     record = records.read(name)
     chosen = _policy(options, record)
     named = [*options.anchors, *(record.anchors if record else ())]
-    host = Host(options.host or (record.host if record else DEFAULT_HOST))
+    host = host_of(options, record, name)
     wishes = delivery.Wishes(chosen, delivery.roots(chosen, named), supply=Supply(offline=offline))
     if record is not None:  # ours: what it has is judged, not only what the policy of today would ask for
         wishes.accepts = frozenset(tees.NAMES)
@@ -160,7 +173,6 @@ async def _refused(
 async def _end(options: argparse.Namespace, name: str, keep: Attested | None) -> str:
     """Ends a keep: by its owner's word where it is still the keep it says, and in any case by its host."""
     from fastness.tenant import deliver, records
-    from fastness.tenant.remote import Host
     from fastness.workload.limits import MAX_GRACE
 
     record = records.read(name)
@@ -171,7 +183,7 @@ async def _end(options: argparse.Namespace, name: str, keep: Attested | None) ->
                 await deliver.attach(keep, bytes.fromhex(record.owner), "end")
                 told = (await deliver.status_word(keep)) == "stopping"
                 await deliver.gone(keep)
-    host = Host(options.host or (record.host if record else DEFAULT_HOST))
+    host = host_of(options, record)
     with contextlib.suppress(FastnessError):
         await host.stop(name)
     host.close()

@@ -23,6 +23,14 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", _formatter)
         super().__init__(*args, **kwargs)
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        # `--owners "$OWNERS"` with nothing in it must not read as no owners; a default that is empty is meant
+        wanted = str(action.metavar or "")
+        if not arg_string and action.default != "" and any(word in wanted for word in ("FILE", "FOLDER", "PATH")):
+            name = (action.option_strings or [wanted])[0]
+            raise UsageError("an empty name", where=name, hint=f"{' '.join([*action.option_strings[:1], wanted])}")
+        return super()._get_value(action, arg_string)
+
     def error(self, message: str) -> NoReturn:
         """Raises :class:`UsageError` with argparse's words."""
         raise UsageError(message, hint=f"{self.prog} --help")

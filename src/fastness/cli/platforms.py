@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fastness.cli.words import emit, paint, printable
+from fastness.cli.words import emit, paint, printable, say
 
 if TYPE_CHECKING:
     from fastness.host.survey import Platform
@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     from fastness.host.launch.qemu import Settings
     from fastness.host.survey import survey
 
-    found = survey(settings=Settings(options.image, firmware=options.firmware, vcpus=options.vcpus).checked())
+    chosen = Settings(options.image, firmware=options.firmware, vcpus=options.vcpus).checked()
+    found = survey(settings=chosen, tell=say)
     if options.json:
         emit({"schema": "fastness/platforms/v1", "platforms": [_row(item) for item in found]})
         return 0

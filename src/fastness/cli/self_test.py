@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
     image, guard = _image(options.image), Guard(cpu=options.cpu)
     settings = Settings(image or options.image, firmware=options.firmware, vcpus=options.vcpus, guard=guard).checked()
     say("survey")
-    found = survey(settings=settings)
+    found = survey(settings=settings, tell=say)
     data = hexadecimal("--report-data", options.report_data) or secrets.token_bytes(32)
     own = _own(data, offline=options.offline)
     records = {item.name: _platform(item, settings, options) for item in found}

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-def when(text: str | None) -> datetime | None:
-    """A time in ISO 8601; without a zone it is Zulu."""
+def when(text: str | None, place: str = "--at") -> datetime | None:
+    """A time in ISO 8601; without a zone it is Zulu. ``place`` says where it stood."""
     if text is None:
         return None
     from datetime import UTC, datetime
@@ -20,7 +20,7 @@ def when(text: str | None) -> datetime | None:
         value = datetime.fromisoformat(text)
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise UsageError(f"not a time: {text[:40]!r}", where="--at", hint="2026-11-23T12:00:00Z") from None
+        raise UsageError(f"not a time: {text[:40]!r}", where=place, hint="2026-11-23T12:00:00Z") from None
 
 
 MAX_NONCE = 1024

@@ -15,8 +15,10 @@ from fastness.language import ENGLISH, Language
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from datetime import datetime
 
     from fastness.appraise.policy import Policy
+    from fastness.collateral.gather import Gathered
     from fastness.pki import jose
     from fastness.result import Result
 
@@ -45,24 +47,15 @@ def run(options: argparse.Namespace) -> int:
     if options.batch:
         return _batch(options)
     from fastness.attestation import answer, question
-    from fastness.cli.values import MAX_NONCE, hexadecimal, when
+    from fastness.cli.values import MAX_NONCE, hexadecimal
     from fastness.collateral.gather import gather
     from fastness.result import document, exit_code
 
     alone = _alone(options)
     paths, anchors = _paths(options)
     gathered = gather(paths)
-    at = options.at
-    if at == "bundle":
-        if not gathered.bundle_at:
-            raise UsageError(
-                "--at bundle without a bundle among the inputs",
-                where="--at",
-                hint="fastness collateral bundle makes one",
-            )
-        at = gathered.bundle_at
     asked = question(
-        when(at),
+        moment(options.at, gathered),
         hexadecimal("--nonce", options.nonce, MAX_NONCE),
         hexadecimal("--report-data", options.report_data, MAX_NONCE),
         _policy(options),
@@ -90,12 +83,24 @@ def run(options: argparse.Namespace) -> int:
     return exit_code(results)
 
 
+def moment(text: str | None, gathered: Gathered, place: str = "--at") -> datetime | None:
+    """The time that ``text`` names: that of the bundle among the inputs, if it says so."""
+    from fastness.cli.values import when
+
+    if text != "bundle":
+        return when(text, place)
+    if not gathered.bundle_at:
+        hint = "fastness collateral bundle makes one"
+        raise UsageError("the time of a bundle without a bundle among the inputs", where=place, hint=hint)
+    return when(gathered.bundle_at, place)
+
+
 def _batch(options: argparse.Namespace) -> int:
     if options.ear is not None or options.ear_key is not None or options.html is not None:
         raise UsageError("an EAR or a page is of one run", where="--batch", hint="leave out --batch")
     from fastness.cli.batch import serve
 
-    return serve(options)
+    return serve(options, _policy(options))
 
 
 def _write_page(place: str, results: Sequence[Result]) -> None:

@@ -7,11 +7,11 @@ launch (``fastness/sev-launch/v1``) holds keys that the tenant shares with the p
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastness import folders
 from fastness import tee as tees
 from fastness.errors import MalformedEvidence, UsageError
 from fastness.pki import anchors
@@ -28,8 +28,7 @@ _LAUNCH = b'"fastness/sev-launch/'
 
 def nil_folder() -> Path:
     """Where this user's software root lies: ``$XDG_DATA_HOME/fastness/nil``."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "fastness" / "nil"
+    return folders.data() / "nil"
 
 
 def nil() -> Anchors:

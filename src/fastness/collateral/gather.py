@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from fastness.collateral import parts
 from fastness.collateral.heap import MAX_FILE, MAX_FILES, Found, Heap, Ignored
@@ -51,8 +51,18 @@ def gather(sources: Iterable[Source], *, lenient: bool = False) -> Gathered:
     problem = _assembled(heap)
     owners = {tee for tee, _ in heap.parts}
     owner = owners.pop() if len(owners) == 1 else ""
-    found, left = tuple(heap.evidence.values()), tuple(heap.ignored)
+    found, left = tuple(heap.evidence.values()), tuple(dict.fromkeys(heap.ignored))
     return Gathered(found, heap.collateral(), left, problem, heap.bundle_at, owner)
+
+
+def absent(gathered: Gathered) -> MalformedEvidence | UsageError:
+    """The error that there is no evidence in ``gathered``."""
+    if not gathered.ignored and gathered.collateral == Collateral():
+        hint = "name files or folders with evidence in them, or - for standard input"
+        return UsageError("nothing was given, or empty folders", where="PATH", hint=hint)
+    error = MalformedEvidence("evidence", 0, "evidence of a TEE we know", "none among the inputs")
+    error.hint = "it may be cut short: `fastness evidence show` tells what was understood"
+    return error
 
 
 def speaks(sources: Iterable[Source]) -> bool:
@@ -90,11 +100,14 @@ def _assembled(heap: Heap) -> MissingCollateral | MalformedEvidence | NotGenuine
     return parts.log_alone(heap)
 
 
-def _inputs(sources: Iterable[Source], heap: Heap, *, lenient: bool) -> Iterator[tuple[str, bytes]]:
+def _inputs(sources: Iterable[Any], heap: Heap, *, lenient: bool) -> Iterator[tuple[str, bytes]]:
     for source in sources:
-        if isinstance(source, bytes):
+        if isinstance(source, bytes | bytearray | memoryview):
             _small(len(source), "bytes")
-            yield "bytes", source
+            yield "bytes", bytes(source)
+        elif not isinstance(source, str | os.PathLike):
+            what = f"a source is no path and no bytes but {type(source).__name__}"
+            raise UsageError(what, where="sources", hint='verify("evidence/", report), each on its own')
         elif os.fspath(source) == "-":
             data = sys.stdin.buffer.read(MAX_FILE + 1)
             _small(len(data), "standard input")
@@ -122,10 +135,10 @@ def _path(name: str, heap: Heap, *, lenient: bool) -> Iterator[tuple[str, bytes]
         if lenient:
             heap.ignore(name, f"cannot be read: {reason}", unread=True)
             return
-        raise UsageError(
-            f"cannot be read: {reason}", where=name, hint="name files and folders that are there"
-        ) from None
-    yield from _folder(name, heap)
+        closed = isinstance(error, PermissionError)
+        hint = "make it readable to you" if closed else "name files and folders that are there"
+        raise UsageError(f"cannot be read: {reason}", where=name or repr(name), hint=hint) from None
+    yield from _folder(name, heap, lenient=lenient)
 
 
 def _readable(path: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
@@ -138,11 +151,20 @@ def _readable(path: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
         heap.ignore(path, error.what)
 
 
-def _folder(name: str, heap: Heap) -> Iterator[tuple[str, bytes]]:
+def _folder(name: str, heap: Heap, *, lenient: bool) -> Iterator[tuple[str, bytes]]:
     count = 0
-    for parent, folders, files in os.walk(name):
+
+    def unread(error: OSError) -> None:
+        place, why = str(error.filename), f"cannot be read: {str(error.strerror).lower()}"
+        if place == name and not lenient:
+            raise UsageError(why, where=name, hint="make it readable to you")
+        heap.ignore(place, why, unread=True)
+
+    for parent, folders, files in os.walk(name, onerror=unread):
         folders[:] = sorted(item for item in folders if not item.startswith("."))
         if parent[len(name) :].count(os.sep) >= MAX_FOLDERS:
+            for item in folders:
+                heap.ignore(os.path.join(parent, item), f"deeper than {MAX_FOLDERS} folders")  # noqa: PTH118
             folders.clear()
         for item in sorted(files):
             count += 1

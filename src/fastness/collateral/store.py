@@ -20,6 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fastness import folders
+from fastness.errors import UsageError
+
 SCHEMA = "fastness/cached/v1"
 MAX_ENTRY = 16 << 20
 FOREVER = "9999-12-31T23:59:59Z"
@@ -41,8 +44,12 @@ class Entry:
 
 
 def folder() -> Path:
-    """Where the cache lies."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastness" / "collateral"
+    """Where the cache lies.
+
+    Raises:
+        UsageError: this user has no folder for one.
+    """
+    return folders.cache() / "collateral"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,21 @@ class Store:
             "pieces": [base64.b64encode(piece).decode() for piece in entry.pieces],
         }
         _write(self._file(entry.key), json.dumps(document).encode())
+
+    def writable(self) -> None:
+        """Returns if entries can be kept.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        trial = self.place / f".trial.{secrets.token_hex(4)}"
+        try:
+            self.place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            trial.unlink()
+        except OSError as error:
+            what, hint = str(error.strerror).lower(), "XDG_CACHE_HOME names another; `collateral bundle` needs none"
+            raise UsageError(f"the cache cannot be written: {what}", where=str(self.place), hint=hint) from None
 
     def entries(self) -> Iterator[Entry]:
         """Everything cached, in no order."""
@@ -95,6 +117,14 @@ class Store:
             known[key] = [*rows, (number, moment)][-64:]
             _write(path, json.dumps(known).encode())
         return None
+
+
+def store() -> Store:
+    """The cache; for a user without a folder for one, a cache that holds nothing and keeps nothing."""
+    try:
+        return Store(folder())
+    except UsageError:
+        return Store(Path(os.devnull))  # nothing lies in it, and nothing can
 
 
 def _numbers(path: Path) -> dict[str, list[tuple[int, str]]]:

@@ -30,11 +30,11 @@ class Supply:
         from urllib.parse import urlsplit
 
         from fastness.collateral import fetch
-        from fastness.collateral.store import Store, folder
+        from fastness.collateral.store import store as cache
 
         if self.network is None and not self.offline:
             self.network = fetch.client(attempts=2, timeout=5.0)
-        store, dead = Store(folder()), set[str]()
+        store, dead = cache(), set[str]()
 
         def get(wanted: Wanted) -> Collateral | None:
             host = urlsplit(wanted.url).netloc
@@ -57,10 +57,10 @@ class Supply:
         """
         if datetime.now(UTC) - at > RECENT:
             return []
-        from fastness.collateral.store import Store, folder
+        from fastness.collateral.store import store as cache
 
         number, fmspc = int(claims.collateral["evaluation_number"]), str(claims.extra.get("fmspc", ""))
-        highest = Store(folder()).evaluation(f"{claims.tee}/{fmspc}/{root}", number, at)
+        highest = cache().evaluation(f"{claims.tee}/{fmspc}/{root}", number, at)
         if highest is None:
             return []
         return [

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import urllib.parse
 from dataclasses import dataclass
+
+from fastness.errors import UsageError
 
 KDS, PCS, INTEL_CERTIFICATES = "FASTNESS_KDS_URL", "FASTNESS_PCS_URL", "FASTNESS_INTEL_CERTIFICATES_URL"
 RIM, OCSP = "FASTNESS_RIM_URL", "FASTNESS_OCSP_URL"
@@ -18,8 +21,20 @@ DEFAULTS = {
 
 
 def base(name: str) -> str:
-    """The base address of a service, without a slash at its end."""
-    return (os.environ.get(name) or DEFAULTS[name]).rstrip("/")
+    """The base address of a service, without a slash at its end.
+
+    Raises:
+        UsageError: the environment names one that is no http address.
+    """
+    address = (os.environ.get(name) or DEFAULTS[name]).rstrip("/")
+    try:
+        parts = urllib.parse.urlsplit(address)
+        right = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half of an IPv6 address, a port out of range
+        right = False
+    if not right:
+        raise UsageError(f"not an http address: {address[:80]!r}", where=name, hint=f"such as {DEFAULTS[name]}")
+    return address
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -30,18 +32,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         command = files.write(files.read(_spec(given[0])), Path(given[1]))
     except FastnessError as error:
-        sys.stderr.write(f"error: {error.what}\n" + (f"  hint {error.hint}\n" if error.hint else ""))
+        # a fault in what is written down has no place but the file
+        where = error.where or given[0]
+        sys.stderr.write(f"error: {error.what}\n  where {where}\n  hint {error.hint}\n")
         return error.exit_code
-    sys.stdout.write(f"fastness {shlex.join(command)}\n")
+    return _told(f"fastness {shlex.join(command)}")
+
+
+def _told(text: str) -> int:
+    try:
+        print(text, flush=True)  # noqa: T201 - to a stream that may be closed
+    except OSError as error:  # what was made is whole; nobody heard how to judge it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write(f"error: the output cannot be written: {(error.strerror or '').lower()}\n  hint {text}\n")
+        return UsageError.exit_code
     return 0
 
 
 def _spec(name: str) -> str:
+    hint = "name a file of TOML, or - for stdin"
     try:
-        data = sys.stdin.buffer.read(files.MAX_SPEC) if name == "-" else Path(name).read_bytes()[: files.MAX_SPEC]
+        with contextlib.nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
+            data = file.read(files.MAX_SPEC + 1)
+        if len(data) > files.MAX_SPEC:
+            raise UsageError(f"a spec has at most {files.MAX_SPEC} bytes", where=name, hint=hint)
         return data.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the spec cannot be read: {error}", where=name) from None
+    except OSError as error:
+        raise UsageError(f"the spec cannot be read: {(error.strerror or '').lower()}", where=name, hint=hint) from None
+    except UnicodeDecodeError as error:
+        raise UsageError("the spec is not UTF-8", where=f"{name}, byte {error.start}", hint=hint) from None
 
 
 if __name__ == "__main__":

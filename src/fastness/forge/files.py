@@ -6,7 +6,9 @@ A spec is TOML: ``tee``, and the keys that the words at the head of that TEE's f
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
+import struct
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -23,12 +25,15 @@ from fastness.wire import pem, x509
 TEES = ("snp", "sev", "sgx", "tdx", "nitro", "cca", "tpm", "nvgpu")
 MAX_SPEC = 1 << 20
 _SHARED = {"sgx": "dcap", "tdx": "dcap"}
+_UNUSABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, struct.error)
+_FREE = ("fields", "platform", "policy", "realm")
+"""Tables of what a format has names for: its forge refuses those it has no use for."""
 
 
 def words(tee: str) -> str:
     """What the forge of ``tee`` says of its specs."""
     if tee not in TEES:
-        raise UsageError(f"no forge of {tee!r}", hint="one of " + ", ".join(TEES))
+        raise UsageError(f"no forge of {tee!r}", where="tee", hint="one of " + ", ".join(TEES))
     names = [tee, *([_SHARED[tee]] if tee in _SHARED else [])]
     return "\n".join(import_module(f"fastness.forge.{name}").__doc__ or "" for name in names)
 
@@ -42,36 +47,78 @@ def read(text: str) -> Forged:
     try:
         spec = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # numbers without end, nesting without end
-        raise UsageError(f"not TOML: {error}") from None
+        hint = 'tee = "snp", and what it shall say: python -m fastness.forge --help snp'
+        raise UsageError(f"not TOML: {error}", hint=hint) from None
     tee = str(spec.pop("tee", ""))
     known = set(re.findall(r"``([a-z_]+)``", words(tee)))
-    for key in spec:
+    hint = f"python -m fastness.forge --help {tee}"
+    for place, key in _named(spec):
         if key not in known:
-            raise UsageError(f"the forge of {tee} knows no {key!r}", hint=f"python -m fastness.forge --help {tee}")
+            raise UsageError(f"the forge of {tee} knows no {key!r}", where=place, hint=hint)
     module: Any = import_module(f"fastness.forge.{tee}")
     try:
         made: Forged = module.make(spec)
     except FastnessError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        hint = f"python -m fastness.forge --help {tee}"
-        raise UsageError(f"a value cannot be used: {type(error).__name__} {error}", hint=hint) from None
+    except _UNUSABLE as error:
+        what = f"a value cannot be used: {type(error).__name__} {error}"
+        raise UsageError(what, where=_culprit(module, spec), hint=hint) from None
     return made
 
 
+def _culprit(module: Any, spec: Mapping[str, Any]) -> str:
+    """The key without which evidence can be made; empty if it is not one alone."""
+    for key in spec:
+        with contextlib.suppress(FastnessError, *_UNUSABLE):
+            module.make({name: value for name, value in spec.items() if name != key})
+            return key
+    return ""
+
+
+def _named(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where each key of ``spec`` stands, and the key; of its tables those that are words, not numbers of registers."""
+    for key, value in spec.items():
+        yield key, key
+        if isinstance(value, dict) and key not in _FREE:
+            yield from ((f"{key}.{name}", name) for name in value if re.fullmatch("[a-z_]+", name))
+
+
 def write(forged: Forged, folder: Path) -> list[str]:
-    """Writes ``folder/evidence`` and ``folder/anchors``; the words of the command that verifies it."""
+    """Writes ``folder/evidence`` and ``folder/anchors``; the words of the command that verifies it.
+
+    Raises:
+        UsageError: it cannot be written, and then nothing is; or other files are there, which would be judged with it.
+    """
     evidence, roots = folder / "evidence", folder / "anchors"
-    for path in (evidence, roots):
-        path.mkdir(parents=True, exist_ok=True)
-    for name, data in _pieces(forged):
-        (evidence / name).write_bytes(data)
+    made = {evidence / name: data for name, data in _pieces(forged)}
     named = []
     for number, anchor in enumerate(forged.anchors.items):
         path = roots / (f"{number}.json" if anchor.secret else f"{number}.pem")
-        path.write_bytes(_root(forged, anchor))
+        made[path] = _root(forged, anchor)
         named.append(str(path) if anchor.tee == "*" else f"{anchor.tee}:{path}")
+    _written(made, (evidence, roots))
     return ["verify", str(evidence), "--at", f"{forged.at:%Y-%m-%dT%H:%M:%SZ}", "--offline", "--anchors", *named]
+
+
+def _written(made: Mapping[Path, bytes], folders: tuple[Path, Path]) -> None:
+    begun: list[Path] = []
+    try:
+        for place in folders:
+            place.mkdir(parents=True, exist_ok=True)
+            for strange in sorted({*place.iterdir()} - {*made}):
+                hint = "name another folder: all that lies in it is judged together"
+                raise UsageError("a file of something else is there already", where=str(strange), hint=hint)
+        for path, data in made.items():
+            begun.append(path)
+            path.write_bytes(data)
+    except OSError as error:
+        for path in begun:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        why, hint = (error.strerror or "").lower(), "name a folder that may be written to"
+        raise UsageError(
+            f"cannot be written: {why}", where=str(error.filename or folders[0].parent), hint=hint
+        ) from None
 
 
 def _pieces(forged: Forged) -> Iterator[tuple[str, bytes]]:

@@ -2,9 +2,10 @@
 
 Keys of a spec, all optional: ``generation`` (milan, genoa, bergamo, turin, venice), ``cpuid`` (family, model,
 stepping of another part of it, as Turin dense), ``product`` (in the leaf), ``version`` (2 to 5), ``key`` (``vcek``,
-``vlek``), ``tcb`` (components of all four TCBs), ``current``, ``committed``, ``reported``, ``launch`` (components
-that differ), ``policy`` and ``platform`` (bits by name), ``vmpl``, ``guest_svn``, ``report_data``, ``measurement``,
-``host_data``, ``chip_id`` (hexadecimal), ``masked`` (the host hides the chip id), ``masked_key`` (MASK_CHIP_KEY),
+``vlek``), ``tcb`` (components of all four TCBs: ``boot_loader``, ``tee``, ``snp``, ``microcode``, ``fmc``),
+``current``, ``committed``, ``reported``, ``launch`` (components that differ), ``policy`` and ``platform`` (bits by
+name), ``vmpl``, ``guest_svn``, ``report_data``, ``measurement``, ``host_data``, ``chip_id`` (hexadecimal), ``masked``
+(the host hides the chip id), ``masked_key`` (MASK_CHIP_KEY),
 ``mitigations``, ``crl`` (``good``, ``revoked``, ``stale``, ``forged``, ``none``), ``table`` (certificates in a table
 behind the report), ``padded`` (zeros behind it), ``without`` (an extension of the leaf), ``extensions`` (raw values
 by OID), ``wrapped`` (its hwID as an OCTET STRING), ``id_block`` (``author``, ``family_id``, ``image_id``,

@@ -8,6 +8,7 @@ Fastness can launch it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastness.errors import KeepFailed, UsageError
@@ -51,10 +52,12 @@ def _firmware(settings: Settings) -> Need:
     return Need("OVMF", True, str(place))
 
 
-def survey(machine: Machine | None = None, settings: Settings | None = None) -> tuple[Platform, ...]:
-    """Every platform, on this machine, for keeps of ``settings``."""
+def survey(
+    machine: Machine | None = None, settings: Settings | None = None, tell: Callable[[str], None] = kvm.quiet
+) -> tuple[Platform, ...]:
+    """Every platform, on this machine, for keeps of ``settings``; ``tell`` hears of what has to be waited for."""
     here, chosen = machine or Machine(), settings or Settings()
-    image, tried = _image(chosen), _kvm(chosen)
+    image, tried = _image(chosen), _kvm(chosen, tell)
     guests = (tried, image)
     rows = (
         ("nil", "a sandboxed process; SIMULATED evidence", False, (), probe()),
@@ -93,7 +96,7 @@ def enclave(settings: Settings) -> tuple[Need, ...]:
     return (Need("kernel of the enclave", True, f"Linux {own}" if own else store.DEBIAN, "" if own else store.ANOTHER),)
 
 
-def _kvm(settings: Settings) -> Need:
+def _kvm(settings: Settings, tell: Callable[[str], None]) -> Need:
     """KVM, found out by running the keep's own kernel under it where there is an image."""
     name = "KVM runs a guest"
     remedy = "run on the machine itself, or one whose hypervisor nests"
@@ -103,7 +106,7 @@ def _kvm(settings: Settings) -> Need:
         return Need(name, False, f"not tried: {error.what}", error.hint)
     except UsageError as error:
         return Need(name, False, f"not tried: {error.what}", error.hint)
-    trouble = kvm.trouble(program, image.kernel, image.initrd)
+    trouble = kvm.trouble(program, image.kernel, image.initrd, tell)
     if kvm.DEVICE.exists() and not os.access(kvm.DEVICE, os.R_OK | os.W_OK):
         remedy = permission(kvm.DEVICE, str(kvm.DEVICE))
     return met(name, not trouble, trouble or "yes, the keep's own kernel", remedy)

@@ -7,18 +7,18 @@ is trusted for nothing: every file is hashed at every use.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastness import folders
 from fastness.errors import UsageError
 from fastness.image.lock import Input
 
 
 def home() -> Path:
     """Where this user's caches of Fastness lie."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastness"
+    return folders.cache()
 
 
 @dataclass(frozen=True, slots=True)

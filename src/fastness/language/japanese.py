@@ -53,7 +53,8 @@ class Japanese(Language):
     def trouble(self, kind: str, check: str, text: str) -> str:
         """The translation of ``text``; without one, the check that failed or the kind of error, then ``text``."""
         said, row = self.say(text), _checks().get(check)
-        if said != text:
+        bare = _texts()["not {0}"].format(text.removeprefix("not "))  # the words of a condition, around English
+        if said not in (text, bare):
             return said
         return f"成り立たない: {row[0]}（{text}）" if row else f"{_section('kinds').get(kind, kind)}（{text}）"
 

@@ -5,6 +5,7 @@ One file per keep, ``$XDG_STATE_HOME/fastness/keeps/ID.json``, mode 0600, writte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastness import folders
 from fastness.errors import UsageError
 from fastness.tenant.launch import decode
 
@@ -37,8 +39,7 @@ class Record:
 
 def folder() -> Path:
     """Where records lie."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "fastness" / "keeps"
+    return folders.state() / "keeps"
 
 
 def write(record: Record) -> Path:
@@ -58,8 +59,13 @@ def write(record: Record) -> Path:
             os.fsync(file.fileno())
         temporary.replace(place)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(f"the record of the keep cannot be written: {error.strerror}", where=str(place)) from None
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        what, hint = (
+            f"the record of the keep cannot be written: {error.strerror}",
+            "XDG_STATE_HOME names another folder",
+        )
+        raise UsageError(what, where=str(place), hint=hint) from None
     return place
 
 
@@ -92,7 +98,8 @@ def remember(keep: str, verdict: dict[str, Any]) -> None:
         temporary.write_text(json.dumps({**verdict, "id": keep}) + "\n", "utf-8")
         temporary.replace(place)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def verdicts() -> tuple[Path, ...]:

@@ -29,14 +29,15 @@ DEFAULT_PORT = 7300
 
 def address(url: str) -> tuple[str, int]:
     """Host name and port of ``http://NAME[:PORT]``. Plain HTTP is enough: what matters is sealed end to end."""
-    parts = urlsplit(url if "//" in url else f"http://{url}")
     try:
-        port = parts.port or DEFAULT_PORT
-    except ValueError:
-        port = 0
-    if parts.scheme != "http" or not parts.hostname or not port or parts.path.strip("/") or parts.username:
-        raise UsageError(f"not a host's address: {url!r}", hint=f"http://NAME:PORT, port {DEFAULT_PORT} by default")
-    return parts.hostname, port
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        name, port = parts.hostname, parts.port or DEFAULT_PORT
+    except ValueError:  # half of an IPv6 address, a port that is none
+        parts, name, port = urlsplit(""), "", 0
+    if parts.scheme != "http" or not name or parts.path.strip("/") or parts.username:
+        hint = f"http://NAME:PORT, port {DEFAULT_PORT} by default"
+        raise UsageError(f"not a host's address: {url!r}", where="--host", hint=hint)
+    return name, port
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
@@ -79,6 +80,13 @@ class Standing(Protocol):
 
     def close(self) -> None:
         """Gives up what is held for it."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A launcher whose first check takes its time, and says what it waits for."""
+
+    tell: Callable[[str], None]
 
 
 @runtime_checkable

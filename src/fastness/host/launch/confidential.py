@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,7 @@ class Confidential(ABC):
     takes: frozenset[str] = frozenset()
 
     def __init__(self, settings: Settings | None = None, machine: Machine | None = None) -> None:
+        self.tell: Callable[[str], None] = kvm.quiet
         self._settings = (settings or Settings()).checked()
         self._settings.guard.only(self.name, self.takes)
         if self._settings.accelerator == "tcg":
@@ -94,7 +96,7 @@ class Confidential(ABC):
             UsageError: no image, or an option names a file that is none.
         """
         demand(self.name, self.needs())
-        trouble = kvm.trouble(self._facts.program, self._facts.image.kernel, self._facts.image.initrd)
+        trouble = kvm.trouble(self._facts.program, self._facts.image.kernel, self._facts.image.initrd, self.tell)
         if trouble:
             raise KeepFailed(
                 f"KVM runs no guest here: {trouble}", where="/dev/kvm", hint="fastness platforms says what is missing"

@@ -12,8 +12,10 @@ import hashlib
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from fastness import folders
 from fastness.host.launch.qemu import Program
 
 PATIENCE = 10.0
@@ -27,8 +29,12 @@ SIGN = b"this machine offers no evidence"
 DEVICE = Path("/dev/kvm")
 
 
-def trouble(program: Program, kernel: Path, initrd: Path) -> str:
-    """Why KVM is of no use here; empty when it is."""
+def quiet(_: str) -> None:
+    """Nobody waits at a terminal."""
+
+
+def trouble(program: Program, kernel: Path, initrd: Path, tell: Callable[[str], None] = quiet) -> str:
+    """Why KVM is of no use here; empty when it is. ``tell`` hears of what has to be waited for."""
     if not DEVICE.exists():
         return "/dev/kvm is not there"
     if not os.access(DEVICE, os.R_OK | os.W_OK):
@@ -37,6 +43,7 @@ def trouble(program: Program, kernel: Path, initrd: Path) -> str:
     remembered = _recall(place)
     if remembered is not None:
         return remembered
+    tell(f"trying whether KVM runs a keep's kernel here: at most {PATIENCE:g} s, and what comes of it is remembered")
     found = _try(program, kernel, initrd)
     _keep(place, found)
     return found
@@ -66,7 +73,6 @@ def _keep(place: Path, found: str) -> None:
 
 
 def _memory(program: Program, kernel: Path, initrd: Path) -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     parts = (
         boot,
@@ -74,7 +80,7 @@ def _memory(program: Program, kernel: Path, initrd: Path) -> Path:
         str(program.version),
         *(f"{item}:{item.stat().st_mtime_ns}" for item in (kernel, initrd)),
     )
-    return Path(base) / "fastness" / f"kvm-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
+    return folders.cache() / f"kvm-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
 
 
 def _try(program: Program, kernel: Path, initrd: Path) -> str:

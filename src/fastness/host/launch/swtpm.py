@@ -11,6 +11,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from fastness import folders
 from fastness.errors import KeepFailed
 from fastness.wire import pem
 
@@ -26,8 +27,7 @@ CONFIGURATION = {
 
 def folder() -> Path:
     """Where this user's authority lies: ``$XDG_DATA_HOME/fastness/vm``."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "fastness" / "vm"
+    return folders.data() / "vm"
 
 
 def _program(name: str, package: str) -> str:

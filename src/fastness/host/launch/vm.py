@@ -11,6 +11,7 @@ import asyncio
 import shutil
 import socket
 import tempfile
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Launcher:
     name = "vm"
 
     def __init__(self, settings: Settings | None = None) -> None:
+        self.tell: Callable[[str], None] = kvm.quiet
         self._settings = (settings or Settings()).checked()
         self._settings.guard.only(self.name, frozenset())
         if self._settings.channel != "serial":
@@ -44,7 +46,7 @@ class Launcher:
         wish = self._settings.accelerator
         if wish == "tcg":
             return wish
-        trouble = kvm.trouble(self._program, self._image.kernel, self._image.initrd)
+        trouble = kvm.trouble(self._program, self._image.kernel, self._image.initrd, self.tell)
         if trouble and wish == "kvm":
             raise KeepFailed(f"KVM runs no guest here: {trouble}", hint="--accelerator tcg emulates, ten times slower")
         return "tcg" if trouble else "kvm"
