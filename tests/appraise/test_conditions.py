@@ -115,6 +115,8 @@ def test_of_several_generations_the_one_at_hand_is_said() -> None:
 def test_hints_say_what_would_turn_the_answer() -> None:
     assert "does not say x.y" in condition(5).hint(UNKNOWN, "5")
     assert "if x.y were 5" in condition(5).hint(NO, "5")
+    debug = condition(5, "debug")
+    assert "policy.debug" in debug.hint(UNKNOWN, "false") and "if debug were false" in debug.hint(NO, "false")
 
 
 @pytest.mark.parametrize(("since", "words"), [(10, ""), (11, "in grace until 2026-06-0"), (15, "in grace"), (16, "")])

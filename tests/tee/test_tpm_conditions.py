@@ -25,7 +25,7 @@ from fastness.forge.model import Forged
 from fastness.pki import anchors as pins
 from fastness.pki import keys
 from fastness.pki.anchors import Anchors
-from fastness.tee import Collateral, tpm
+from fastness.tee import Collateral, Document, tpm
 from fastness.tee.tpm import credential, structures
 from fastness.tee.tpm import layout as at
 from fastness.wire import cbor, x509
@@ -171,6 +171,27 @@ def test_an_hcl_report_of_a_td_wants_its_quote() -> None:
         with pytest.raises(MissingCollateral) as error:
             tpm.verify(evidence, Collateral(), Anchors(), at=forge.AT, within=within)
         assert "supply the TDX quote" in error.value.hint
+
+
+def test_runtime_data_that_names_the_key_says_who_would_vouch() -> None:
+    forged, other = (forge.make({"trust": "hardware-report", "scheme": "rsassa"}) for _ in range(2))
+    named, foreign = (tpm.parse(item.evidence).hcl for item in (forged, other))
+    assert named is not None and foreign is not None
+    bare = edited(forged, hcl_report=None)
+
+    def asked(of: Forged, *runtimes: bytes) -> MissingCollateral | NotGenuine:
+        documents = tuple(Document("runtime_data", item) for item in runtimes)
+        with pytest.raises((MissingCollateral, NotGenuine)) as error:
+            run(replace(of, collateral=Collateral(documents=documents), anchors=Anchors()))
+        assert error.value.check == "tpm.ak-trust"
+        return error.value
+
+    assert isinstance(asked(bare), NotGenuine)
+    assert isinstance(asked(bare, foreign.runtime, b"{}"), NotGenuine)
+    wanted = asked(bare, foreign.runtime, named.runtime)
+    assert isinstance(wanted, MissingCollateral) and "hash of the runtime data" in wanted.hint
+    around = asked(forged, named.runtime)
+    assert isinstance(around, MissingCollateral) and "in the HCL report" in around.hint
 
 
 def test_a_missing_issuer_is_fetched_where_the_certificate_says_so() -> None:
