@@ -50,7 +50,7 @@ GROUPS = {
     )),
     "dcap": Group(("tests/tee/test_dcap_*.py",), (
         "tee/dcap/verify.py", "tee/dcap/endorse.py", "tee/dcap/tcb.py", "tee/dcap/pck.py", "tee/sgx/verify.py",
-        "tee/tdx/verify.py", "tee/tdx/ccel.py",
+        "tee/tdx/verify.py", "tee/tdx/ccel.py", "tee/tdx/dstack.py",
     )),
     "nitro": Group(("tests/tee/test_nitro*.py",), ("tee/nitro/verify.py", "tee/nitro/endorse.py")),
     "cca": Group(("tests/tee/test_cca*.py",), ("tee/cca/verify.py", "tee/cca/endorse.py")),
