@@ -12,19 +12,23 @@ from dcap_tools import judge
 
 from fastness.attestation import verify
 from fastness.claims.finding import Outcome
-from fastness.errors import NotGenuine
+from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.forge import tdx
 from fastness.forge.model import Forged
 from fastness.result import Result
 from fastness.tee import Document
 from fastness.tee.tdx import dstack
+from fastness.wire import eventlog
 
 BOOT = [(register, f"firmware {register}".encode()) for register in (0, 0, 1, 2)]
 OWN = [("app-id", b"\x86\xb0"), ("compose-hash", bytes(32)), ("system-ready", b"")]
 
 
+TYPE = 0x08000001
+
+
 def digest(name: str, value: bytes) -> bytes:
-    return sha384(dstack.OWN.to_bytes(4, "little") + b":" + name.encode() + b":" + value).digest()
+    return sha384(TYPE.to_bytes(4, "little") + b":" + name.encode() + b":" + value).digest()
 
 
 def rows() -> list[dict[str, Any]]:
@@ -32,8 +36,7 @@ def rows() -> list[dict[str, Any]]:
     found = [{"imr": register, "event_type": 0x80000001, "digest": sha384(text).hexdigest(), "event": "",
               "event_payload": ""} for register, text in BOOT]  # fmt: skip
     return found + [
-        {"imr": 3, "event_type": dstack.OWN, "digest": "", "event": name, "event_payload": value.hex()}
-        for name, value in OWN
+        {"imr": 3, "event_type": TYPE, "digest": "", "event": name, "event_payload": value.hex()} for name, value in OWN
     ]
 
 
@@ -95,16 +98,39 @@ def test_a_log_that_leads_elsewhere_fails(lie: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd",
+    ("odd", "words"),
     [
-        b"[{", b"{}", b"[[]]", b"[" * 100_000, b'[{"imr":0}]', b"\xff",
-        changed(0, imr=4), changed(0, imr=-1), changed(0, imr=True), changed(0, imr="0"), changed(0, event_type=None),
-        changed(0, event=7), changed(0, digest="zz"), changed(0, digest=7), changed(0, digest="11" * 47),
-        changed(0, digest=""), changed(-1, event="\ud800"), changed(-1, event_payload="1"), rows() * 3000,
+        (b"[{", "JSON"), (b"{}", "a list"), (b"7", "a list"), (b"[[]]", "event 0: imr"), (b"[" * 100_000, "JSON"),
+        (b"\xff", "JSON"), (b'[{"imr":0}]', "event 0: event_type"), (changed(0, imr=4), "event 0: imr: need 0 to 3"),
+        (changed(1, imr=-1), "event 1: imr: need 0 to 3"), (changed(0, imr=True), "event 0: imr: need int"),
+        (changed(0, imr="0"), "event 0: imr: need int"), (changed(0, event_type=None), "event 0: event_type"),
+        (changed(0, event=7), "event 0: event"), (changed(0, digest="zz"), "event 0: digest: need hexadecimal"),
+        (changed(0, digest=7), "event 0: digest: need hexadecimal"), (changed(0, digest="11" * 47), "need 48 bytes"),
+        (changed(0, digest=""), "need 48 bytes"), (changed(-1, event_payload="1"), "event_payload: need hexadecimal"),
+        (changed(-2, digest="11" * 48), "need the digest of type, name and value"),
+        (changed(-2, version=2), "need 48 bytes"),
     ],
 )  # fmt: skip
-def test_anything_else_is_no_log(odd: object) -> None:
+def test_anything_else_is_no_log(odd: object, words: str) -> None:
+    with pytest.raises(MalformedEvidence) as caught:
+        dstack.parse(odd if isinstance(odd, bytes) else json.dumps(odd).encode())
+    assert words in str(caught.value)
     refused(odd)
+
+
+def test_half_a_character_is_a_name_like_another() -> None:
+    refused(changed(-1, event="\ud800"))
+
+
+def test_a_log_has_bounds() -> None:
+    row = json.dumps(rows()[0], separators=(",", ":"))
+    full = f"[{','.join([row] * eventlog.MAX_EVENTS)}]".encode()
+    assert len(dstack.parse(full).events) == eventlog.MAX_EVENTS
+    with pytest.raises(MalformedEvidence, match="a list of at most"):
+        dstack.parse(full[:-1] + b"," + row.encode() + b"]")
+    assert dstack.parse(b"[]".ljust(eventlog.MAX_LOG)).events == ()
+    with pytest.raises(MalformedEvidence, match="at most"):
+        dstack.parse(b"[]".ljust(eventlog.MAX_LOG + 1))
 
 
 def answered(log: list[dict[str, Any]]) -> Result:
