@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -115,30 +114,42 @@ def _nested(data: bytes, fields: _Fields, arc: int, base: int) -> _Fields:
     return _fields(data, *fields[arc][1:], bytes((arc,)), base)
 
 
-def _component(arc: int) -> bytes:
-    """Matches component ``arc`` of 0 to 127, whose integer has one byte, or of 128 to 255, whose integer has two."""
+def _component(arc: int) -> tuple[bytes, bytes]:
+    """All of component ``arc`` but its value's last byte: of a value below 128, and of one from 128 on."""
     oid = bytes((der.OID, 11)) + _EXTENSION + bytes((2, arc))
-    small, large = bytes((der.SEQUENCE, 16)) + oid + b"\x02\x01", bytes((der.SEQUENCE, 17)) + oid + b"\x02\x02\x00"
-    return b"(?:%b(?=[\\0-\x7f])|%b(?=[\x80-\xff]))(.)" % (re.escape(small), re.escape(large))
+    return bytes((der.SEQUENCE, 16)) + oid + b"\x02\x01", bytes((der.SEQUENCE, 17)) + oid + b"\x02\x02\x00"
 
 
 _NUMBERS = range(1, 17)
-_ORDERLY = re.compile(b"".join(map(_component, _NUMBERS)), re.DOTALL)
-"""The sixteen components in their order, as Intel writes them: read at once, in a fifth of the time."""
+_ORDERLY = tuple(_component(number) for number in _NUMBERS)
+
+
+def _in_order(data: bytes, position: int, stop: int) -> tuple[list[int], int]:
+    """The sixteen components in their order, as Intel writes them, and where they end: read in place, in a third of
+    the time. No components where they stand otherwise."""
+    found = []
+    for small, large in _ORDERLY:
+        head, least = (small, 0) if data.startswith(small, position) else (large, 0x80)
+        end = position + len(head)
+        if end >= stop or not data.startswith(head, position) or not least <= data[end] < least + 0x80:
+            return [], position
+        found.append(data[end])
+        position = end + 1
+    return found, position
 
 
 def _tcb(data: bytes, top: _Fields, base: int) -> tuple[tuple[int, ...], _Fields]:
     """The sixteen components, and the fields beside them."""
     _value(data, top, 2, der.SEQUENCE, base)
     _, start, stop = top[2]
-    orderly = _ORDERLY.match(data, start, stop)
-    if orderly is None:
+    components, end = _in_order(data, start, stop)
+    if not components:
         fields = _fields(data, start, stop, b"\2", base)
         return tuple([_svn(data, fields, number, 255, base) for number in _NUMBERS]), fields
-    fields = _fields(data, orderly.end(), stop, b"\2", base)
+    fields = _fields(data, end, stop, b"\2", base)
     if not fields.keys().isdisjoint(_NUMBERS):
-        raise MalformedEvidence(_NAME, base + orderly.end(), "each component once", "one twice")
-    return (*b"".join(orderly.groups()),), fields
+        raise MalformedEvidence(_NAME, base + end, "each component once", "one twice")
+    return tuple(components), fields
 
 
 def _value(data: bytes, fields: _Fields, arc: int, tag: int, base: int) -> bytes:
