@@ -218,6 +218,33 @@ def test_svns_are_bytes(value: bytes, told: int | None) -> None:
             read(changed)
 
 
+def components(values: list[bytes], numbers: range = range(1, 17)) -> list[bytes]:
+    return [row(f"2.{number}", value) for number, value in zip(numbers, values, strict=True)]
+
+
+def test_svns_in_another_order_are_told_apart_by_their_identifiers() -> None:
+    for first, form in ((1, b"\x02\x01%b"), (128, b"\x02\x02\x00%b")):
+        rows = components([form % bytes((first + index,)) for index in range(16)])
+        rest = [row("2.17", b"\x02\x01\x0d"), row("2.18", fake._tlv(4, bytes(16)))]
+        for ordered in (rows, rows[::-1], [*rows[1:], rows[0]]):
+            found = read({"2": row("2", fake._tlv(0x30, b"".join(ordered + rest)))})
+            assert found.components == tuple(range(first, first + 16))
+
+
+@pytest.mark.parametrize("value", [b"\x02\x01\x80", b"\x02\x02\x00\x7f"])
+def test_sixteen_wrong_svns_are_no_better_than_one(value: bytes) -> None:
+    wrong = tcb(**{f"c{number}": row(f"2.{number}", value) for number in range(1, 17)})
+    with pytest.raises(MalformedEvidence):
+        read({"2": row("2", fake._tlv(0x30, wrong))})
+
+
+@pytest.mark.parametrize("cut", range(1, 19))
+def test_svns_that_end_early(cut: int) -> None:
+    last = b"".join(components([b"\x02\x01\x03"] * 16))[:-cut]
+    with pytest.raises(MalformedEvidence):
+        read({"2": b""}, row("2", fake._tlv(0x30, last)))
+
+
 def test_fields_that_are_not_known_are_passed_over() -> None:
     assert read({}, row("9", b"\x05\x00")).fmspc == FACTS.fmspc
     more = tcb(zero=row("2.0", b"\x02\x01\x04"), next=row("2.19", b"\x05\x00"))
