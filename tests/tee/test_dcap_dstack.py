@@ -128,6 +128,7 @@ def test_a_log_that_leads_elsewhere_fails(lie: object) -> None:
         (changed(0, digest=""), "need 48 bytes"), (changed(-1, event_payload="1"), "event_payload: need hexadecimal"),
         (changed(-2, digest="11" * 48), "need the digest of type, name and value"),
         (changed(-2, version=3), "event 5: version: need 1 or 2"),
+        (changed(-2, version=True), "event 5: version: need 1 or 2"),
         (changed(-2, version=2, digest=digest(*OWN[1]).hex()), "need the digest of type, name and value"),
     ],
 )  # fmt: skip
