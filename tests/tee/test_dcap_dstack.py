@@ -72,9 +72,28 @@ def test_a_log_leads_to_the_registers_with_and_without_digests_of_own_events() -
     assert told(changed(-3, digest=digest(*OWN[0]).hex())) is Outcome.HELD
 
 
-def test_what_a_later_version_measures_is_not_computed() -> None:
-    assert told(changed(-3, version=2, digest=digest(*OWN[0]).hex(), event="as it is")) is Outcome.HELD
-    refused(changed(-3, version=2))
+@pytest.mark.parametrize("version", [1, 2, 3, 0, "2", 2.0, True, None])
+def test_no_version_leaves_names_and_values_unchecked(version: object) -> None:
+    """Whoever stated a version could write any name and value beside the digest that was measured."""
+    was = digest(*OWN[1]).hex()
+    refused(changed(-2, version=version, digest=was, event="another"))
+    refused(changed(-2, version=version, digest=was, event_payload="11" * 32))
+
+
+def test_the_version_may_be_stated() -> None:
+    assert told(changed(-2, version=1)) is Outcome.HELD
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [("compose-hash", '"compose-hash"'), ("", '""'), ('a"\\\n\x01\x7fé/', '"a\\"\\\\\\n\\u0001\x7fé/"')],
+)
+def test_a_second_version_is_canonical_json(name: str, quoted: str) -> None:
+    measured = sha384(f'{{"name":{quoted},"payload":"abcd","type":134217729}}'.encode()).hexdigest()
+    row = {"imr": 3, "event_type": TYPE, "event": name, "event_payload": "ABCD", "version": 2}
+    for stated in ("", measured):
+        (event,) = dstack.parse(json.dumps([row | {"digest": stated}]).encode()).events
+        assert event.digests["sha384"].hex() == measured
 
 
 @pytest.mark.parametrize(
@@ -108,7 +127,9 @@ def test_a_log_that_leads_elsewhere_fails(lie: object) -> None:
         (changed(0, digest=7), "event 0: digest: need hexadecimal"), (changed(0, digest="11" * 47), "need 48 bytes"),
         (changed(0, digest=""), "need 48 bytes"), (changed(-1, event_payload="1"), "event_payload: need hexadecimal"),
         (changed(-2, digest="11" * 48), "need the digest of type, name and value"),
-        (changed(-2, version=2), "need 48 bytes"),
+        (changed(-2, version=3), "event 5: version: need 1 or 2"),
+        (changed(-2, version=True), "event 5: version: need 1 or 2"),
+        (changed(-2, version=2, digest=digest(*OWN[1]).hex()), "need the digest of type, name and value"),
     ],
 )  # fmt: skip
 def test_anything_else_is_no_log(odd: object, words: str) -> None:

@@ -110,8 +110,10 @@ def test_an_archive_is_bounded_as_files_are(monkeypatch):
         assert not found.evidence and why in found.ignored[0].why and found.ignored[0].source == "bytes/x"
     with pytest.raises(UsageError, match="of input"):
         gather([zipped({"x": bytes(1 << 13), "y": bytes(1 << 13), "z": bytes(1 << 13), "a": bytes(1 << 13)})])
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
-    assert [item.name for item in archive.members(zipped({"a": b"1", "b": b"2"}))] == ["a"]
+    assert [item.name for item in archive.members(zipped({"a": b"1", "b": b"2"}), "x.zip")] == ["a", "b"]
+    monkeypatch.setattr(archive, "MAX_ENTRIES", 2)
+    with pytest.raises(UsageError, match="more than 2 entries"):
+        list(archive.members(zipped({"a": b"1", "b": b"2"}), "x.zip"))
     assert gather([b"PK\3\4" + bytes(40)]).ignored[0].why == "neither evidence nor collateral"
 
 

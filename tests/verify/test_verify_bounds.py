@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
+import struct
+import tracemalloc
+import zipfile
 from typing import Any
 
 import pytest
 
-from fastness.collateral import encodings, heap, json_forms
+from fastness.collateral import archive, encodings, heap, json_forms
 from fastness.collateral.gather import gather
 from fastness.errors import UsageError
 from fastness.wire import der
@@ -65,6 +69,47 @@ def test_what_is_zipped_counts_when_it_unfolds():
     whole = gzip.compress(bytes(100))
     for changed in (whole[:-1], whole[:-5] + bytes(5), whole + whole, whole[:12] + b"\xff" + whole[13:]):
         assert gather([changed]).ignored
+
+
+def zipped(files: dict[str, bytes]) -> bytearray:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in files.items():
+            made.writestr(name, data)
+    return bytearray(out.getvalue())
+
+
+def test_a_member_unfolds_to_no_more_than_it_says():
+    """64 MiB of zeros under a directory that says a hundred bytes."""
+    bomb = zipped({"x": bytes(64 << 20)})
+    for mark, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        start = bomb.index(mark) + place
+        bomb[start : start + 4] = struct.pack("<I", 100)
+    tracemalloc.start()
+    assert gather([bytes(bomb)]).ignored
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_a_directory_is_counted_before_it_is_read(monkeypatch):
+    opened = Counter(monkeypatch, zipfile, "ZipFile")
+    many = bytes(zipped({str(index): b"x" for index in range(archive.MAX_ENTRIES + 1)}))
+    opened.calls = 0
+    with pytest.raises(UsageError, match="more than 512 entries"):
+        gather([many])
+    assert not opened.calls
+
+
+def test_a_member_beyond_all_files_is_damaged():
+    """A ZIP64 offset that no file has: an integer that does not fit."""
+    data = zipped({"x": bytes(100)})
+    entry, extra = data.index(b"PK\1\2"), struct.pack("<HHQ", 1, 8, (1 << 64) - 1)
+    data[entry + 42 : entry + 46], data[entry + 30 : entry + 32] = b"\xff" * 4, struct.pack("<H", len(extra))
+    data[entry + 47 : entry + 47] = extra
+    size = data.index(b"PK\5\6") + 12
+    data[size : size + 4] = struct.pack("<I", struct.unpack_from("<I", data, size)[0] + len(extra))
+    assert "damaged" in gather([bytes(data)]).ignored[0].why
 
 
 def tlv(tag: int, value: bytes) -> bytes:

@@ -87,6 +87,18 @@ def test_without_a_home_what_needs_one_says_so(
     assert "\n  hint set HOME, or XDG_" in said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["image", "measure", "--sign", ""], ["image", "build", "--output", ""], ["image", "build", "--inputs", ""]],
+    ids=" ".join,
+)
+def test_an_empty_name_signs_nothing_and_builds_nowhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """``--sign "$KEY"`` without the variable wrote reference values that nobody signed."""
+    code, said = told(words, capsys)
+    assert code == 2
+    assert f"error: an empty name\n  where {words[2]}\n" in said
+
+
 @pytest.mark.parametrize("option", ["--owners", "--html", "--ear", "--ear-key", "--policy", "--anchors"])
 def test_an_empty_name_is_no_name(option: str, evidence: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """``--owners "$OWNERS"`` without the variable took any policy, signed or not; a page went nowhere."""

@@ -15,6 +15,10 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=min(int(columns) if columns.isdigit() else 100, 120))
 
 
+_FILES = ("FILE", "FOLDER", "DIR", "PATH", "KEY")
+"""Words for what is named in the file system."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of leaving."""
 
@@ -26,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         # `--owners "$OWNERS"` with nothing in it must not read as no owners; a default that is empty is meant
         wanted = str(action.metavar or "")
-        if not arg_string and action.default != "" and any(word in wanted for word in ("FILE", "FOLDER", "PATH")):
+        if not arg_string and action.default != "" and any(word in wanted for word in _FILES):
             name = (action.option_strings or [wanted])[0]
             raise UsageError("an empty name", where=name, hint=f"{' '.join([*action.option_strings[:1], wanted])}")
         return super()._get_value(action, arg_string)

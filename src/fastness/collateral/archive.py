@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastness.collateral.heap import MAX_FILE
+from fastness.errors import UsageError
 
-MAX_MEMBERS = 512
+MAX_ENTRIES = 512
+_ENTRY = b"PK\x01\x02"
+"""How each entry of the directory starts: counted before it is read, as an entry takes twenty times its bytes."""
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, OverflowError, RuntimeError, struct.error)
+"""What :mod:`zipfile` raises; RuntimeError where a member is encrypted."""
 
 
 class Member(NamedTuple):
@@ -23,13 +28,20 @@ class Member(NamedTuple):
     data: bytes | None
 
 
-def members(data: bytes) -> Iterator[Member]:
-    """The files in an archive, in its order; nothing of what is no archive."""
+def members(data: bytes, source: str) -> Iterator[Member]:
+    """The files in the archive ``source``, in its order; nothing of what is no archive.
+
+    Raises:
+        UsageError: more than :data:`MAX_ENTRIES` entries.
+    """
+    if data.count(_ENTRY) > MAX_ENTRIES:
+        what = f"an archive of more than {MAX_ENTRIES} entries"
+        raise UsageError(what, where=source, hint="unpack it, and verify what belongs to one machine at a time")
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, struct.error):
+    except _DAMAGED:
         return
-    for item in archive.infolist()[:MAX_MEMBERS]:
+    for item in archive.infolist():
         if not item.is_dir():
             yield Member(item.filename, min(item.file_size, MAX_FILE), _content(archive, item))
 
@@ -38,6 +50,7 @@ def _content(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> bytes | None:
     if item.file_size > MAX_FILE or item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return None
     try:
-        return archive.read(item)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError, struct.error):
-        return None  # RuntimeError: encrypted
+        with archive.open(item) as file:
+            return file.read(item.file_size)  # read() would unfold all there is before it looks at the size
+    except _DAMAGED:
+        return None

@@ -97,7 +97,7 @@ class Sorter:
         from fastness.collateral import archive
 
         found = False
-        for item in archive.members(data):
+        for item in archive.members(data, source):
             place = f"{source}/{item.name}"
             if item.data is None:
                 self.heap.count(item.size, place)

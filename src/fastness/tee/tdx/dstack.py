@@ -2,8 +2,12 @@
 
 An entry has ``imr``, 0 to 3 for RTMR 0 to 3; ``event_type`` (TCG PFP 1.06 table 27, or :data:`OWN`); ``digest``, in
 hexadecimal, of SHA-384; ``event`` and ``event_payload``, of dstack's own events a name and a value in hexadecimal. The
-digest of an own event is SHA-384(type as u32, little endian ‖ ":" ‖ name ‖ ":" ‖ value), and need not stand there. The
-texts of firmware's events are left out: nothing is said of them.
+digest of an own event need not stand there; its ``version``, 1 where none is stated, says what it is the SHA-384 of:
+
+1. type as u32, little endian ‖ ":" ‖ name ‖ ":" ‖ value;
+2. ``{"name":…,"payload":…,"type":…}`` in canonical JSON (RFC 8785), the value in hexadecimal.
+
+The texts of firmware's events are left out: nothing is said of them.
 """
 
 from __future__ import annotations
@@ -43,9 +47,8 @@ def _event(row: Any, index: int) -> Event:
     if register not in REGISTERS:
         raise MalformedEvidence(f"event {index}: imr", index, "0 to 3", register)
     digest, payload = _octets(row, index, "digest"), _octets(row, index, "event_payload")
-    if kind == OWN and "version" not in row:
-        said = OWN.to_bytes(4, "little") + b":" + name.encode(errors="replace") + b":" + payload
-        measured = sha384(said).digest()
+    if kind == OWN:
+        measured = sha384(_said(row.get("version", 1), name, payload, index)).digest()
         if digest not in (b"", measured):
             need = "the digest of type, name and value"
             raise MalformedEvidence(f"event {index}: digest", index, need, digest.hex())
@@ -53,6 +56,16 @@ def _event(row: Any, index: int) -> Event:
     if len(digest) != _SIZE:
         raise MalformedEvidence(f"event {index}: digest", index, f"{_SIZE} bytes", len(digest))
     return Event(register + 1, kind, {"sha384": digest}, payload, index, index)
+
+
+def _said(version: Any, name: str, payload: bytes, index: int) -> bytes:
+    if type(version) is not int or version not in (1, 2):
+        # an unknown version cannot be left unchecked: anybody could state one, and then any name and value
+        raise MalformedEvidence(f"event {index}: version", index, "1 or 2", repr(version)[:60])
+    if version == 1:
+        return OWN.to_bytes(4, "little") + b":" + name.encode(errors="replace") + b":" + payload
+    text = json.dumps(name, ensure_ascii=False)
+    return f'{{"name":{text},"payload":"{payload.hex()}","type":{OWN}}}'.encode(errors="replace")
 
 
 _MEMBERS: tuple[tuple[str, type], ...] = (("imr", int), ("event_type", int), ("event", str))
