@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import tarfile
 import zipfile
 
 import pytest
@@ -11,7 +13,7 @@ from fastness.attestation import verify_all
 from fastness.collateral import archive, heap
 from fastness.collateral.gather import gather
 from fastness.errors import UsageError
-from fastness.forge import sev
+from fastness.forge import sev, tdx
 from fastness.result import Result, exit_code
 from fastness.tee.sev import layout
 from fastness.wire import cbor
@@ -113,6 +115,64 @@ def test_an_archive_is_bounded_as_files_are(monkeypatch):
     monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
     assert [item.name for item in archive.members(zipped({"a": b"1", "b": b"2"}))] == ["a"]
     assert gather([b"PK\3\4" + bytes(40)]).ignored[0].why == "neither evidence nor collateral"
+
+
+def tarred(files: dict[str, bytes], form: int = tarfile.PAX_FORMAT, **others: bytes) -> bytes:
+    """``files`` in a folder of a tar archive, then empty entries of other types under ``others``."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as made:
+        entries = [("folder", tarfile.DIRTYPE, b""), *((name, tarfile.REGTYPE, data) for name, data in files.items())]
+        for name, kind, data in [*entries, *((name, kind, b"") for name, kind in others.items())]:
+            item = tarfile.TarInfo(name)
+            item.type, item.size, item.linkname = kind, len(data), "/etc/passwd"
+            made.addfile(item, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_archive_plain_and_in_gzip(form: int):
+    long = "a folder of a long name/" * 5
+    made = tarred({(long if form != tarfile.USTAR_FORMAT else "") + kind: data for kind, data in PARTS.items()}, form)
+    for data in (made, gzip.compress(made)):
+        assert [item.genuine for item in answer(data)] == [True]
+        assert gather([data]).ignored == ()
+    assert exit_code(answer(tarred({**PARTS, "pek": PARTS["pek"][:-1]}, form))) == 3
+
+
+def test_a_tar_archive_is_bounded_as_files_are(monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILE", 1 << 12)
+    links = {"link": tarfile.SYMTYPE, "same": tarfile.LNKTYPE, "device": tarfile.CHRTYPE}
+    assert [item.name for item in archive.tarred(tarred(PARTS, **links))] == [*PARTS, *links]
+    found = gather([tarred({**PARTS, "large": bytes((1 << 12) + 1)}, **links)])
+    assert len(found.evidence) == 1
+    assert [item.source for item in found.ignored] == [f"bytes/{name}" for name in ("large", *links)]
+    assert all("too large or a link" in item.why for item in found.ignored)
+    assert [len(item.data or b"") for item in archive.tarred(tarred({"x": bytes(1 << 12)}))] == [1 << 12]
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
+    assert [item.name for item in archive.tarred(tarred({"a": b"1", "b": b"2", "c": b"3"}))] == ["a", "b"]
+
+
+def test_a_damaged_tar_archive_says_where():
+    made = tarred({"x": b"1" * 600, "y": b"2"})
+    second = 512 + 512 + 1024
+    for changed, names in (
+        (made[:1536], ["x"]), (made[: second + 100], ["x", f"entry at byte {second}"]),
+        (made[:second] + b"!" + made[second + 1 :], ["x", f"entry at byte {second}"]), (b"!" + made[1:], []),
+    ):  # fmt: skip
+        found = list(archive.tarred(changed))
+        assert [item.name for item in found] == names
+        assert all(item.data is None for item in found[-1:])
+    below = tarfile.TarInfo("z")
+    below.size = -512
+    head = below.tobuf(tarfile.GNU_FORMAT)
+    assert [item.name for item in archive.tarred(made[:second] + head + made)] == ["x", f"entry at byte {second}"]
+    assert list(archive.tarred(head)) == []
+
+
+def test_what_only_has_the_word_of_a_tar_archive_is_what_it_is():
+    forged = tdx.make({"fields": {"mrconfigid": (bytes(25) + b"ustar").ljust(48, b"\0").hex()}})
+    assert forged.evidence[257:262] == b"ustar"
+    assert [item.tee for item in gather([forged.evidence]).evidence] == ["tdx"]
 
 
 @pytest.mark.parametrize("absent", [("ark",), ("ask",), ("ark", "ask")])
