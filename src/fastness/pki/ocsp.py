@@ -20,6 +20,7 @@ from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki import chain
 from fastness.pki.crl import Lookup
 from fastness.wire import der, x509
+from fastness.wire.der import zulu
 
 MAX_OCSP = 64 * 1024
 BASIC = "1.3.6.1.5.5.7.48.1.1"
@@ -216,7 +217,7 @@ def look_up(
                 raise NotGenuine(
                     f"{tee}.revocation",
                     f"certificate {subject!r} (serial {certificate.serial:x}) is {single.state.value}"
-                    f" since {single.since:%Y-%m-%dT%H:%M:%SZ}",
+                    f" since {zulu(single.since)}",
                     hint="do not use this device: its vendor withdrew the certificate",
                 )
             if problem:
@@ -241,10 +242,8 @@ def _withdrawn(single: Single, since: datetime, at: datetime) -> bool:
 def _current(single: Single, subject: str, at: datetime) -> str:
     if single.next_update is not None and single.this_update <= at <= single.next_update:
         return ""
-    until = f"{single.next_update:%Y-%m-%dT%H:%M:%SZ}" if single.next_update else "no nextUpdate"
-    return (
-        f"the OCSP response on {subject!r} ({single.this_update:%Y-%m-%dT%H:%M:%SZ} to {until}) does not cover the time"
-    )
+    until = zulu(single.next_update) if single.next_update else "no nextUpdate"
+    return f"the OCSP response on {subject!r} ({zulu(single.this_update)} to {until}) does not cover the time"
 
 
 def _authentic(response: Response, issuer: x509.Certificate, tee: str, subject: str, at: datetime) -> str:
