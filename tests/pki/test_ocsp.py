@@ -197,6 +197,10 @@ def test_a_hold_counts_until_its_word_has_run_out() -> None:
         with pytest.raises(NotGenuine, match="is on hold"):
             asked(held, at=at)
     assert not asked(held, at=UNTIL + timedelta(seconds=1)).checked
+    endless = of(data(single(state=tlv(0xA1, START, tlv(0xA0, b"\x0a\x01\x06")), more=())))
+    with pytest.raises(NotGenuine, match="is on hold"):
+        asked(endless, at=FROM)
+    assert not asked(endless, at=AT).checked
 
 
 def test_what_is_revoked_is_so_from_its_word_on_whatever_date_it_names() -> None:
@@ -256,6 +260,7 @@ def test_a_made_up_response_beside_one_that_counts_harms_nothing() -> None:
     forged = signed(PLAIN, ROOT)
     assert asked(forged, PLAIN).checked and asked(PLAIN, forged).checked
     assert "no nextUpdate" in asked(forged, of(data(single(more=())))).why
+    assert "unknown to the responder" in asked(forged, of(data(single(state=UNKNOWN)))).why
     with pytest.raises(NotGenuine, match="not signed by its issuer"):
         asked(forged, forged)
 
