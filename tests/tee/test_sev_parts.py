@@ -51,13 +51,37 @@ def test_so_many_guests_and_one_launch():
     reports = [bytes((index,)) + REPORT[1:] for index in range(65)]
     found = gather([*CHAIN, *reports[:64]]).evidence
     assert [parts_of(item.data)["report"] for item in found] == reports[:64]
-    with pytest.raises(UsageError, match="more than 64 SEV guests"):
+    with pytest.raises(UsageError, match="the reports of 65 SEV guests, more than 64"):
         gather([*CHAIN, *reports])
     launched = [parts_of(sev.make({"launch": {}, "report_data": "aa" * 64}).evidence) for _ in range(2)]
-    for kind, words in (("launch", "the launches of"), ("proof", "the proofs of")):
+    for kind, words in (("launch", "the launches of 2"), ("proof", "the proofs of 2")):
         with pytest.raises(UsageError, match=words) as error:
             gather([*CHAIN, *(item[kind] for item in launched)])
         assert error.value.hint
+
+
+def test_what_was_mixed_is_told_with_its_files(tmp_path):
+    """A host can hand a tenant this: who reads it must know which files to take away."""
+    other = parts_of(sev.make({"guest": {}, "large": True}).evidence)
+    launched = [parts_of(sev.make({"launch": {}, "report_data": "aa" * 64}).evidence) for _ in range(2)]
+    for folder, parts in (("one", PARTS), ("two", other), ("three", launched[0]), ("four", launched[1])):
+        (tmp_path / folder).mkdir()
+        for kind, data in parts.items():
+            (tmp_path / folder / kind).write_bytes(data)
+    paths = {name: str(tmp_path / name) for name in ("one", "two", "three", "four")}
+    with pytest.raises(UsageError, match="the certificates of 2 SEV platforms") as error:
+        gather([paths["one"], paths["two"]])
+    assert error.value.where == ", ".join(f"{paths[name]}/{kind}" for name in ("one", "two") for kind in ("cek", "pek"))
+    for kind in ("launch", "proof"):
+        with pytest.raises(UsageError) as error:
+            gather([paths["one"], f"{paths['three']}/{kind}", f"{paths['four']}/{kind}"])
+        assert error.value.where == f"{paths['three']}/{kind}, {paths['four']}/{kind}"
+    reports = [tmp_path / f"{index:02}" for index in range(65)]
+    for index, place in enumerate(reports):
+        place.write_bytes(bytes((index,)) + REPORT[1:])
+    with pytest.raises(UsageError) as error:
+        gather([*CHAIN, *map(str, reports)])
+    assert error.value.where == f"{', '.join(map(str, reports[:8]))} and 57 more"
 
 
 @pytest.mark.parametrize("kind", list(PARTS))
