@@ -15,7 +15,7 @@ from fastness.collateral.gather import gather
 from fastness.errors import UsageError
 from fastness.forge import sev, tdx
 from fastness.result import Result, exit_code
-from fastness.tee.sev import layout
+from fastness.tee.sev import endorse, layout
 from fastness.wire import cbor
 
 FORGED = sev.make({"guest": {}})
@@ -60,7 +60,7 @@ def test_so_many_guests_and_one_launch():
         assert error.value.hint
 
 
-def test_what_was_mixed_is_told_with_its_files(tmp_path):
+def test_what_was_mixed_is_told_with_its_files(tmp_path, monkeypatch):
     """A host can hand a tenant this: who reads it must know which files to take away."""
     other = parts_of(sev.make({"guest": {}, "large": True}).evidence)
     launched = [parts_of(sev.make({"launch": {}, "report_data": "aa" * 64}).evidence) for _ in range(2)]
@@ -82,6 +82,10 @@ def test_what_was_mixed_is_told_with_its_files(tmp_path):
     with pytest.raises(UsageError) as error:
         gather([*CHAIN, *map(str, reports)])
     assert error.value.where == f"{', '.join(map(str, reports[:8]))} and 57 more"
+    monkeypatch.setattr(endorse, "MAX_GUESTS", 7)
+    with pytest.raises(UsageError) as error:
+        gather([*CHAIN, *map(str, reports[:8])])
+    assert error.value.where == ", ".join(map(str, reports[:8]))
 
 
 @pytest.mark.parametrize("kind", list(PARTS))
