@@ -6,8 +6,9 @@ Properties are tried on the same 25 examples each time, and a failure is not mad
 A job is ``tests`` (ids in their order; null for all), ``limit`` (seconds of the processor), ``watch`` (source files
 whose lines are watched, or null) and ``mutant`` (null, or ``file``, ``function`` and the mutated ``source``). The fork
 puts the code of the mutated function, or the mutated number, in the place of what was loaded. The answer is the exit
-``code`` (0 green, 1 red, 2 where the mutant cannot be put in place, negative where it took too long), and where files
-were watched the ``seconds`` of each test and ``ran``: which tests ran a line.
+``code`` (0 green, 1 red, 2 where the mutant cannot be put in place, negative where it took too long), of a red one
+which test it was (``red``), and where files were watched the ``seconds`` of each test and ``ran``: which tests ran a
+line.
 """
 
 from __future__ import annotations
@@ -159,6 +160,7 @@ def run(session: pytest.Session, job: dict[str, Any], answer: Path) -> int:
     for item, after in zip(items, [*items[1:], None], strict=True):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
         if session.testsfailed:
+            answer.write_text(json.dumps({"red": item.nodeid}), "utf-8")
             return RED
     if watch:
         answer.write_text(json.dumps(watch.told()), "utf-8")

@@ -111,7 +111,9 @@ class Tests:
         )
         told = self._run(watch=[str(self.source / name) for name in group.files], limit=10 * LIMIT)
         if told["code"] != GREEN:
-            raise SystemExit(f"{' '.join(group.tests)} is red without any mutant: nothing can be told")
+            self.end()
+            name = told.get("red", "no single test: it took too long, or its process ended")
+            raise SystemExit(f"{' '.join(group.tests)} is red without any mutant ({name}): nothing can be told")
         self.seconds: dict[str, float] = told["seconds"]
         self.ran = {
             str(Path(name).relative_to(self.source)): {int(line): tests for line, tests in lines.items()}
@@ -158,8 +160,9 @@ class Tests:
 
     def end(self) -> None:
         """Ends the process."""
-        if self.runner.stdin:
+        if self.runner.stdin and self.runner.stdout:
             self.runner.stdin.close()
+            self.runner.stdout.close()
         self.runner.wait()
 
 

@@ -129,7 +129,7 @@ def examine(sources: Iterable[Source], tee: str, asked: Question, ours: Collater
     if len(alone) != 1:
         raise MalformedEvidence("evidence", 0, f"one piece of {tee} evidence", len(alone))
     layers = _layers(tee, alone[0])
-    seen = [finding for layer, _ in layers for finding in layer.findings]
+    seen = _seen(layers)
     return Examined(tuple(item for _, item in layers), (*seen, *_remembered(layers, asked)))
 
 
@@ -250,6 +250,7 @@ class _Session:
             try:
                 self.known[key] = self._verify(tee, data)
             except (NotGenuine, MissingCollateral, MalformedEvidence) as error:
+                error.hint = _addressed(error.hint)
                 self.known[key] = error
         outcome = self.known[key]
         if isinstance(outcome, FastnessError):
@@ -319,7 +320,7 @@ class _Session:
     def _conclude(self, found: Found, genuine: Genuine[Any], blank: Result) -> Result:
         layers = _layers(found.tee, genuine)
         claims = composite.of(layers, self._devices())
-        findings = [finding for layer, _ in layers for finding in layer.findings]
+        findings = _seen(layers)
         findings += bindings.of(
             found, claims[0], self.gathered, nonce=self.asked.nonce, report_data=self.asked.report_data
         )
@@ -347,6 +348,21 @@ def _advised(error: FastnessError) -> FastnessError:
     check = table().get(getattr(error, "check", "")) if not error.hint else None
     error.hint = error.hint if check is None else check.hint
     return error
+
+
+def _seen(layers: Sequence[tuple[Genuine[Any], Claims]]) -> list[Finding]:
+    """What the verifiers saw of each layer."""
+    found = [finding for layer, _ in layers for finding in layer.findings]
+    return [finding._replace(hint=_addressed(finding.hint)) for finding in found]
+
+
+def _addressed(hint: str) -> str:
+    """``hint`` with the mirror's address where somebody named one: verifiers know the vendors' only."""
+    if "https://" not in hint:
+        return hint
+    from fastness.collateral.wanted import addressed
+
+    return addressed(hint)
 
 
 def _because(error: NotGenuine, failures: list[FastnessError]) -> FastnessError:

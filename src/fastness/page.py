@@ -13,6 +13,7 @@ from typing import Any
 from fastness.appraise.turn import sentence, ways
 from fastness.language import ENGLISH, Language
 from fastness.result import Result
+from fastness.wire.der import zulu
 
 MAX_VALUE = 2048
 """Longest value shown, in characters; hexadecimal of a whole report would hide the rest."""
@@ -78,7 +79,7 @@ def _result(result: Result, language: Language) -> str:
     facts = {
         "evidence": language.fill("{0} resting on {1}", tee, ", ".join(result.within)) if result.within else tee,
         "from": result.source,
-        "judged at": f"{result.at:%Y-%m-%dT%H:%M:%SZ}",
+        "judged at": zulu(result.at),
         "decided by": say(result.decided_by or ""),
         "policy": f"{result.policy['name']}, sha-256 {result.policy['sha256']}" if result.policy else "",
         "vouched by": ", ".join(

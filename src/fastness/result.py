@@ -33,6 +33,7 @@ from fastness.claims.model import Claims
 from fastness.collateral.heap import Ignored
 from fastness.errors import FastnessError
 from fastness.pki.anchors import Anchor
+from fastness.wire.der import zulu
 
 if TYPE_CHECKING:
     from fastness.appraise.verdict import Verdict
@@ -94,7 +95,7 @@ class Result(NamedTuple):
             "findings": [finding.to_json() for finding in self.findings],
             "verdict": self.verdict,
             "decided_by": self.decided_by,
-            "at": f"{self.at:%Y-%m-%dT%H:%M:%SZ}",
+            "at": zulu(self.at),
             "error": None if self.error is None else error_json(self.error),
             "within": list(self.within),
             "anchors": [

@@ -268,7 +268,7 @@ ACCEPT = '[[rule]]\nid = "a"\neffect = "accept"\n'
         ('[[waive]]\ncheck = "revocation"\nwhy = "x"\n', "p.toml:2:1", "not the id of a check", "<tee>"),
         ('rule = 1\n', "p.toml:1:1", "[[rule]]", ""),
         ("[sets]\nx = 1\n", "p.toml:2:1", "list of text", ""),
-        ("id = \n", "p.toml:1", "not TOML", ""),
+        ("id = \n", "p.toml:1", "not TOML", "shows the form"),
     ],
 )  # fmt: skip
 def test_a_fault_has_a_place_and_a_remedy(written: str, place: str, said: str, hint: str) -> None:

@@ -66,8 +66,26 @@ def test_an_envelope_is_read_back(kind: str, payload: bytes, values: list[bytes]
     | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
 )
 def test_no_bytes_make_the_envelope_reader_raise_anything_else(data: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(Malformed) as refused:
         dsse.parse(data, "x")
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "said", "hint"),
+    [
+        (b"{", "not JSON", "get it again"), (b" " * (1 << 10), "at most 1023 bytes", "name its file"),
+        (b'{"payloadType": "a", "payload": "?", "signatures": [{}]}', "not base64", "base64"),
+        (b'{"payloadType": "a", "payload": 1, "signatures": [{}]}', "is missing", "base64"),
+    ],
+)  # fmt: skip
+def test_what_is_no_envelope_is_told_with_a_remedy(
+    data: bytes, said: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dsse, "MAX_ENVELOPE", 1023)
+    with pytest.raises(Malformed, match=said) as refused:
+        dsse.parse(data, "x")
+    assert hint in refused.value.hint
 
 
 @pytest.mark.parametrize("kind", signer.KINDS)

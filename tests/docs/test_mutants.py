@@ -105,3 +105,18 @@ assert not mutant_tests.in_place(file, "B", source)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [("assert 1 == 2", "tests/test_a.py::test_second"), ("__import__('os')._exit(5)", "no single test")],
+)
+def test_a_test_that_is_red_without_a_mutant_is_named(body: str, said: str, tools: Any, tmp_path: Path) -> None:
+    mutate = tools[1]
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tools").symlink_to(TOOLS)
+    tests = f"def test_first() -> None:\n    assert 1\n\n\ndef test_second() -> None:\n    {body}\n"
+    (tmp_path / "tests" / "test_a.py").write_text(tests)
+    with pytest.raises(SystemExit) as ended:
+        mutate.Tests(mutate.Group(("tests/*.py",), ("tee/nil/verify.py",)), tmp_path)
+    assert f"is red without any mutant ({said}" in str(ended.value)

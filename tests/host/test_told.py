@@ -42,6 +42,22 @@ def test_the_host_of_a_keep_that_is_not_on_record_is_named(
     assert not any("on record" in line for line in rest)
 
 
+@pytest.mark.parametrize("name", ["../../x", "", "a b", "ä", "a" * 65])
+@pytest.mark.parametrize("words", [["stop"], ["logs"], ["status"], ["status", "--enforce", "abc"]], ids=" ".join)
+def test_what_is_no_id_is_told_before_anybody_is_asked(
+    words: list[str], name: str, nobody: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keep", *words, name]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: not a keep's id: {name!r}", "  where ID", "  hint see `fastness keep list`",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 64])
+def test_ids_of_any_length_are_asked_for(name: str, nobody: str) -> None:
+    assert main(["keep", "stop", name]) == 6
+
+
 @pytest.mark.parametrize("known", ["named", "on record"])
 def test_a_host_that_is_known_is_asked_without_a_word(
     known: str, nobody: str, capsys: pytest.CaptureFixture[str]

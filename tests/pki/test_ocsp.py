@@ -45,8 +45,11 @@ def certid(hashing: bytes = SHA256) -> bytes:
     return tlv(0x30, hashing, tlv(4, name), tlv(4, key), tlv(2, bytes((LEAF.value.serial,))))
 
 
-def single(*, state: bytes = GOOD, identity: bytes | None = None, more: tuple[bytes, ...] = (tlv(0xA0, END),)) -> bytes:
-    return tlv(0x30, identity or certid(), state, START, *more)
+def single(
+    *, state: bytes = GOOD, identity: bytes | None = None, start: bytes = START,
+    more: tuple[bytes, ...] = (tlv(0xA0, END),),
+) -> bytes:  # fmt: skip
+    return tlv(0x30, identity or certid(), state, start, *more)
 
 
 def data(*singles: bytes, first: tuple[bytes, ...] = (), who: bytes = NAMED, last: tuple[bytes, ...] = ()) -> bytes:
@@ -68,7 +71,7 @@ def test_a_response_is_read() -> None:
     assert (found.algorithm.oid, found.algorithm.parameters) == ("1.2.840.10045.4.3.3", b"")
     only = found.singles[0]
     assert only.names(LEAF.value, MIDDLE.value)
-    assert (only.state, only.this_update, only.next_update) == (ocsp.State.GOOD, FROM, UNTIL)
+    assert (only.state, only.since, only.this_update, only.next_update) == (ocsp.State.GOOD, None, FROM, UNTIL)
 
 
 @pytest.mark.parametrize(
@@ -175,9 +178,40 @@ def test_a_revocation_holds_from_its_first_moment_on() -> None:
     assert not asked(revoked, at=FROM - timedelta(seconds=1)).checked
 
 
+@pytest.mark.parametrize("reason", [(), (tlv(0xA0, b"\x0a\x01\x06"),)])
+def test_a_later_word_says_what_was_withdrawn_before_the_time_asked_about(reason: tuple[bytes, ...]) -> None:
+    second = timedelta(seconds=1)
+    later = time(f"{AT + 2 * second:%Y%m%d%H%M%SZ}")
+    for since in (AT, AT - second):
+        told = of(data(single(state=tlv(0xA1, time(f"{since:%Y%m%d%H%M%SZ}"), *reason), start=later)))
+        with pytest.raises(NotGenuine, match=f"since {since:%Y-%m-%dT%H:%M:%SZ}"):
+            asked(PLAIN, told)
+    told = of(data(single(state=tlv(0xA1, time(f"{AT + second:%Y%m%d%H%M%SZ}"), *reason), start=later)))
+    assert asked(PLAIN, told).checked
+    assert "does not cover the time" in asked(told).why
+
+
+def test_a_hold_counts_until_its_word_has_run_out() -> None:
+    held = of(data(single(state=tlv(0xA1, START, tlv(0xA0, b"\x0a\x01\x06")))))
+    for at in (FROM, UNTIL):
+        with pytest.raises(NotGenuine, match="is on hold"):
+            asked(held, at=at)
+    assert not asked(held, at=UNTIL + timedelta(seconds=1)).checked
+    endless = of(data(single(state=tlv(0xA1, START, tlv(0xA0, b"\x0a\x01\x06")), more=())))
+    with pytest.raises(NotGenuine, match="is on hold"):
+        asked(endless, at=FROM)
+    assert not asked(endless, at=AT).checked
+
+
+def test_what_is_revoked_is_so_from_its_word_on_whatever_date_it_names() -> None:
+    told = of(data(single(state=tlv(0xA1, END), more=(tlv(0xA0, START),))))
+    with pytest.raises(NotGenuine, match="is revoked"):
+        asked(told, at=AT)
+
+
 def test_what_one_response_says_another_does_not_take_back() -> None:
     unknown, revoked = of(data(single(state=UNKNOWN))), of(data(single(state=tlv(0xA1, START))))
-    for order in ((PLAIN, revoked), (revoked, PLAIN)):
+    for order in ((PLAIN, revoked), (revoked, PLAIN), (unknown, revoked), (revoked, unknown)):
         with pytest.raises(NotGenuine, match="is revoked"):
             asked(*order)
     for order in ((PLAIN, unknown), (unknown, PLAIN)):
@@ -226,6 +260,7 @@ def test_a_made_up_response_beside_one_that_counts_harms_nothing() -> None:
     forged = signed(PLAIN, ROOT)
     assert asked(forged, PLAIN).checked and asked(PLAIN, forged).checked
     assert "no nextUpdate" in asked(forged, of(data(single(more=())))).why
+    assert "unknown to the responder" in asked(forged, of(data(single(state=UNKNOWN)))).why
     with pytest.raises(NotGenuine, match="not signed by its issuer"):
         asked(forged, forged)
 

@@ -16,7 +16,7 @@ from fastness.claims.finding import Finding, Outcome
 from fastness.errors import NotGenuine
 from fastness.forge import nitro as forge
 from fastness.forge.model import Forged
-from fastness.pki.anchors import Anchor, Anchors, from_key
+from fastness.pki.anchors import Anchor, Anchors, from_certificate, from_key
 from fastness.pki.keys import fingerprint
 from fastness.tee import Collateral, nitro
 from fastness.tee.nitro import layout
@@ -150,4 +150,13 @@ def test_where_no_list_was_looked_at_none_held() -> None:
     named = Anchors((from_key("nitro", "zonal", x509.certificate(LINKS[-3].der).key),))
     found = run(replace(document(bundle=[instance]), anchors=named))["nitro.revocation"]
     assert found.outcome is Outcome.UNKNOWN
+    assert found.actual == "no certificate names a CRL and none was supplied"
+
+
+def test_a_ca_that_was_named_is_no_matter_of_a_list() -> None:
+    """It ends the chain as it was named: neither its issuer's list nor its own is asked about it."""
+    zonal = LINKS[-3]
+    assert zonal.certificate.extensions.get_extension_for_class(pyca.CRLDistributionPoints)
+    named = Anchors((from_certificate("nitro", x509.certificate(zonal.der)),))
+    found = run(replace(document(bundle=[LINKS[-2], zonal]), anchors=named))["nitro.revocation"]
     assert found.actual == "no certificate names a CRL and none was supplied"

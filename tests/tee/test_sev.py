@@ -226,7 +226,7 @@ def test_of_several_certificates_those_that_belong_together_count() -> None:
     for order in ((*parts.values(), *beside), (*beside, *parts.values())):
         result = question(forged, *order)
         assert result.genuine is True, result.error
-    with pytest.raises(UsageError, match="more than one SEV platform"):
+    with pytest.raises(UsageError, match="the certificates of 2 SEV platforms"):
         question(forged, *parts.values(), *strangers.values())
     stranger = forge.make({"lie": "cek"})
     assert question(stranger, *sources(stranger).values(), *beside).genuine is False

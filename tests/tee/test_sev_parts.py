@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import tarfile
 import zipfile
 
 import pytest
@@ -11,9 +13,9 @@ from fastness.attestation import verify_all
 from fastness.collateral import archive, heap
 from fastness.collateral.gather import gather
 from fastness.errors import UsageError
-from fastness.forge import sev
+from fastness.forge import sev, tdx
 from fastness.result import Result, exit_code
-from fastness.tee.sev import layout
+from fastness.tee.sev import endorse, layout
 from fastness.wire import cbor
 
 FORGED = sev.make({"guest": {}})
@@ -49,13 +51,41 @@ def test_so_many_guests_and_one_launch():
     reports = [bytes((index,)) + REPORT[1:] for index in range(65)]
     found = gather([*CHAIN, *reports[:64]]).evidence
     assert [parts_of(item.data)["report"] for item in found] == reports[:64]
-    with pytest.raises(UsageError, match="more than 64 SEV guests"):
+    with pytest.raises(UsageError, match="the reports of 65 SEV guests, more than 64"):
         gather([*CHAIN, *reports])
     launched = [parts_of(sev.make({"launch": {}, "report_data": "aa" * 64}).evidence) for _ in range(2)]
-    for kind, words in (("launch", "the launches of"), ("proof", "the proofs of")):
+    for kind, words in (("launch", "the launches of 2"), ("proof", "the proofs of 2")):
         with pytest.raises(UsageError, match=words) as error:
             gather([*CHAIN, *(item[kind] for item in launched)])
         assert error.value.hint
+
+
+def test_what_was_mixed_is_told_with_its_files(tmp_path, monkeypatch):
+    """A host can hand a tenant this: who reads it must know which files to take away."""
+    other = parts_of(sev.make({"guest": {}, "large": True}).evidence)
+    launched = [parts_of(sev.make({"launch": {}, "report_data": "aa" * 64}).evidence) for _ in range(2)]
+    for folder, parts in (("one", PARTS), ("two", other), ("three", launched[0]), ("four", launched[1])):
+        (tmp_path / folder).mkdir()
+        for kind, data in parts.items():
+            (tmp_path / folder / kind).write_bytes(data)
+    paths = {name: str(tmp_path / name) for name in ("one", "two", "three", "four")}
+    with pytest.raises(UsageError, match="the certificates of 2 SEV platforms") as error:
+        gather([paths["one"], paths["two"]])
+    assert error.value.where == ", ".join(f"{paths[name]}/{kind}" for name in ("one", "two") for kind in ("cek", "pek"))
+    for kind in ("launch", "proof"):
+        with pytest.raises(UsageError) as error:
+            gather([paths["one"], f"{paths['three']}/{kind}", f"{paths['four']}/{kind}"])
+        assert error.value.where == f"{paths['three']}/{kind}, {paths['four']}/{kind}"
+    reports = [tmp_path / f"{index:02}" for index in range(65)]
+    for index, place in enumerate(reports):
+        place.write_bytes(bytes((index,)) + REPORT[1:])
+    with pytest.raises(UsageError) as error:
+        gather([*CHAIN, *map(str, reports)])
+    assert error.value.where == f"{', '.join(map(str, reports[:8]))} and 57 more"
+    monkeypatch.setattr(endorse, "MAX_GUESTS", 7)
+    with pytest.raises(UsageError) as error:
+        gather([*CHAIN, *map(str, reports[:8])])
+    assert error.value.where == ", ".join(map(str, reports[:8]))
 
 
 @pytest.mark.parametrize("kind", list(PARTS))
@@ -115,6 +145,69 @@ def test_an_archive_is_bounded_as_files_are(monkeypatch):
     with pytest.raises(UsageError, match="more than 2 entries"):
         list(archive.members(zipped({"a": b"1", "b": b"2"}), "x.zip"))
     assert gather([b"PK\3\4" + bytes(40)]).ignored[0].why == "neither evidence nor collateral"
+
+
+def tarred(files: dict[str, bytes], form: int = tarfile.PAX_FORMAT, **others: bytes) -> bytes:
+    """``files`` in a folder of a tar archive, then empty entries of other types under ``others``."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as made:
+        entries = [("folder", tarfile.DIRTYPE, b""), *((name, tarfile.REGTYPE, data) for name, data in files.items())]
+        for name, kind, data in [*entries, *((name, kind, b"") for name, kind in others.items())]:
+            item = tarfile.TarInfo(name)
+            item.type, item.size, item.linkname = kind, len(data), "/etc/passwd"
+            made.addfile(item, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_archive_plain_and_in_gzip(form: int):
+    long = "a folder of a long name/" * 5
+    made = tarred({(long if form != tarfile.USTAR_FORMAT else "") + kind: data for kind, data in PARTS.items()}, form)
+    for data in (made, gzip.compress(made)):
+        assert [item.genuine for item in answer(data)] == [True]
+        assert gather([data]).ignored == ()
+    assert exit_code(answer(tarred({**PARTS, "pek": PARTS["pek"][:-1]}, form))) == 3
+
+
+def test_a_tar_archive_is_bounded_as_files_are(monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILE", 1 << 12)
+    links = {"link": tarfile.SYMTYPE, "same": tarfile.LNKTYPE, "device": tarfile.CHRTYPE}
+    assert [item.name for item in archive.tarred(tarred(PARTS, **links), "x.tar")] == [*PARTS, *links]
+    found = gather([tarred({**PARTS, "large": bytes((1 << 12) + 1)}, **links)])
+    assert len(found.evidence) == 1
+    assert [item.source for item in found.ignored] == [f"bytes/{name}" for name in ("large", *links)]
+    assert all("too large or a link" in item.why for item in found.ignored)
+    assert [len(item.data or b"") for item in archive.tarred(tarred({"x": bytes(1 << 12)}), "x.tar")] == [1 << 12]
+    monkeypatch.setattr(archive, "MAX_ENTRIES", 3)
+    assert [item.name for item in archive.tarred(tarred({"a": b"1", "b": b"2"}), "x.tar")] == ["a", "b"]
+    with pytest.raises(UsageError, match="more than 3 entries"):
+        list(archive.tarred(tarred({"a": b"1", "b": b"2", "c": b"3"}), "x.tar"))
+
+
+def test_a_damaged_tar_archive_says_where():
+    made = tarred({"x": b"1" * 600, "y": b"2"})
+    second = 512 + 512 + 1024
+    for changed, names in (
+        (made[:1536], ["x"]), (made[: second + 100], ["x", f"entry at byte {second}"]),
+        (made[:second] + b"!" + made[second + 1 :], ["x", f"entry at byte {second}"]), (b"!" + made[1:], []),
+    ):  # fmt: skip
+        found = list(archive.tarred(changed, "x.tar"))
+        assert [item.name for item in found] == names
+        assert all(item.data is None for item in found[-1:])
+    below = tarfile.TarInfo("z")
+    below.size = -512
+    head = below.tobuf(tarfile.GNU_FORMAT)
+    assert [item.name for item in archive.tarred(made[:second] + head + made, "x.tar")] == [
+        "x",
+        f"entry at byte {second}",
+    ]
+    assert list(archive.tarred(head, "x.tar")) == []
+
+
+def test_what_only_has_the_word_of_a_tar_archive_is_what_it_is():
+    forged = tdx.make({"fields": {"mrconfigid": (bytes(25) + b"ustar").ljust(48, b"\0").hex()}})
+    assert forged.evidence[257:262] == b"ustar"
+    assert [item.tee for item in gather([forged.evidence]).evidence] == ["tdx"]
 
 
 @pytest.mark.parametrize("absent", [("ark",), ("ask",), ("ark", "ask")])

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from service import Reply, Service, serving
 
+from fastness import attestation
 from fastness import verify as ask
 from fastness.collateral import fetch, pcs, wanted
 from fastness.collateral.http import Client
 from fastness.collateral.store import Entry, Store, folder
-from fastness.errors import RemoteError
+from fastness.errors import MissingCollateral, RemoteError
 from fastness.forge import dcap_vendor, tdx
 from fastness.forge.model import Forged
 from fastness.result import Result
@@ -164,3 +165,33 @@ def test_b30_an_unreachable_service_is_said_and_nothing_is_invented(
     with pytest.raises(RemoteError, match="cannot be reached"):
         fetch.obtain(pcs.qe_identity("tdx"), Store(folder()), Client(attempts=1, timeout=0.3), at=AT)
     assert not list(Store(folder()).entries())
+
+
+MIRROR = "https://pccs.example:8081"
+
+
+@pytest.mark.parametrize(
+    ("named", "place"),
+    [(f"{MIRROR}/", MIRROR), ("", wanted.DEFAULTS[wanted.PCS])],
+)
+def test_what_is_missing_is_said_to_be_at_the_mirror_that_was_named(
+    named: str, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A machine behind a PCCS does not reach Intel."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(wanted.PCS, named)
+    bare = ask(QUOTE.evidence, at=AT, anchors=QUOTE.anchors)
+    assert bare.error and bare.error.hint.startswith(f"fetch it from {place}/")
+    without = QUOTE.collateral._replace(crls=())
+    documents = [item.data for item in without.documents] + [item.raw for item in without.certificates]
+    found = ask(QUOTE.evidence, *documents, at=AT, anchors=QUOTE.anchors)
+    hints = [item.hint for item in found.findings if item.check == "tdx.revocation"]
+    assert len(hints) == 1 and hints[0].startswith(f"{place}/sgx/certification/v4/pckcrl?ca=")
+    with pytest.raises(MissingCollateral, match="is missing") as error:
+        attestation.examine(
+            [QUOTE.evidence], "tdx", attestation.question(AT, None, None, None, QUOTE.anchors, offline=True)
+        )
+    assert error.value.hint == bare.error.hint
+    monkeypatch.setenv(wanted.PCS, "no address")
+    hint = f"fetch it from {wanted.DEFAULTS[wanted.PCS]}/x"
+    assert wanted.addressed(hint) == hint

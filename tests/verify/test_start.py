@@ -23,7 +23,8 @@ print(json.dumps([code, sorted(set(sys.modules) - before)]), file=sys.stderr)
 HEAVY = {
     "asyncio", "cryptography.hazmat.backends.openssl.backend", "cryptography.hazmat.primitives.asymmetric.rsa",
     "cryptography.hazmat.primitives.serialization", "cryptography.x509", "dataclasses", "hashlib", "hmac",
-    "importlib.resources", "inspect", "pathlib", "socket", "ssl", "subprocess", "threading", "tomllib",
+    "importlib.resources", "inspect", "pathlib", "socket", "ssl", "subprocess", "tarfile", "threading", "tomllib",
+    "zipfile",
 }  # fmt: skip
 RSA = {"cryptography.hazmat.primitives.asymmetric.rsa"}
 

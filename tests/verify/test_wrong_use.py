@@ -378,3 +378,10 @@ def test_a_device_that_is_not_there_has_a_hint(tmp_path: Path, capsys: pytest.Ca
     code, said = told(["evidence", "collect", "--device", "nsm", "--root", str(tmp_path)], capsys)
     assert code == 7
     assert "\n  hint is it there, and open to you?" in said
+
+
+def test_a_year_before_1000_has_four_digits(evidence: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["verify", *evidence, "--at", "0001-01-01", "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert said["at"] == "0001-01-01T00:00:00Z"
+    assert "not valid at 0001-01-01T00:00:00Z" in json.dumps(said)

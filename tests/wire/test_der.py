@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastness
 from fastness.errors import MalformedEvidence
 from fastness.wire import der
 
@@ -73,3 +77,23 @@ def test_times_are_those_rfc_5280_takes(tag: int, text: bytes, wanted: str | Non
         return
     with pytest.raises(MalformedEvidence):
         der.time(node)
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        (datetime(1, 1, 1, tzinfo=UTC), "0001-01-01T00:00:00Z"),
+        (datetime(999, 12, 31, 1, 2, 3, 4, UTC), "0999-12-31T01:02:03Z"),
+        (datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=2))), "2025-12-31T23:00:00Z"),
+        (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), "9999-12-31T23:59:59Z"),
+    ],
+)  # fmt: skip
+def test_a_year_has_four_digits(at: datetime, said: str) -> None:
+    assert der.zulu(at) == said
+
+
+def test_times_are_written_by_one_function() -> None:
+    """strftime writes a year before 1000 without its zeros, wherever it comes from."""
+    source = Path(fastness.__file__).parent
+    found = {str(place.relative_to(source)) for place in source.rglob("*.py") if "%Y" in place.read_text("utf-8")}
+    assert found == {"image/cyclonedx.py"}  # the time of a build

@@ -143,7 +143,7 @@ def test_an_empty_manifest_grants_three_streams_and_the_default_limits() -> None
         ('hosts = ["a b"]', "hosts[0]", "1:1", "host name"),
         ('[volumes]\n"/d" = { size = "1 B" }', "size", "2:", ""),
         ("env = 1", "env must be a table", "1:1", ""),
-        ("x =", "not TOML", "", ""),
+        ("x =", "not TOML", "", "in quotes"),
     ],
 )
 def test_errors_say_what_where_and_how(text: str, what: str, where: str, hint: str) -> None:

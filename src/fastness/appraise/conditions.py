@@ -41,6 +41,7 @@ from typing import Any
 from fastness.appraise import vocabulary
 from fastness.appraise.answers import Answer, Tell, Told, Wrong
 from fastness.appraise.sets import NamedSet
+from fastness.wire.der import zulu
 
 FOREIGN = ("cel", "rego")
 """What a condition in another language stands under (:mod:`fastness.appraise.adapters`)."""
@@ -396,7 +397,7 @@ def grace(written: Any) -> Tell | None:
 
     def tell(value: Any, at: datetime, _: Mapping[str, Any]) -> str:
         since = at - date(value)
-        return f"in grace until {date(value) + last:%Y-%m-%d}" if due < since <= last else ""
+        return f"in grace until {zulu(date(value) + last)[:10]}" if due < since <= last else ""
 
     return tell
 

@@ -8,6 +8,7 @@ from fastness.appraise.turn import words
 from fastness.appraise.verdict import Verdict
 from fastness.claims.finding import Finding, Outcome
 from fastness.language import ENGLISH, Language
+from fastness.wire.der import zulu
 
 _MARKS = {
     Outcome.FAILED: "✗",
@@ -24,7 +25,7 @@ def text(verdict: Verdict, language: Language = ENGLISH) -> str:
     lines = told(verdict.findings, language)
     word = "accepted" if verdict.accepted else "refused"
     template = word + " by {0}, policy {1} (sha-256 {2}…), at {3}"
-    at = verdict.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = zulu(verdict.at)
     lines.append(language.fill(template, verdict.decided_by, verdict.policy, verdict.policy_digest[:16], at))
     turn = words(verdict.against, verdict.at, language)
     return "\n".join([*lines, turn] if turn else lines)

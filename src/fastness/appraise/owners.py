@@ -31,10 +31,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fastness.appraise.reference import zulu
 from fastness.errors import Malformed, UsageError
 from fastness.pki import keys, signer
 from fastness.wire import pem, toml, x509
+from fastness.wire.der import zulu
 
 SCHEMA = "fastness/keys/v1"
 MAX_KEYS = 64

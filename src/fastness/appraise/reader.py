@@ -120,7 +120,7 @@ class _Files:
 def _document(text: str, file: str) -> toml.Document:
     """A file of a policy; one in another language is the only condition of an accepting rule of that name."""
     if not file.endswith(SUFFIXES):
-        return toml.parse(text, file)
+        return toml.parse(text, file, hint="`fastness policy show default` shows the form")
     name, language = toml_text.text(Path(file).stem), Path(file).suffix[1:]
     rule = f'{{ id = {name}, effect = "accept", require = {{ {language} = {toml_text.text(text)} }} }}'
     return toml.parse(f"rule = [{rule}]\n", file)

@@ -29,6 +29,7 @@ from fastness import tee as tees
 from fastness.appraise import toml_text
 from fastness.errors import UsageError
 from fastness.wire import toml
+from fastness.wire.der import zulu
 
 SCHEMA = "fastness/reference-values/v1"
 MAX_FILE = 4 << 20
@@ -175,8 +176,3 @@ def _lines(statement: Statement) -> Iterator[str]:
         yield "[value.measurements]"
         for name, values in row.measurements.items():
             yield f"{toml_text.key(name)} = [{', '.join(map(toml_text.text, values))}]"
-
-
-def zulu(at: datetime) -> str:
-    """A time as TOML and people write it: UTC, whole seconds."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -14,6 +14,7 @@ from fastness.appraise.rules import Policy, Rule
 from fastness.appraise.turn import Change, smallest
 from fastness.claims.finding import Finding, Outcome, Where
 from fastness.claims.model import Claims
+from fastness.wire.der import zulu
 
 SCHEMA = "fastness/verdict/v1"
 NO_CLAIMS = "policy.no-claims"
@@ -57,7 +58,7 @@ class Verdict:
             "decided_by": self.decided_by,
             "policy": {"name": self.policy, "sha256": self.policy_digest},
             "would_turn": [item.to_json() for item in self.would_turn],
-            "at": self.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "at": zulu(self.at),
             "error": None,
         }
 
@@ -294,7 +295,7 @@ def _implied(claims: Claims, policy: Policy, rule: Rule, at: datetime, *, measur
         outcome = Outcome.FAILED if status else Outcome.UNKNOWN
         add("tcb-status", outcome, "UpToDate", str(status or "cannot tell"), hint)
     until = claims.collateral.get("valid_until")
-    fresh = isinstance(until, str) and until >= at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    fresh = isinstance(until, str) and until >= zulu(at)
     if not fresh and (until or claims.tee in DATED) and not rule.names("collateral.valid_until"):
         hint = "fetch current collateral, or judge at its time with --at"
         told = (Outcome.FAILED, f"valid until {until}") if until else (Outcome.UNKNOWN, "cannot tell")

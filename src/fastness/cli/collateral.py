@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastness.cli.words import emit, printable, say
 from fastness.errors import MissingCollateral, RemoteError, UsageError
+from fastness.wire.der import zulu
 
 if TYPE_CHECKING:
     import argparse
@@ -128,7 +129,7 @@ def _obtain(
         if more:
             had.add(wanted.alternative)
             if network is not None and store.get(wanted.key, moment) is None:
-                say(f"of no use at {moment:%Y-%m-%dT%H:%M:%SZ}: {wanted.url} gave what has run out, or names no end")
+                say(f"of no use at {zulu(moment)}: {wanted.url} gave what has run out, or names no end")
         row["error"] = "" if more else f"{host} cannot be reached" if host in dead else "not in the cache"
         return more
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fastness.cli.parsing import workload_options
 from fastness.cli.words import say
 from fastness.errors import KeepFailed, UsageError
+from fastness.wire.der import zulu
 
 if TYPE_CHECKING:
     from fastness.tenant.deliver import Attested
@@ -115,7 +116,7 @@ async def _detach(
     from fastness.tenant import records
     from fastness.tenant.deliver import Delivery, Ending, Stages
 
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = zulu(datetime.now(UTC))
     release = prepared.workload(attached=False)
     # the record first: a workload nobody could own again would be lost
     place = records.write(

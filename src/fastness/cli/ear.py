@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastness import folders
 from fastness.cli.words import emit, printable, say
 from fastness.errors import MalformedEvidence, UsageError
+from fastness.wire.der import zulu
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +67,7 @@ def _read(options: argparse.Namespace) -> int:
         emit({"schema": SCHEMA, **asdict(found), "kid": trusted.kid})
     else:
         issued = datetime.fromtimestamp(found.issued, UTC)
-        print(printable(f"{found.status}   by {found.developer} {found.build}, {issued:%Y-%m-%dT%H:%M:%SZ}"))
+        print(printable(f"{found.status}   by {found.developer} {found.build}, {zulu(issued)}"))
         for name, item in found.submods.items():
             print(printable(f"{name:<10} {item['ear_status']}"))
             for claim, value in item.get("ear_trustworthiness_vector", {}).items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastness.errors import FastnessError, KeepFailed, MalformedEvidence, UsageError
+from fastness.wire.der import zulu
 
 if TYPE_CHECKING:
     import argparse
@@ -113,12 +114,12 @@ def _rows(gathered: Gathered) -> list[dict[str, str]]:
     collateral = gathered.collateral
     rows = [
         {"kind": "certificate", "what": item.subject_cn, "issuer": item.issuer_cn,
-         "valid_until": f"{item.not_after:%Y-%m-%dT%H:%M:%SZ}"}
+         "valid_until": zulu(item.not_after)}
         for item in collateral.certificates
     ]  # fmt: skip
     rows += [
         {"kind": "crl", "what": f"{len(item.revoked)} revoked", "issuer": item.issuer_cn,
-         "valid_until": f"{item.next_update:%Y-%m-%dT%H:%M:%SZ}" if item.next_update else ""}
+         "valid_until": zulu(item.next_update) if item.next_update else ""}
         for item in collateral.crls
     ]  # fmt: skip
     return rows + [
@@ -208,4 +209,4 @@ def _bundle(quote: Quote) -> None:
         {"kind": name, "source": "this machine", "data": base64.b64encode(data).decode()}
         for name, data in _files(quote)
     ]
-    emit({"schema": BUNDLE, "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "items": items})
+    emit({"schema": BUNDLE, "at": zulu(datetime.now(UTC)), "items": items})

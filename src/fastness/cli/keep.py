@@ -48,7 +48,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs one command of ``keep``."""
+    """Runs one command of ``keep``.
+
+    Raises:
+        UsageError: what is named is no id of a keep; nobody is asked.
+    """
+    from fastness.tenant.remote import is_identifier
+
+    named = getattr(options, "id", ())
+    for name in [named] if isinstance(named, str) else named:
+        if not is_identifier(name):
+            raise UsageError(f"not a keep's id: {name[:80]!r}", where="ID", hint="see `fastness keep list`")
     command = {"list": _list, "status": status, "logs": _logs, "stop": _stop}[options.command]
     return asyncio.run(command(options))
 

@@ -180,7 +180,7 @@ def _put(options: argparse.Namespace, data: bytes) -> None:
 
 
 def _tree(statement: Any) -> dict[str, Any]:
-    from fastness.appraise.reference import zulu
+    from fastness.wire.der import zulu
 
     times = {"issued": zulu(statement.issued), "expires": zulu(statement.expires) if statement.expires else None}
     rows = [

@@ -28,6 +28,7 @@ from fastness import __version__
 from fastness.cli import expected
 from fastness.cli.words import emit, paint, printable, say
 from fastness.errors import FastnessError, KeepFailed, MissingCollateral, NotGenuine, UsageError
+from fastness.wire.der import zulu
 
 if TYPE_CHECKING:
     import argparse
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     report = {
         "schema": SCHEMA,
         "fastness": __version__,
-        "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "at": zulu(datetime.now(UTC)),
         "machine": machine(),
         "image": image,
         "survey": [_needs(item) for item in found],

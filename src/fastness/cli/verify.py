@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastness.errors import FastnessError, UsageError
 from fastness.language import ENGLISH, Language
+from fastness.wire.der import zulu
 
 if TYPE_CHECKING:
     import argparse
@@ -187,7 +188,7 @@ def lines(result: Result, language: Language = ENGLISH) -> list[str]:
     answer = {True: fill("yes"), False: fill("NO"), None: "cannot be told: collateral is missing"}[result.genuine]
     tee = result.tee or fill("none")
     out = [row("evidence", fill("{0} resting on {1}", tee, ", ".join(result.within)) if result.within else tee)]
-    out += [row("genuine", fill("{0}   (at {1})", answer, f"{result.at:%Y-%m-%dT%H:%M:%SZ}"))]
+    out += [row("genuine", fill("{0}   (at {1})", answer, zulu(result.at)))]
     out += [
         row("vouched by", fill("{0} SIMULATED", item.name) if item.simulated else item.name) for item in result.anchors
     ]

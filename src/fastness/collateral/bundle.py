@@ -12,6 +12,7 @@ from typing import Any
 
 from fastness.collateral.gather import Gathered, place
 from fastness.collateral.json_forms import BUNDLE
+from fastness.wire.der import zulu
 
 
 def make(gathered: Gathered, at: datetime) -> dict[str, Any]:
@@ -30,4 +31,4 @@ def make(gathered: Gathered, at: datetime) -> dict[str, Any]:
         {"kind": kind, "source": place(source), "data": base64.b64encode(data).decode()}
         for kind, data, source in sorted(set(rows))
     ]
-    return {"schema": BUNDLE, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "items": items}
+    return {"schema": BUNDLE, "at": zulu(at), "items": items}

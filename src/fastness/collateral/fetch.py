@@ -19,6 +19,7 @@ from fastness.collateral.store import FOREVER, Entry, Store
 from fastness.collateral.wanted import KDS, Wanted, base
 from fastness.errors import MalformedEvidence, RemoteError, UsageError
 from fastness.tee import Collateral
+from fastness.wire.der import zulu
 
 if TYPE_CHECKING:
     from fastness.collateral.http import Answer, Client
@@ -95,7 +96,7 @@ def obtain(wanted: Wanted, store: Store, network: Client | None, *, at: datetime
     heap = _sorted(pieces, answer.url)
     _right(wanted, heap)
     until = _until(heap)
-    store.put(Entry(wanted.key, answer.url, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", until, pieces))
+    store.put(Entry(wanted.key, answer.url, zulu(datetime.now(UTC)), until, pieces))
     return heap.collateral()
 
 
@@ -163,15 +164,15 @@ def _answered(wanted: Wanted, heap: Heap) -> None:
 
 def _until(heap: Heap) -> str:
     """The earliest end of signed validity in ``heap``, Zulu. A list or document that states none is used once."""
-    ends = [f"{item.not_after:%Y-%m-%dT%H:%M:%SZ}" for item in heap.certificates.values()]
+    ends = [zulu(item.not_after) for item in heap.certificates.values()]
     never = "0001-01-01T00:00:00Z"
-    ends += [f"{item.next_update:%Y-%m-%dT%H:%M:%SZ}" if item.next_update else never for item in heap.crls.values()]
+    ends += [zulu(item.next_update) if item.next_update else never for item in heap.crls.values()]
     for kind, data in heap.documents:
         if kind in ("tcb-info", "qe-identity"):
             found = _NEXT_UPDATE.search(data)
             ends.append(found[1].decode() if found else never)
         elif kind == "ocsp":
-            ends += [f"{end:%Y-%m-%dT%H:%M:%SZ}" if end else never for end in _ends(data)]
+            ends += [zulu(end) if end else never for end in _ends(data)]
     return min(ends, default=FOREVER)
 
 

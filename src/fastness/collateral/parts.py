@@ -54,7 +54,8 @@ def _other(name: str, parts: list[Document]) -> list[Found]:
     module: Any = tees.load(name)
     found = []
     for own, source in module.apart(parts):
-        evidence = module.assemble(module.choose([(part.kind, part.data) for part in own]))
+        places = {part.data: part.source for part in own}
+        evidence = module.assemble(module.choose([(part.kind, part.data) for part in own], places))
         if evidence is not None:
             found.append(Found(name, evidence, source))
     alone = [part.source for part in parts if part.kind in _NOT_ALONE]

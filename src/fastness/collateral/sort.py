@@ -1,6 +1,6 @@
 """Telling bytes apart by content, never by name: each piece is unwrapped until what is left has a kind.
 
-Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), gzip, zip, JSON bundles, CMW records and collections,
+Wrappings: PEM, base64, hexadecimal (also ``xxd`` dumps), gzip, zip, tar, JSON bundles, CMW records and collections,
 certificate tables, certificate requests, RA-TLS certificates. At most :data:`MAX_DEPTH` of them around one piece.
 """
 
@@ -26,6 +26,8 @@ NONCE_SIZES = range(8, encodings.MAX_NONCE + 1)
 
 _CCEL, _GZIP, _ZIP = b"CCEL", b"\x1f\x8b\x08", b"PK\x03\x04"
 """How an ACPI table, a gzip member (RFC 1952 section 2.3.1, deflate) and a zip archive start."""
+_TAR = slice(257, 262), b"ustar"
+"""Where the first header of a tar archive has its magic (POSIX.1-2017, ustar interchange format)."""
 _LONG_BYTES = (0x58, 0x59)
 """How byte strings of CBOR of 24 bytes to 64 KiB start."""
 _TEXT_FORMAT = (b"report:", b"report {")
@@ -53,6 +55,8 @@ class Sorter:
             return self._zipped(data, source, depth, carrier)
         if data[:4] == _ZIP:
             return self._archive(data, source, depth)
+        if data[_TAR[0]] == _TAR[1] and self._archive(data, source, depth):
+            return True
         if data[:64].lstrip().startswith(_TEXT_FORMAT) and self._fielded(data, source, depth):
             return True
         data = encodings.narrowed(data)
@@ -93,15 +97,15 @@ class Sorter:
         return self._all(snp_forms.of_text(data), source, depth, None)
 
     def _archive(self, data: bytes, source: str, depth: int) -> bool:
-        """An archive, as sev-tool exports a platform's chain: each file in it counts as one on its own."""
+        """An archive, zip as sev-tool exports a platform's chain, or tar: each file in it counts as one on its own."""
         from fastness.collateral import archive
 
         found = False
-        for item in archive.members(data, source):
+        for item in archive.members(data, source) if data[:4] == _ZIP else archive.tarred(data, source):
             place = f"{source}/{item.name}"
             if item.data is None:
                 self.heap.count(item.size, place)
-                self.heap.ignore(place, "cannot be read: damaged, encrypted or too large")
+                self.heap.ignore(place, "cannot be read: damaged, encrypted, too large or a link")
             else:
                 found |= self.sort(item.data, place, depth + 1)
         return found

@@ -16,12 +16,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fastness import folders
 from fastness.errors import UsageError
+from fastness.wire.der import zulu
 
 SCHEMA = "fastness/cached/v1"
 MAX_ENTRY = 16 << 20
@@ -40,7 +41,7 @@ class Entry:
 
     def valid(self, at: datetime) -> bool:
         """Whether it may be used at ``at``."""
-        return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" <= self.valid_until
+        return zulu(at) <= self.valid_until
 
 
 def folder() -> Path:
@@ -109,7 +110,7 @@ class Store:
         path = self.place / "evaluations.json"
         known = _numbers(path)
         rows = known.get(key, [])
-        moment = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        moment = zulu(at)
         highest = max((seen for seen, since in rows if since <= moment), default=None)
         if highest is not None and highest > number:
             return highest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastness.errors import UsageError
@@ -35,6 +36,16 @@ def base(name: str) -> str:
     if not right:
         raise UsageError(f"not an http address: {address[:80]!r}", where=name, hint=f"such as {DEFAULTS[name]}")
     return address
+
+
+def addressed(text: str) -> str:
+    """``text`` with the base addresses that the environment names in the place of the vendors'; one that is no address
+    is left for who fetches to refuse."""
+    for name, default in DEFAULTS.items():
+        if default in text:
+            with suppress(UsageError):
+                text = text.replace(default, base(name))
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -34,6 +34,7 @@ from fastness.pki import anchors
 from fastness.tee import Collateral, Document
 from fastness.tee.dcap import cpu, documents, layout, pck
 from fastness.wire import pem
+from fastness.wire.der import zulu
 
 Spec = Mapping[str, Any]
 QE = {"sgx": ("QE", 1, "8c4f5775d796503e96137f77c68a829a0056ac8ded70140b081b094490c57bff"),
@@ -220,8 +221,8 @@ class Maker:
         issued = AT - timedelta(days=40 if late else 5)
         number = self.spec.get("evaluation_number", 18)
         return {
-            "issueDate": _zulu(issued),
-            "nextUpdate": _zulu(issued + timedelta(days=30)),
+            "issueDate": zulu(issued),
+            "nextUpdate": zulu(issued + timedelta(days=30)),
             "tcbEvaluationDataNumber": number,
         }
 
@@ -263,7 +264,7 @@ class Maker:
 
     def _level(self, tcb: dict[str, Any], status: str) -> dict[str, Any]:
         known = status != "UpToDate" or "advisories" in self.spec
-        row = {"tcb": tcb, "tcbDate": _zulu(AT - timedelta(days=90 if status == "UpToDate" else 900))}
+        row = {"tcb": tcb, "tcbDate": zulu(AT - timedelta(days=90 if status == "UpToDate" else 900))}
         row["tcbStatus"] = status
         return row | ({"advisoryIDs": self.spec.get("advisories", ["INTEL-SA-00001"])} if known else {})
 
@@ -292,10 +293,6 @@ def _platform_tcb(sgx: list[int], tdx: list[int], pcesvn: int, version: int) -> 
         return {f"sgxtcbcomp{index:02}svn": svn for index, svn in enumerate(sgx, 1)} | {"pcesvn": pcesvn}
     found: dict[str, Any] = {"sgxtcbcomponents": [{"svn": svn} for svn in sgx], "pcesvn": pcesvn}
     return found | ({"tdxtcbcomponents": [{"svn": svn} for svn in tdx]} if tdx else {})
-
-
-def _zulu(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def report_datas(count: int) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from fastness.forge.model import Forged
 from fastness.pki.anchors import Anchor
 from fastness.pki.keys import fingerprint
 from fastness.wire import pem, x509
+from fastness.wire.der import zulu
 
 TEES = ("snp", "sev", "sgx", "tdx", "nitro", "cca", "tpm", "nvgpu")
 MAX_SPEC = 1 << 20
@@ -97,7 +98,7 @@ def write(forged: Forged, folder: Path) -> list[str]:
         made[path] = _root(forged, anchor)
         named.append(str(path) if anchor.tee == "*" else f"{anchor.tee}:{path}")
     _written(made, (evidence, roots))
-    return ["verify", str(evidence), "--at", f"{forged.at:%Y-%m-%dT%H:%M:%SZ}", "--offline", "--anchors", *named]
+    return ["verify", str(evidence), "--at", zulu(forged.at), "--offline", "--anchors", *named]
 
 
 def _written(made: Mapping[Path, bytes], folders: tuple[Path, Path]) -> None:

@@ -21,6 +21,7 @@ from fastness.pki import keys
 from fastness.pki.anchors import Anchor, Anchors
 from fastness.pki.published_table import ROWS
 from fastness.wire import der, x509
+from fastness.wire.der import zulu
 
 MAX_CHAIN = 6
 """Longest chain of any vendor is NVIDIA's: five certificates."""
@@ -208,8 +209,8 @@ def _usable(certificate: x509.Certificate, tee: str, at: datetime, critical: set
     if not valid_at(certificate, at):
         raise NotGenuine(
             f"{tee}.validity",
-            f"certificate {certificate.subject_cn!r} is not valid at {at:%Y-%m-%dT%H:%M:%SZ}",
-            where=f"valid {certificate.not_before:%Y-%m-%dT%H:%M:%SZ} to {certificate.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            f"certificate {certificate.subject_cn!r} is not valid at {zulu(at)}",
+            where=f"valid {zulu(certificate.not_before)} to {zulu(certificate.not_after)}",
             hint="judge old evidence at its own time with --at; otherwise fetch a current certificate",
         )
     for item in certificate.extensions:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki.chain import memo
 from fastness.wire import x509
+from fastness.wire.der import zulu
 
 
 class Lookup(NamedTuple):
@@ -58,13 +59,13 @@ def look_up(
         if since is not None and min(since, item.this_update) <= at:
             raise NotGenuine(
                 f"{tee}.revocation",
-                f"certificate {subject!r} (serial {certificate.serial:x}) is revoked since {since:%Y-%m-%dT%H:%M:%SZ}",
+                f"certificate {subject!r} (serial {certificate.serial:x}) is revoked since {zulu(since)}",
                 where=f"CRL of {issuer.subject_cn}",
                 hint="do not use this machine: its vendor withdrew the certificate",
             )
         if item.next_update is None or not item.this_update <= at <= item.next_update:
-            end = f"{item.next_update:%Y-%m-%dT%H:%M:%SZ}" if item.next_update else "no nextUpdate"
-            span = f"{item.this_update:%Y-%m-%dT%H:%M:%SZ} to {end}"
+            end = zulu(item.next_update) if item.next_update else "no nextUpdate"
+            span = f"{zulu(item.this_update)} to {end}"
             why = f"the CRL of {issuer.subject_cn!r} ({span}) does not cover the time"
         elif not item.speaks_of(certificate):  # what it lists is revoked; what it does not list may be on another
             why = f"the CRL of {issuer.subject_cn!r} speaks of some certificates only"

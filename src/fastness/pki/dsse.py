@@ -67,11 +67,13 @@ def parse(data: bytes, where: str) -> Envelope:
     import json
 
     if len(data) > MAX_ENVELOPE:
-        raise Malformed(f"an envelope has at most {MAX_ENVELOPE} bytes", where=where)
+        hint = "what is signed is a policy or a statement: name its file"
+        raise Malformed(f"an envelope has at most {MAX_ENVELOPE} bytes", where=where, hint=hint)
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise Malformed("an envelope that is not JSON", where=where) from None
+        hint = "the file was cut or altered: get it again from who signed it"
+        raise Malformed("an envelope that is not JSON", where=where, hint=hint) from None
     fields = value if isinstance(value, dict) else {}
     kind, rows = fields.get("payloadType"), fields.get("signatures")
     if not isinstance(kind, str) or not isinstance(rows, list) or not 0 < len(rows) <= MAX_SIGNATURES:
@@ -97,4 +99,5 @@ def _decode(text: Any, where: str) -> bytes:
     try:
         return base64.b64decode(text.translate({0x2D: "+", 0x5F: "/"}), validate=True)
     except (binascii.Error, ValueError):
-        raise Malformed("a field of the envelope is not base64", where=where) from None
+        hint = "payload and sig are base64"
+        raise Malformed("a field of the envelope is not base64", where=where, hint=hint) from None

@@ -1,7 +1,8 @@
 """OCSP responses (RFC 6960): read, matched to a certificate by CertID, judged at a time, signed by who may speak.
 
 A response counts only if the certificate's own issuer signed it, or a responder that this issuer certified for nothing
-but that (extended key usage OCSPSigning), and ``at`` lies between thisUpdate and nextUpdate. The nonce extension plays
+but that (extended key usage OCSPSigning), and ``at`` lies between thisUpdate and nextUpdate. What is revoked is so at
+every time from the earlier of its thisUpdate and the date of the revocation, as with CRLs. The nonce extension plays
 no part: responses are kept and judged later. What is missing is no error here: the verifier turns it into the finding
 ``<tee>.revocation`` (not checked).
 """
@@ -19,6 +20,7 @@ from fastness.errors import MalformedEvidence, NotGenuine
 from fastness.pki import chain
 from fastness.pki.crl import Lookup
 from fastness.wire import der, x509
+from fastness.wire.der import zulu
 
 MAX_OCSP = 64 * 1024
 BASIC = "1.3.6.1.5.5.7.48.1.1"
@@ -44,13 +46,15 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """A SingleResponse: CertID (``digest`` as hashlib names it, hashes of the issuer, serial number) and state."""
+    """A SingleResponse: CertID (``digest`` as hashlib names it, hashes of the issuer, serial number) and state;
+    ``since`` is the revocationTime, None where nothing is revoked or on hold."""
 
     digest: str
     issuer_name: bytes
     issuer_key: bytes
     serial: int
     state: State
+    since: datetime | None
     this_update: datetime
     next_update: datetime | None
 
@@ -153,24 +157,25 @@ def _single(node: der.Node) -> Single:
         der.expect(identity[1], der.OCTET_STRING, "issuerNameHash").value,
         der.expect(identity[2], der.OCTET_STRING, "issuerKeyHash").value,
         der.integer(identity[3], "CertID.serialNumber"),
-        _state(parts[1]),
+        *_state(parts[1]),
         der.time(der.expect(parts[2], der.GENERALIZED_TIME, "thisUpdate"), "thisUpdate"),
         next_update,
     )
 
 
-def _state(node: der.Node) -> State:
+def _state(node: der.Node) -> tuple[State, datetime | None]:
+    """certStatus and revocationTime."""
     if node.tag == 0x80 and not node.value:
-        return State.GOOD
+        return State.GOOD, None
     if node.tag == 0x82 and not node.value:
-        return State.UNKNOWN
+        return State.UNKNOWN, None
     parts = _fields(der.expect(node, 0xA1, "certStatus"), "RevokedInfo", 1, 2)
-    der.time(der.expect(parts[0], der.GENERALIZED_TIME, "revocationTime"), "revocationTime")
+    since = der.time(der.expect(parts[0], der.GENERALIZED_TIME, "revocationTime"), "revocationTime")
     if len(parts) == 2:
         inner = der.expect(parts[1], 0xA0, "revocationReason")
         reason = der.one(inner.value, der.ENUMERATED, "revocationReason", inner.inner).value
-        return State.HOLD if reason == bytes((_HOLD,)) else State.REVOKED
-    return State.REVOKED
+        return State.HOLD if reason == bytes((_HOLD,)) else State.REVOKED, since
+    return State.REVOKED, since
 
 
 def _explicit(node: der.Node, tag: int, field: str) -> der.Node:
@@ -198,7 +203,7 @@ def look_up(
         NotGenuine: check ``<tee>.revocation``: revoked or on hold; or no response on this certificate, of those there
             are, is signed by who may speak for its issuer.
     """
-    subject, until = certificate.subject_cn, None
+    subject, until, unknown = certificate.subject_cn, None, ""
     nothing = why = f"no OCSP response on {certificate.subject_cn!r} was supplied"
     forged: NotGenuine | None = None
     for response in responses:
@@ -208,35 +213,37 @@ def look_up(
             except NotGenuine as error:
                 forged = error
                 continue
-            if single.state in (State.REVOKED, State.HOLD) and (not problem or _still(single, at)):
+            if single.since is not None and (not problem or _withdrawn(single, single.since, at)):
                 raise NotGenuine(
                     f"{tee}.revocation",
-                    f"certificate {subject!r} (serial {certificate.serial:x}) is {single.state.value}",
+                    f"certificate {subject!r} (serial {certificate.serial:x}) is {single.state.value}"
+                    f" since {zulu(single.since)}",
                     hint="do not use this device: its vendor withdrew the certificate",
                 )
             if problem:
                 why = problem
             elif single.state is State.UNKNOWN:
-                return Lookup(subject, why=f"certificate {subject!r} is {single.state.value}")
+                unknown = f"certificate {subject!r} is {single.state.value}"
             else:
                 until = single.next_update
-    if forged is not None and until is None and why is nothing:
+    if forged is not None and until is None and (unknown or why) is nothing:
         raise forged
-    return Lookup(subject, checked=True, until=until) if until else Lookup(subject, why=why)
+    return Lookup(subject, checked=True, until=until) if until and not unknown else Lookup(subject, why=unknown or why)
 
 
-def _still(single: Single, at: datetime) -> bool:
-    """Whether an outdated word still counts: what is revoked stays so, what is on hold may be released."""
-    return single.state is State.REVOKED and single.this_update <= at
+def _withdrawn(single: Single, since: datetime, at: datetime) -> bool:
+    """Whether a word that does not cover ``at`` counts then: what is revoked stays so, what is on hold may be released.
+    A word from after ``at`` still says what was withdrawn before it."""
+    if single.state is State.HOLD:
+        return since <= at <= single.this_update
+    return min(since, single.this_update) <= at
 
 
 def _current(single: Single, subject: str, at: datetime) -> str:
     if single.next_update is not None and single.this_update <= at <= single.next_update:
         return ""
-    until = f"{single.next_update:%Y-%m-%dT%H:%M:%SZ}" if single.next_update else "no nextUpdate"
-    return (
-        f"the OCSP response on {subject!r} ({single.this_update:%Y-%m-%dT%H:%M:%SZ} to {until}) does not cover the time"
-    )
+    until = zulu(single.next_update) if single.next_update else "no nextUpdate"
+    return f"the OCSP response on {subject!r} ({zulu(single.this_update)} to {until}) does not cover the time"
 
 
 def _authentic(response: Response, issuer: x509.Certificate, tee: str, subject: str, at: datetime) -> str:

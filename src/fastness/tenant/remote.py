@@ -211,8 +211,13 @@ class Host:
             self._sock = None
 
 
+def is_identifier(value: str) -> bool:
+    """Whether ``value`` may be a keep's id: 1 to 64 letters and digits of ASCII."""
+    return 1 <= len(value) <= 64 and value.isascii() and value.isalnum()
+
+
 def _identifier(value: object) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= 64 or not value.isalnum():
+    if not isinstance(value, str) or not is_identifier(value):
         raise RemoteError("not a keep's id", hint="see `fastness keep list`")
     return value
 

@@ -6,7 +6,7 @@ refuse, vendor extensions are read field by field, and errors here name offsets.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -233,6 +233,11 @@ def instant(tag: int, text: bytes, field: str, offset: int) -> datetime:
     if found is None:
         raise MalformedEvidence(field, offset, "a time in Zulu with seconds that exists", text[:20])
     return found
+
+
+def zulu(at: datetime) -> str:
+    """A time to the second as vendors and RFC 3339 write it, in UTC; ``strftime`` leaves years before 1000 short."""
+    return at.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 _TIMES = {UTC_TIME: 13, GENERALIZED_TIME: 15}

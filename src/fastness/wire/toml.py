@@ -13,6 +13,8 @@ _KEY = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"[^"]*
 _PART = re.compile(r""""([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 _SYNTAX = re.compile(r"^(.*) \(at line (\d+), column (\d+)\)$")
 
+FORM = "a line is a name, =, and a value; text stands in quotes, the name of a table in brackets"
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -36,11 +38,11 @@ class Document:
         return self.positions.get(path, Position(1, 1))
 
 
-def parse(text: str, file: str) -> Document:
+def parse(text: str, file: str, hint: str = FORM) -> Document:
     """The document in ``text``.
 
     Raises:
-        UsageError: not TOML, with file, line and column.
+        UsageError: not TOML, with file, line and column, and ``hint`` on its form.
     """
     import tomllib
 
@@ -49,7 +51,7 @@ def parse(text: str, file: str) -> Document:
     except tomllib.TOMLDecodeError as error:
         match = _SYNTAX.match(str(error))
         what, where = (match[1], f"{file}:{match[2]}:{match[3]}") if match else (str(error), file)
-        raise UsageError(f"not TOML: {what[:1].lower()}{what[1:]}", where=where) from None
+        raise UsageError(f"not TOML: {what[:1].lower()}{what[1:]}", where=where, hint=hint) from None
     except ValueError:
         raise UsageError("not TOML: a number of too many digits", where=file, hint="64 bits are the most") from None
     except RecursionError:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastness.appraise import reference
 from fastness.image.measure import Row
+from fastness.wire.der import zulu
 
 
 def make(
@@ -26,9 +27,9 @@ def make(
 
 def document(statement: reference.Statement) -> dict[str, Any]:
     """The statement as one JSON document, with the same names as in TOML."""
-    times = {"issued": reference.zulu(statement.issued)}
+    times = {"issued": zulu(statement.issued)}
     if statement.expires is not None:
-        times["expires"] = reference.zulu(statement.expires)
+        times["expires"] = zulu(statement.expires)
     values = []
     for row in statement.rows:
         found = {name: list(digests) for name, digests in row.measurements.items()}

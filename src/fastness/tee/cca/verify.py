@@ -33,6 +33,7 @@ from fastness.tee.cca import layout
 from fastness.tee.cca.endorse import covers
 from fastness.tee.cca.evidence import Evidence
 from fastness.wire import cose
+from fastness.wire.der import zulu
 
 _CURVES: dict[int, tuple[type[ec.EllipticCurve], HashAlgorithm]] = {
     1: (ec.SECP256R1, SHA256()),
@@ -91,8 +92,8 @@ def _platform(evidence: Evidence, named: list[Anchor], at: datetime) -> Anchor:
     if lapsed is not None:
         raise NotGenuine(
             "cca.anchor",
-            f"certificate {lapsed.subject_cn!r} of the platform key is not valid at {at:%Y-%m-%dT%H:%M:%SZ}",
-            where=f"valid {lapsed.not_before:%Y-%m-%dT%H:%M:%SZ} to {lapsed.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            f"certificate {lapsed.subject_cn!r} of the platform key is not valid at {zulu(at)}",
+            where=f"valid {zulu(lapsed.not_before)} to {zulu(lapsed.not_after)}",
             hint="judge old evidence at its own time with --at; otherwise fetch a current certificate",
         )
     raise NotGenuine(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastness.tee.dcap.endorse import Endorsed, zulu
+from fastness.tee.dcap.endorse import Endorsed
 from fastness.tee.dcap.quote import Quote
 from fastness.tee.dcap.tcb import Evaluation
+from fastness.wire.der import zulu
 
 NOT_CHECKED = (
     "no field of a quote can show that nobody with the machine in hand has read its keys off the memory bus",

@@ -7,7 +7,7 @@ decides the answer: TEE, roots, certification data and collateral, byte for byte
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,6 +24,7 @@ from fastness.tee.dcap import documents, members, pck
 from fastness.tee.dcap.documents import Identity, Signed, TcbInfo
 from fastness.tee.dcap.tcb import Evaluation
 from fastness.wire import x509
+from fastness.wire.der import zulu
 
 PCS = "https://api.trustedservices.intel.com"
 _INFO = "tcb-info"
@@ -339,8 +340,3 @@ def _findings(tee: str, lookups: tuple[crls.Lookup, ...], base: Platform) -> tup
             hint=f"{PCS}/sgx/certification/v4/pckcrl?ca={ca}&encoding=der and IntelSGXRootCA.der",
         ),
     )
-
-
-def zulu(at: datetime) -> str:
-    """A time as the vendor writes it."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -9,6 +9,7 @@ from fastness.claims.model import Claims
 from fastness.tee.nitro import layout
 from fastness.tee.nitro.evidence import Evidence
 from fastness.tee.nitro.verify import is_debug, made_at, place
+from fastness.wire.der import zulu
 
 _NOT_CHECKED = (
     "the processor: a Nitro document names neither vendor nor instance type",
@@ -31,7 +32,7 @@ def claims(genuine: Genuine[Evidence]) -> Claims:
         simulated=genuine.simulated,
         measurements={f"pcr{index}": value.hex() for index, value in evidence.pcrs.items()},
         report_data=evidence.user_data.hex() if evidence.user_data else None,
-        collateral={"valid_until": f"{evidence.certificate.not_after:%Y-%m-%dT%H:%M:%SZ}"},
+        collateral={"valid_until": zulu(evidence.certificate.not_after)},
         extra=_extra(genuine),
         not_checked=_NOT_CHECKED if evidence.kind == "enclave" else (*_NOT_CHECKED, _TPM),
         spans=paths,

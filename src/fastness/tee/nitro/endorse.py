@@ -6,7 +6,7 @@ valid for a day and for three hours, name none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -40,13 +40,15 @@ def look_up(
     Raises:
         NotGenuine: ``nitro.revocation``, a certificate is on its issuer's CRL or a CRL is not its issuer's.
     """
-    found = [(child, crl.look_up(child, issuer, lists, "nitro", at=at)) for child, issuer in _links(path, pool)]
+    found = [
+        (child, crl.look_up(child, issuer, lists, "nitro", at=at))
+        if issuer is not None
+        else (child, crl.Lookup(child.subject_cn, why=f"the certificate of {child.issuer_cn!r} was not supplied"))
+        for child, issuer in path.links(pool)
+    ]
     unknown = [
         item.why for child, item in found if child.extension(x509.CRL_DISTRIBUTION) is not None and not item.checked
     ]
-    last = path.certificates[-1]
-    if last.issuer != last.subject and len(found) < len(path.certificates) and last.extension(x509.CRL_DISTRIBUTION):
-        unknown.append(f"the certificate of {last.issuer_cn!r} was not supplied")
     if not unknown and any(item.checked for _, item in found):
         return Finding("nitro.revocation", Outcome.HELD, actual="no certificate of the chain is on its issuer's CRL")
     return Finding(
@@ -56,16 +58,6 @@ def look_up(
         actual="; ".join(unknown) or "no certificate names a CRL and none was supplied",
         hint="supply the CRLs the certificates name, or waive nitro.revocation (AWS's own guide turns CRLs off)",
     )
-
-
-def _links(
-    path: chain.Chain, pool: tuple[x509.Certificate, ...]
-) -> Iterator[tuple[x509.Certificate, x509.Certificate]]:
-    """Certificates of the path with their issuers; the root's own is no matter of a CRL."""
-    root = path.anchor_certificate(pool)
-    last = path.certificates[-1]
-    above = [root] if root is not None and last.issuer != last.subject else []
-    return zip(path.certificates, [*path.certificates[1:], *above], strict=False)
 
 
 class Path(NamedTuple):

@@ -32,6 +32,7 @@ from fastness.tee.nitro import layout
 from fastness.tee.nitro.endorse import find
 from fastness.tee.nitro.evidence import Evidence
 from fastness.wire import cose, x509
+from fastness.wire.der import zulu
 
 SKEW = timedelta(minutes=5)
 """How far the document's clock may run ahead of ours."""
@@ -126,15 +127,15 @@ def _timestamp(evidence: Evidence, at: datetime) -> None:
     if not leaf.not_before <= made < leaf.not_after + _SECOND:
         raise NotGenuine(
             "nitro.timestamp",
-            f"the document says it was made at {made:%Y-%m-%dT%H:%M:%SZ}, when its certificate was not valid",
-            where=f"valid {leaf.not_before:%Y-%m-%dT%H:%M:%SZ} to {leaf.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            f"the document says it was made at {zulu(made)}, when its certificate was not valid",
+            where=f"valid {zulu(leaf.not_before)} to {zulu(leaf.not_after)}",
             hint=_AGAIN,
         )
     if made > at + SKEW:
         raise NotGenuine(
             "nitro.timestamp",
-            f"the document was made at {made:%Y-%m-%dT%H:%M:%SZ}, after the time it is judged at",
-            where=f"judged at {at:%Y-%m-%dT%H:%M:%SZ}",
+            f"the document was made at {zulu(made)}, after the time it is judged at",
+            where=f"judged at {zulu(at)}",
             hint="set the clock of this machine, or give the right time with --at",
         )
 

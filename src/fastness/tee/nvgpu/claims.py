@@ -8,6 +8,7 @@ from fastness.claims.genuine import Genuine
 from fastness.claims.model import Claims
 from fastness.tee.nvgpu import layout
 from fastness.tee.nvgpu.evidence import Evidence
+from fastness.wire.der import zulu
 
 _TEXTS = {
     "driver_version": layout.DRIVER,
@@ -46,7 +47,7 @@ def claims(genuine: Genuine[Evidence]) -> Claims:
         measurements={f"m{index:02d}": value.hex() for index, value in evidence.measurements.items()},
         report_data=evidence.nonce.hex(),
         hardware_id=_hardware(evidence),
-        collateral={"valid_until": f"{min(item.not_after for item in path):%Y-%m-%dT%H:%M:%SZ}"} if path else {},
+        collateral={"valid_until": zulu(min(item.not_after for item in path))} if path else {},
         extra=_extra(evidence),
         not_checked=_NOT_CHECKED if production else (*_NOT_CHECKED, _DEBUG),
         spans=spans,

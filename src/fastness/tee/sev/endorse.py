@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -115,22 +116,35 @@ def apart(parts: list[Document]) -> list[tuple[list[Document], str]]:
         UsageError: more than :data:`MAX_GUESTS` reports; launches or proofs of more than one guest.
     """
     for kind, word in (("launch", "launches"), ("proof", "proofs")):
-        if len([part for part in parts if part.kind == kind]) > 1:
-            raise UsageError(f"the {word} of more than one SEV guest", hint="verify one guest at a time")
+        alike = [part.source for part in parts if part.kind == kind]
+        if len(alike) > 1:
+            what = f"the {word} of {len(alike)} SEV guests"
+            raise UsageError(what, where=_places(alike), hint="verify one guest at a time")
     reports = [part for part in parts if part.kind == "report"]
     if len(reports) > MAX_GUESTS:
-        raise UsageError(f"the reports of more than {MAX_GUESTS} SEV guests", hint="verify fewer guests at a time")
+        raise UsageError(
+            f"the reports of {len(reports)} SEV guests, more than {MAX_GUESTS}",
+            where=_places(part.source for part in reports),
+            hint="verify fewer guests at a time",
+        )
     if not reports:
         return [(parts, parts[0].source)]
     rest = [part for part in parts if part.kind != "report"]
     return [([*rest, report], report.source) for report in reports]
 
 
-def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+def _places(sources: Iterable[str]) -> str:
+    """The files of what a host may have mixed, each once, for whoever has to tell them apart."""
+    names = list(dict.fromkeys(name for name in sources if name))
+    return ", ".join(names[:MAX_ALIKE]) + (f" and {len(names) - MAX_ALIKE} more" if len(names) > MAX_ALIKE else "")
+
+
+def choose(parts: Iterable[tuple[str, bytes]], sources: Mapping[bytes, str] = MappingProxyType({})) -> dict[str, bytes]:
     """Of several parts of a kind, those that belong together: AMD's roots of every line may lie beside a platform's
     chain, a PEK's request beside the PEK, a tenant's Diffie-Hellman key beside the platform's.
 
-    Altered copies beside a whole chain are passed over; otherwise they are what is verified, and refused.
+    Altered copies beside a whole chain are passed over; otherwise they are what is verified, and refused. ``sources``
+    says where each part lies.
 
     Raises:
         MalformedEvidence: a damaged certificate beside a chain that is not whole.
@@ -149,8 +163,13 @@ def choose(parts: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
     pairs = [(cek, pek) for cek in sev["cek"] for pek in sev["pek"] if _holds(sev_signed, pek, cek)]
     rooted = [pair for pair in pairs if any(_holds(sev_signed, pair[0], ask) for ask in amd["ask"])]
     pairs = rooted or pairs
-    if len({cek.raw for cek, _ in pairs}) > 1:
-        raise UsageError("the certificates of more than one SEV platform", hint="verify one platform at a time")
+    platforms = {cek.raw: pek.raw for cek, pek in pairs}
+    if len(platforms) > 1:
+        raise UsageError(
+            f"the certificates of {len(platforms)} SEV platforms",
+            where=_places(sources.get(raw, "") for pair in platforms.items() for raw in pair),
+            hint="verify one platform at a time",
+        )
     owned = [pair for pair in pairs if any(_holds(sev_signed, pair[1], oca) for oca in sev["oca"])]
     fitting = list((owned or pairs)[0]) if pairs else []
     for pek in fitting[1:]:
