@@ -95,11 +95,7 @@ def opened(data: bytes, where: str, owners: str | Path | None, at: datetime) -> 
 
 def parse(text: str, file: str) -> Policy:
     """The policy written in ``text``; ``file`` names it in errors and findings, and is where includes start from."""
-    try:
-        parts = reader.read(text, file, _fetch)
-    except UsageError as error:
-        error.hint = error.hint or "`fastness policy show default` shows the form"
-        raise
+    parts = reader.read(text, file, _fetch)
     whole = canonical.dump(parts.id, parts.sets, parts.references, parts.rules, parts.waivers)
     digest = hashlib.sha256(whole.encode()).hexdigest()
     types = frozenset(

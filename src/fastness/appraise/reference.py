@@ -94,7 +94,8 @@ def parse(data: bytes, file: str) -> Statement:
     try:
         document = toml.parse(data.decode(), file)
     except UnicodeDecodeError as error:
-        raise UsageError("reference values that are not UTF-8", where=f"{file}, byte {error.start}") from None
+        where = f"{file}, byte {error.start}"
+        raise UsageError("reference values that are not UTF-8", where=where, hint="save it as UTF-8") from None
     return _Reader(document, file).statement()
 
 
